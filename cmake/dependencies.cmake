@@ -1,0 +1,31 @@
+# Third-party libraries, all from the system's packages (scripts/install_dependencies).
+find_package(Threads REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(CLI11 2.1 REQUIRED)
+find_package(fmt 9 REQUIRED)
+
+# find_static_first(VARIABLE NAME): the archive of a C library where the system ships one, else the shared library.
+function(find_static_first variable name)
+  if(TRITLLM_STATIC)
+    find_library(${variable} NAMES lib${name}.a ${name} REQUIRED)
+  else()
+    find_library(${variable} NAMES ${name} REQUIRED)
+  endif()
+endfunction()
+
+# Debian ships no archive of fmt; its header-only form keeps the binary free of the shared library.
+add_library(tritllm_fmt INTERFACE)
+target_link_libraries(tritllm_fmt INTERFACE $<IF:$<BOOL:${TRITLLM_STATIC}>,fmt::fmt-header-only,fmt::fmt>)
+
+find_static_first(XXHASH_LIBRARY xxhash)
+find_path(XXHASH_INCLUDE xxhash.h REQUIRED)
+add_library(xxhash INTERFACE)
+target_link_libraries(xxhash INTERFACE ${XXHASH_LIBRARY})
+target_include_directories(xxhash SYSTEM INTERFACE ${XXHASH_INCLUDE})
+
+find_static_first(PCRE2_LIBRARY pcre2-8)
+find_path(PCRE2_INCLUDE pcre2.h REQUIRED)
+add_library(pcre2 INTERFACE)
+target_link_libraries(pcre2 INTERFACE ${PCRE2_LIBRARY})
+target_include_directories(pcre2 SYSTEM INTERFACE ${PCRE2_INCLUDE})
+target_compile_definitions(pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8 $<$<BOOL:${TRITLLM_STATIC}>:PCRE2_STATIC>)

@@ -1,0 +1,8 @@
+# tritllm_module(NAME SOURCES file... [LINKS target...]): the library of one folder of src/.
+# A module names here everything that it may use; tests/layering checks the includes against the levels.
+function(tritllm_module name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  add_library(tritllm_${name} STATIC ${ARG_SOURCES})
+  target_include_directories(tritllm_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(tritllm_${name} PUBLIC ${ARG_LINKS} PRIVATE tritllm_flags)
+endfunction()

@@ -1,0 +1,78 @@
+// Owns every write that tritllm makes to a disk, and the small reads. Each write is checked, each failure names the path; whole
+// files appear under their name only when complete. Does not own memory-mapped reading (io/mapped_file.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace tritllm {
+
+// A file open for writing at explicit offsets (thread-safe for disjoint ranges) and for reading back.
+class OutputFile {
+ public:
+  // Creates the file, or opens it with its contents kept.
+  static OutputFile create_or_open(const std::filesystem::path& path);
+  ~OutputFile();
+  OutputFile(OutputFile&& other) noexcept;
+  OutputFile& operator=(OutputFile&& other) noexcept;
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  void write_at(uint64_t offset, std::span<const std::byte> bytes) const;
+  void append(std::string_view text) const;
+  void read_at(uint64_t offset, std::span<std::byte> bytes) const;
+  uint64_t size() const;
+  void resize(uint64_t bytes) const;
+  // Waits until the contents are on the disk. A failure is final: a second fsync may claim success for lost pages.
+  void sync() const;
+  void close();
+  const std::filesystem::path& path() const noexcept { return path_; }
+
+ private:
+  OutputFile(std::filesystem::path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+};
+
+// Holds an advisory lock on a file for its lifetime; the file stays behind, empty.
+class FileLock {
+ public:
+  enum class Kind { kShared, kExclusive };
+  // Nothing where another process holds the lock.
+  static std::optional<FileLock> try_acquire(const std::filesystem::path& path, Kind kind);
+  ~FileLock();
+  FileLock(FileLock&& other) noexcept;
+  FileLock& operator=(FileLock&&) = delete;
+  FileLock(const FileLock&) = delete;
+
+ private:
+  explicit FileLock(int descriptor) : descriptor_(descriptor) {}
+  int descriptor_;
+};
+
+// The whole file; refuses anything but a regular file of at most `limit` bytes.
+std::string read_text_file(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 30);
+
+// Replaces `path` in one step: temporary name, write, fsync, rename, fsync of the folder.
+void write_file_atomically(const std::filesystem::path& path, std::string_view contents);
+
+void create_folders(const std::filesystem::path& folder);
+void sync_folder(const std::filesystem::path& folder);
+
+// Moves a finished folder to its name. Where `to` exists, the two are exchanged in one step and the former one is removed.
+void publish_folder(const std::filesystem::path& from, const std::filesystem::path& to);
+
+void remove_tree(const std::filesystem::path& path);
+
+// Whether two paths are one and the same existing file or folder (device and inode).
+bool same_file(const std::filesystem::path& a, const std::filesystem::path& b);
+
+// Bytes that may still be written to the file system that holds `folder`.
+uint64_t free_disk_bytes(const std::filesystem::path& folder);
+
+}  // namespace tritllm

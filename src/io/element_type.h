@@ -1,0 +1,36 @@
+// Owns the list of ways in which a file may store a tensor's elements: the types of safetensors and the block formats of GGUF
+// that tritllm reads. Does not own their conversion (source_tensor.h).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace tritllm {
+
+enum class ElementType : uint8_t {
+  kBool, kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64,       // safetensors integers
+  kF8E4M3, kF8E5M2, kF16, kBF16, kF32, kF64, kC64,           // safetensors floating point
+  kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0,                          // GGUF, blocks of 32 elements
+  kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K,                          // GGUF, blocks of 256 elements
+};
+
+// A tensor's last dimension is stored as whole blocks; plain types are blocks of one element.
+struct ElementLayout {
+  std::string_view name;  // safetensors' dtype, or GGUF's type name
+  uint32_t block_elements;
+  uint32_t block_bytes;
+};
+
+ElementLayout layout_of(ElementType type) noexcept;
+
+// The type with this safetensors dtype name, or nothing where the name is not one that tritllm knows (sub-byte types included).
+std::optional<ElementType> element_type_from_safetensors(std::string_view name) noexcept;
+
+// Floating-point types that convert to float32 without loss, F64 excepted (rounded); not FP8, which means nothing without its scales.
+bool is_weight_type(ElementType type) noexcept;
+
+// A format that has itself thrown bits away: its weights lie on a lattice, and quantising them again adds error to error.
+bool is_quantised_type(ElementType type) noexcept;
+
+}  // namespace tritllm

@@ -1,0 +1,39 @@
+// Owns one tensor of a model as it lies in a mapped file, and its conversion to float32. A tensor is data, whatever file it
+// came from: the two ways in which GGUF files differ from HF folders (row order, shifted norm gains) are fields here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/element_type.h"
+
+namespace tritllm {
+
+struct SourceTensor {
+  std::string name;             // the name that an HF folder gives it
+  std::vector<uint64_t> shape;  // outermost dimension first, as in HF folders
+  ElementType type;
+  std::span<const std::byte> bytes;  // exactly the elements, row-major, of a mapped file that outlives this
+  std::string place;                 // "FILE: tensor 'NAME'" as error messages name it
+
+  // Rows of each of this many heads are stored with the two halves of every rotary pair side by side, as llama.cpp's converter
+  // leaves the q and k matrices of the Llama family; 0 where rows stand in HF order.
+  uint32_t interleaved_heads = 0;
+  // Added to every element: −1 for the norm gains of Gemma, which llama.cpp stores as 1 + gain.
+  float offset = 0.0f;
+
+  uint64_t elements() const noexcept;  // shape is validated, so the product fits
+  uint64_t columns() const noexcept { return shape.empty() ? 1 : shape.back(); }
+  uint64_t rows() const noexcept { return columns() == 0 ? 0 : elements() / columns(); }
+};
+
+// Elements [first, first + out.size()) in row-major order of the HF tensor, as float32. Needs is_weight_type(type).
+void read_float32(const SourceTensor& tensor, uint64_t first, std::span<float> out);
+
+// The stored bytes that those elements need, for release_pages(); whole rows where rows are reordered.
+std::span<const std::byte> stored_bytes(const SourceTensor& tensor, uint64_t first, uint64_t count);
+
+}  // namespace tritllm
