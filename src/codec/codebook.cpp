@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "core/half.h"
+
 namespace tritllm::codec {
 namespace {
 
@@ -146,7 +148,7 @@ Codebook clustered_codebook(std::vector<WeightedStep>& steps, int largest_code) 
   const PrefixSums sums = gather_runs(steps);
   size_t begin = 0, entry = 0;
   for (const size_t end : best_clusters(sums)) {
-    codebook[entry++] = static_cast<float>(sums.mean(begin, end)) * static_cast<float>(largest_code);
+    codebook[entry++] = std::min(static_cast<float>(sums.mean(begin, end)) * static_cast<float>(largest_code), kLargestHalf);
     begin = end;
   }
   for (; entry < kCodebookSize; ++entry) codebook[entry] = codebook[entry - 1];

@@ -13,9 +13,9 @@ inline constexpr size_t kCodebookSize = 27;  // scales of a matrix: three trits 
 inline constexpr size_t kScaleTrits = 3;
 inline constexpr int kMaxDepth = 4;
 
-// Groups whose largest magnitude is smaller are coded as zero: far below FP16's least number (2^-24), and far above the point
-// where squares of float32 lose precision (2^-63).
-inline constexpr float kSmallestScale = 0x1p-60f;
+// Groups whose largest magnitude is smaller are coded as zero: far below FP16's least number (2^-24), and large enough for the
+// squared sums of the step search, magnitude^3, to stay normal float32 numbers.
+inline constexpr float kSmallestScale = 0x1p-40f;
 
 // The largest code at a depth: (3^depth − 1)/2.
 constexpr int largest_code(int depth) noexcept { return depth == 1 ? 1 : depth == 2 ? 4 : depth == 3 ? 13 : 40; }

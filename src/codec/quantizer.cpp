@@ -39,7 +39,7 @@ std::optional<size_t> find_unusable_weight(std::span<const float> weights) noexc
 }
 
 double sqnr_db_from_relative_mse(double relative_mse) noexcept {
-  if (relative_mse <= 0.0) return 999.0;
+  if (relative_mse <= 0.0) return INFINITY;
   return std::round(-10.0 * std::log10(relative_mse) * 1e4) / 1e4;
 }
 
@@ -187,7 +187,8 @@ void MatrixQuantizer::improve_codebook(const Sample& sample, const ParallelLoop&
     }
     for (size_t entry = 0; entry < kCodebookSize; ++entry) {
       if (denominator[entry] > 0.0) {
-        codebook_[entry] = static_cast<float>(largest_code_ * (numerator[entry] / denominator[entry]));
+        const auto scale = static_cast<float>(largest_code_ * (numerator[entry] / denominator[entry]));
+        codebook_[entry] = std::min(scale, kLargestHalf);
       }
     }
     std::sort(codebook_.begin(), codebook_.end());

@@ -40,7 +40,7 @@ struct MatrixFigures {
   std::vector<uint64_t> level_histogram;  // [2·H + 1], from code −H up
 
   double relative_mse() const noexcept;  // 0 for a matrix of zeros
-  double sqnr_db() const noexcept;       // rounded to four decimals; 999 where there is no error
+  double sqnr_db() const noexcept;       // rounded to four decimals; infinite where there is no error
   double cosine() const noexcept;        // 1 for a matrix of zeros
   // Joins the figures of another matrix of the same depth (or of none so far).
   void add(const MatrixFigures& other);
