@@ -88,6 +88,10 @@ def near_zero_group(field):
     return np.ldexp(field.bell(), -36 - field.choice(1, 8))
 
 
+def all_zero_groups(field):
+    return np.ldexp(field.bell(), -60)
+
+
 def constant(field):
     return np.full(field.k.shape, 0.0123)
 
@@ -121,7 +125,7 @@ def lone_weight(field):
 SMALL = [
     (bell, 1, 1), (bell, 12, 1), (bell, 6, 15), (bell, 9, 16), (bell, 5, 17), (bell, 7, 80), (bell, 33, 81),
     (heavy, 1, 81), (heavy, 17, 16), (heavy, 32, 80), (heavy, 33, 17), (zeros, 4, 17), (outlier, 20, 80), (any_exponent, 33, 80),
-    (near_zero_group, 16, 80), (constant, 8, 48), (equal_magnitude, 8, 48), (largest, 16, 80), (lattice, 24, 80), (sparse, 33, 81),
+    (near_zero_group, 16, 80), (all_zero_groups, 2, 40), (constant, 8, 48), (equal_magnitude, 8, 48), (largest, 16, 80), (lattice, 24, 80), (sparse, 33, 81),
     (lone_weight, 3, 40),
 ]  # fmt: skip
 

@@ -15,6 +15,7 @@ ZERO = np.float32(2.0**-40)
 SAMPLE = 32768
 LARGE_GROUPS = 1024
 LLOYD_ROUNDS = 10
+BLOCK = 5120
 LANES_AT_ONCE = 8192  # The working arrays then stay in cache; it has no influence on the result.
 
 
@@ -199,26 +200,40 @@ def gather_runs(steps, weights):
 
 def cluster(W, S, Q):
     """The mean steps of the (at most) 27 clusters of consecutive runs with the least sum of squares."""
-    W, S, Q = (np.concatenate([[0.0], np.cumsum(x)]) for x in (W, S, Q))  # cumsum adds one by one
-    count = len(W) - 1
-    bounds = np.arange(count + 1)
-    if count > ENTRIES:
-        i, j = bounds[None, :], bounds[:, None]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            spread = (S[j] - S[i]) * (S[j] - S[i]) / (W[j] - W[i])
-            cost = np.where(i < j, (Q[j] - Q[i]) - spread, np.inf)  # of runs i..j, in row j
-        least = np.where(bounds > 0, np.inf, 0.0)
-        choices = []
-        for _ in range(ENTRIES):
-            total = least[None, :] + cost
-            choices.append(total.argmin(axis=1))  # the first of equals
-            least = total.min(axis=1)
-        bounds = [count]
-        for choice in reversed(choices):
-            bounds.insert(0, choice[bounds[0]])
-        bounds = np.array(bounds)
+    W, S, Q = (np.append(0.0, np.cumsum(x)) for x in (W, S, Q))  # cumsum adds one by one
+    bounds = best_bounds(W, S, Q) if len(W) - 1 > ENTRIES else np.arange(len(W))
     i, j = bounds[:-1], bounds[1:]
     return (S[j] - S[i]) / (W[j] - W[i])
+
+
+def best_bounds(W, S, Q):
+    runs = len(W) - 1
+    cost = np.full(runs + 1, np.inf)  # of the first j runs in k clusters, first for k = 0
+    cost[0] = 0.0
+    choices = []
+    for k in range(1, ENTRIES + 1):
+        layer = np.full(runs + 1, np.inf)
+        choice = np.zeros(runs + 1, np.int64)
+
+        def solve(first, last, least, most):
+            if first == last:
+                return
+            j = first + (last - first) // 2
+            i = slice(least, min(most, j - 1) + 1)
+            difference = S[j] - S[i]
+            total = cost[i] + ((Q[j] - Q[i]) - difference * difference / (W[j] - W[i]))
+            best = total.argmin()  # the first of equals
+            layer[j], choice[j] = total[best], least + best
+            solve(first, j, least, choice[j])
+            solve(j + 1, last, choice[j], most)
+
+        solve(k, runs + 1, k - 1, runs - 1)
+        cost = layer
+        choices.append(choice)
+    bounds = [runs]
+    for choice in reversed(choices):
+        bounds.append(choice[bounds[-1]])
+    return np.array(bounds[::-1])
 
 
 def lloyd(a, sample_weight, codebook, largest_code):
@@ -229,10 +244,9 @@ def lloyd(a, sample_weight, codebook, largest_code):
         if before is not None and np.array_equal(entries, before):
             break
         before = entries
-        q = round_to_codes(a, codebook[entries], largest_code).astype(np.float64)
-        wide_h, wide_a = h.astype(np.float64), a.astype(np.float64)
-        N = sum_by_entry(entries, sample_weight * (wide_h * wide_a * q))
-        D = sum_by_entry(entries, sample_weight * (wide_h * q * q))
+        q = round_to_codes(a, codebook[entries], largest_code)
+        N = sum_by_entry(entries, sample_weight * sum_over_group((h * q) * a).astype(np.float64))
+        D = sum_by_entry(entries, sample_weight * sum_over_group((h * q) * q).astype(np.float64))
         used = D > 0
         codebook = codebook.copy()
         codebook[used] = np.minimum((float(largest_code) * (N[used] / D[used])).astype(np.float32), LARGEST_WEIGHT)
@@ -241,7 +255,7 @@ def lloyd(a, sample_weight, codebook, largest_code):
 
 
 def sum_by_entry(entries, terms):
-    return np.bincount(np.repeat(entries, GROUP), terms.T.ravel(), ENTRIES)  # adds one by one, group after group
+    return np.bincount(entries, terms, ENTRIES)  # adds one by one
 
 
 def best_entries(magnitudes, codebook, largest_code):
@@ -271,6 +285,10 @@ def decode(quantized, depth, rows, cols):
     return (quantized.codes.astype(np.float32) * step[:, None]).reshape(rows, -1)[:, :cols]
 
 
+def add_in_order(numbers):
+    return np.cumsum(numbers)[-1]
+
+
 def figures(matrix, quantized, depth):
     rows, cols = matrix.shape
     w = lanes_of(matrix)
@@ -279,7 +297,9 @@ def figures(matrix, quantized, depth):
     live = np.abs(w).max(axis=0) >= ZERO
 
     def total(terms):
-        return float(np.cumsum(sum_over_group(terms).astype(np.float64))[-1])
+        sums = sum_over_group(terms).astype(np.float64)
+        blocks = [add_in_order(sums[at : at + BLOCK]) for at in range(0, len(sums), BLOCK)]
+        return float(add_in_order(np.array(blocks)))
 
     error, ww, vv, wv = total((w - v) * (w - v)), total(w * w), total(v * v), total(w * v)
     relative = error / ww if ww > 0 else 0.0
@@ -289,7 +309,7 @@ def figures(matrix, quantized, depth):
     levels = quantized.codes.reshape(rows, -1)[:, :cols] + int(largest_code)
     return {
         "relative_mse": relative,
-        "sqnr_db": round(-10 * float(np.log10(relative)), 4) if relative > 0 else None,
+        "sqnr_db": round(-10 * float(np.log10(relative)), 4) + 0.0 if relative > 0 else None,
         "cosine": wv / float(np.sqrt(ww * vv)) if ww > 0 and vv > 0 else float(ww == vv),
         "max_abs_error": float(np.abs(w - v).max()),
         "clipped": int(beyond.sum()),

@@ -48,7 +48,7 @@ def worked_example():
     x = int(packed["trits"][0, 0, 0])
     reading = []
     for digit in (4, 3, 2, 1, 0):
-        reading.append(f"3·{x} = {3 * x} = {3 * x >> 8}·256 + {3 * x & 255}: digit {digit} is {3 * x >> 8}")
+        reading.append(f"3·{x} = {3 * x} = {3 * x >> 8}·256 + {3 * x & 255}: digit {digit} is {3 * x >> 8}, trit {(3 * x >> 8) - 1}".replace("-", "−"))
         x = 3 * x & 255
     return f"""### A worked example
 
