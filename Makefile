@@ -1,0 +1,63 @@
+# One word for each thing that one does with this tree; the work is done by CMake presets and scripts/.
+.PHONY: help build demo test bench check sanitize tsan fuzz clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+JOBS ?= $(shell nproc)
+# How long `make fuzz` runs each target.
+FUZZ_SECONDS ?= 60
+# What `make check` takes as the state before the change.
+BASE ?=
+
+help:
+	@echo 'make build     the program, build/release/tritllm (installs the Debian packages it needs, as root or by sudo)'
+	@echo 'make demo      quantises a small real model with every recipe and prints what became of it'
+	@echo 'make test      builds everything and runs all tests, C++ and Python'
+	@echo 'make bench     runs the micro-benchmarks'
+	@echo 'make check     format, lint and layering, clang-tidy on what changed since BASE (default: the merge base with main)'
+	@echo 'make sanitize  runs all tests under the address and undefined-behaviour sanitizers'
+	@echo 'make tsan      runs all tests under the thread sanitizer'
+	@echo 'make fuzz      runs each fuzz target for FUZZ_SECONDS (default: 60)'
+	@echo 'make clean     removes build/; the Python environment .venv/ and demo/ stay'
+
+build:
+	scripts/install_dependencies build
+	cmake --preset release
+	cmake --build --preset release --target tritllm -j $(JOBS)
+
+demo: build
+	scripts/install_dependencies demo
+	scripts/demo
+
+test:
+	scripts/install_dependencies build test
+	scripts/python_environment test
+	scripts/get_demo_model
+	scripts/run_tests release $(JOBS)
+
+bench:
+	scripts/install_dependencies build
+	cmake --preset release
+	cmake --build --preset release -j $(JOBS)
+	scripts/run_each build/release/bench
+
+check:
+	scripts/install_dependencies build check
+	scripts/check $(BASE)
+
+sanitize:
+	scripts/install_dependencies build test
+	scripts/run_tests dev $(JOBS)
+
+tsan:
+	scripts/install_dependencies build test
+	scripts/run_tests tsan $(JOBS)
+
+fuzz:
+	scripts/install_dependencies build check
+	cmake --preset fuzz
+	cmake --build --preset fuzz -j $(JOBS)
+	scripts/run_each build/fuzz/fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+
+clean:
+	rm -rf build
