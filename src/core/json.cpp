@@ -100,6 +100,10 @@ Error wrong_field(const std::string& where, std::string_view key, const std::str
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where, int depth_limit) {
+  // The parser takes a NUL byte for the end of its input and would ignore whatever stands behind it.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    throw Error(ErrorCode::kBadInput, where, fmt::format("not valid JSON at byte {}: a NUL byte", nul + 1));
+  }
   StrictBuilder builder(where, depth_limit);
   Json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();
