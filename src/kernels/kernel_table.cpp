@@ -1,0 +1,45 @@
+#include "kernels/kernel_table.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "kernels/instruction_sets.h"
+
+namespace tritllm::kernels {
+
+std::span<const KernelTable> supported_tables() {
+  static const std::vector<KernelTable> tables = [] {
+    std::vector<KernelTable> found{{"scalar", &codec::scalar_group_kernels()}};
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) found.push_back({"avx2", &avx2::group_kernels()});
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq")) {
+      found.push_back({"avx512", &avx512::group_kernels()});
+    }
+#endif
+    return found;
+  }();
+  return tables;
+}
+
+const KernelTable& table_named(std::string_view name) {
+  std::string known;
+  for (const KernelTable& table : supported_tables()) {
+    if (name == table.name) return table;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", table.name);
+  }
+  throw Error(ErrorCode::kUsage, "TRITLLM_ISA", fmt::format("this machine has no instruction set '{}'", name),
+              "choose from " + known);
+}
+
+const KernelTable& active_table() {
+  const char* const forced = std::getenv("TRITLLM_ISA");
+  if (forced != nullptr && *forced != '\0') return table_named(forced);
+  return supported_tables().back();
+}
+
+}  // namespace tritllm::kernels
