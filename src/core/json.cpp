@@ -109,9 +109,7 @@ Json parse_json(std::string_view text, const std::string& where, int depth_limit
   return builder.take();
 }
 
-std::string json_text(const Json& document) {
-  return document.dump(2, ' ', false, Json::error_handler_t::strict) + "\n";
-}
+std::string json_text(const Json& document) { return document.dump(2, ' ', false, Json::error_handler_t::strict) + "\n"; }
 
 const Json& json_field(const Json& object, std::string_view key, const std::string& where) {
   if (!object.is_object()) throw Error(ErrorCode::kBadInput, where, fmt::format("expected a JSON object that holds \"{}\"", key));

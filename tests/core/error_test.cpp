@@ -29,9 +29,9 @@ TEST(Error, HostileNameCannotForgeALineOrMoveTheCursor) {
 
 TEST(Error, PrintableKeepsUtf8AndEscapesWhatIsNone) {
   EXPECT_EQ(printable("größe 日本 🙂"), "größe 日本 🙂");
-  EXPECT_EQ(printable("\xc0\xaf"), "\\xc0\\xaf");      // overlong form
+  EXPECT_EQ(printable("\xc0\xaf"), "\\xc0\\xaf");           // overlong form
   EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // surrogate
-  EXPECT_EQ(printable("a\xe6\x97"), "a\\xe6\\x97");    // cut short
+  EXPECT_EQ(printable("a\xe6\x97"), "a\\xe6\\x97");         // cut short
   EXPECT_EQ(printable(std::string_view("a\0b", 3)), "a\\x00b");
 }
 
@@ -39,7 +39,8 @@ TEST(Error, PrintableCutsLongTextBetweenCharacters) {
   EXPECT_EQ(printable("abcdef", 6), "abcdef");
   EXPECT_EQ(printable("abcdefg", 6), "abcdef…");
   EXPECT_EQ(printable("ééé", 3), "éé…");
-  EXPECT_LT(std::string_view(Error(ErrorCode::kBadInput, std::string(1 << 20, 'x'), std::string(1 << 20, '\n')).what()).size(), 4000u);
+  EXPECT_LT(std::string_view(Error(ErrorCode::kBadInput, std::string(1 << 20, 'x'), std::string(1 << 20, '\n')).what()).size(),
+            4000u);
 }
 
 TEST(Error, IoErrorNamesTheReasonOfTheSystem) {

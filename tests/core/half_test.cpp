@@ -95,7 +95,7 @@ TEST(Half, EdgesOfTheRange) {
   EXPECT_EQ(half_from_float(65519.996f), 0x7bff);
   EXPECT_EQ(half_from_float(65520.0f), 0x7c00);
   EXPECT_EQ(half_from_float(-std::numeric_limits<float>::infinity()), 0xfc00);
-  EXPECT_EQ(half_from_float(0x1p-25f), 0x0000);          // halfway between zero and the smallest subnormal: even is zero
+  EXPECT_EQ(half_from_float(0x1p-25f), 0x0000);  // halfway between zero and the smallest subnormal: even is zero
   EXPECT_EQ(half_from_float(0x1.000002p-25f), 0x0001);
   EXPECT_EQ(half_from_float(-0.0f), 0x8000);
   EXPECT_TRUE(std::isnan(float_from_half(half_from_float(std::numeric_limits<float>::quiet_NaN()))));

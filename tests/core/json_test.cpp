@@ -31,8 +31,8 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 std::string nested(size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); }
 
 TEST(Json, ReadsEveryKindOfValue) {
-  const Json document =
-      parse_json(R"({"s": "\u00e9\ud83d\ude42", "n": -1.5e3, "i": 9007199254740993, "t": true, "z": null, "a": [1, {"b": []}]})", "a.json");
+  const Json document = parse_json(
+      R"({"s": "\u00e9\ud83d\ude42", "n": -1.5e3, "i": 9007199254740993, "t": true, "z": null, "a": [1, {"b": []}]})", "a.json");
   EXPECT_EQ(document["s"], "é🙂");
   EXPECT_EQ(document["n"], -1500.0);
   EXPECT_EQ(document["i"].get<uint64_t>(), 9007199254740993u);  // 2^53 + 1, which no double holds
@@ -57,7 +57,7 @@ TEST(Json, RefusesADuplicateKey) {
 TEST(Json, BoundsTheDepth) {
   EXPECT_EQ(refusal(nested(kJsonDepthLimit)), "");
   EXPECT_TRUE(contains(refusal(nested(kJsonDepthLimit + 1)), "nested deeper than the limit of 64 levels"));
-  EXPECT_TRUE(contains(refusal(std::string(10000000, '[')), "nested deeper"));
+  EXPECT_TRUE(contains(refusal(std::string(5000000, '[')), "nested deeper"));
   EXPECT_EQ(refusal("[1]", 1), "");
   EXPECT_TRUE(contains(refusal(R"([{"a": 1}])", 1), "nested deeper"));
 }
@@ -71,15 +71,18 @@ TEST(Json, RefusesBadUtf8) {
 }
 
 TEST(Json, RefusesWhatOnlyLenientReadersTake) {
-  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":1,}", "{'a':1}", "{a:1}", "[1] 2", "// c\n1", "NaN", "Infinity", "-", "01", "+1",
-                           "1.", ".5", "1e", "0x10", "\"\t\"", "\"\\x41\"", "nul", "[1 2]", "{\"a\" 1}", "\"open"}) {
+  for (const char* text :
+       {"",   " ",  "{",  "[1,]", "{\"a\":1,}", "{'a':1}", "{a:1}",  "[1] 2",     "// c\n1", "NaN",   "Infinity",  "-",
+        "01", "+1", "1.", ".5",   "1e",         "0x10",    "\"\t\"", "\"\\x41\"", "nul",     "[1 2]", "{\"a\" 1}", "\"open"}) {
     EXPECT_TRUE(contains(refusal(text), "a.json: not valid JSON at byte")) << text;
   }
   EXPECT_EQ(refusal(std::string("1\0 2", 4)), "a.json: not valid JSON at byte 2: a NUL byte");
   EXPECT_NE(refusal("1e400"), "");  // no double holds it
 }
 
-TEST(Json, ErrorNamesThePlace) { EXPECT_TRUE(contains(refusal(R"({"a": 1, "b": x})"), "at byte 15")) << refusal(R"({"a": 1, "b": x})"); }
+TEST(Json, ErrorNamesThePlace) {
+  EXPECT_TRUE(contains(refusal(R"({"a": 1, "b": x})"), "at byte 15")) << refusal(R"({"a": 1, "b": x})");
+}
 
 TEST(Json, TakesTimeInProportionToTheKeys) {
   std::string text = "{";
@@ -94,7 +97,8 @@ TEST(Json, TakesTimeInProportionToTheKeys) {
 class JsonFields : public testing::Test {
  protected:
   const Json object_ = parse_json(R"({"name": "x", "rows": 16, "negative": -1, "half": 0.5, "big": 18446744073709551615,
-                                      "flag": true, "nothing": null})", "a.json");
+                                      "flag": true, "nothing": null})",
+                                  "a.json");
   uint64_t integer(const char* key, uint64_t least = 0, uint64_t most = kLargestJsonInteger) const {
     return json_integer(object_, key, "a.json", least, most);
   }
@@ -126,7 +130,8 @@ TEST_F(JsonFields, Booleans) {
   EXPECT_TRUE(json_boolean_or(object_, "flag", false, "a.json"));
   EXPECT_TRUE(json_boolean_or(object_, "nobody", true, "a.json"));
   EXPECT_FALSE(json_boolean_or(object_, "nothing", false, "a.json"));
-  EXPECT_EQ(message_of([&] { json_boolean_or(object_, "rows", false, "a.json"); }), "a.json: /rows: expected true or false, found 16");
+  EXPECT_EQ(message_of([&] { json_boolean_or(object_, "rows", false, "a.json"); }),
+            "a.json: /rows: expected true or false, found 16");
 }
 
 TEST_F(JsonFields, OfSomethingThatIsNoObject) {
