@@ -32,7 +32,8 @@ function(tritllm_test name)
 endfunction()
 
 # tritllm_python_test(NAME file...): pytest files that see the environment variables TRITLLM_BINARY (the program under test),
-# TRITLLM_SOURCE_DIR and TRITLLM_DEMO_MODEL. One test of ctest's; pytest's own account of its cases goes to test-results/NAME.xml of the build folder.
+# TRITLLM_SOURCE_DIR and TRITLLM_DEMO_MODEL. One test of ctest's; pytest's own account of its cases goes to
+# test-results/NAME.xml of the build folder.
 function(tritllm_python_test name)
   if(NOT TRITLLM_TEST_PYTHON)
     add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E echo
