@@ -20,6 +20,7 @@
 #include "tasks/journal.h"
 #include "tasks/matrix_job.h"
 #include "tasks/model_card.h"
+#include "tasks/report.h"
 #include "tasks/tensor_policy.h"
 
 namespace tritllm {
@@ -62,6 +63,9 @@ class ConfigRun {
   // Gives the results their names. `report` gets the records and returns the text of report.json.
   using MakeReport = std::function<std::string(const Manifest& manifest)>;
   void finish(const MakeReport& report);
+  Json read_report() const;
+  // Bytes of the weight files that were asked for.
+  FolderBytes folder_bytes() const noexcept;
 
  private:
   void look_at_former_results();
