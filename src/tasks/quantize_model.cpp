@@ -98,6 +98,7 @@ class QuantizeRun {
   uint64_t total_weights() const;
   uint64_t bytes_to_write() const;
   void check_disk_space() const;
+  std::vector<FileLock> lock_output() const;
   void process(uint64_t position, ThreadPool& pool);
   void quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum, ThreadPool& pool);
   void count(uint64_t weights);
@@ -213,21 +214,25 @@ Json QuantizeRun::plan() const {
           {"configs", std::move(configs)}};
 }
 
+// Parts of one model may be made side by side; each of them, and a run over the whole model, only once at a time.
+std::vector<FileLock> QuantizeRun::lock_output() const {
+  const fs::path& folder = options_.output.folder;
+  const bool is_part = options_.output.part.has_value();
+  std::vector<FileLock> locks;
+  const auto acquire = [&](const std::string& name, FileLock::Kind kind) {
+    auto lock = FileLock::try_acquire(folder / name, kind);
+    if (!lock) throw Error(ErrorCode::kConflict, folder.string(), "another run is at work in this folder", "wait for it, or choose another --out");
+    locks.push_back(std::move(*lock));
+  };
+  acquire(".lock", is_part ? FileLock::Kind::kShared : FileLock::Kind::kExclusive);
+  if (is_part) acquire(".lock" + part_suffix(options_.output), FileLock::Kind::kExclusive);
+  return locks;
+}
+
 std::vector<ConfigResult> QuantizeRun::run() {
   for (const std::string& warning : model_.warnings) options_.on_warning(warning);
   create_folders(options_.output.folder);
-  using Kind = FileLock::Kind;
-  const fs::path lock_path = options_.output.folder / ".lock";
-  // Parts of one model may be made side by side; each of them, and a run over the whole model, only once at a time.
-  const auto lock = FileLock::try_acquire(lock_path, options_.output.part ? Kind::kShared : Kind::kExclusive);
-  std::optional<FileLock> part_lock;
-  if (lock && options_.output.part) {
-    part_lock = FileLock::try_acquire(options_.output.folder / (".lock" + part_suffix(options_.output)), Kind::kExclusive);
-  }
-  if (!lock || (options_.output.part && !part_lock)) {
-    throw Error(ErrorCode::kConflict, options_.output.folder.string(), "another run is at work in this folder",
-                "wait for it, or choose another --out");
-  }
+  const std::vector<FileLock> locks = lock_output();
   check_disk_space();
 
   ThreadPool pool(threads_);
