@@ -71,7 +71,8 @@ void check_file_name(const std::string& name, const std::string& where) {
 }
 
 Json figures_to_json(const ErrorFigures& error) {
-  return {{"relative_mse", error.relative_mse},
+  return {{"weight_energy", error.weight_energy},
+          {"relative_mse", error.relative_mse},
           {"sqnr_db", error.sqnr_db ? Json(*error.sqnr_db) : Json(nullptr)},
           {"cosine", error.cosine},
           {"max_abs_error", error.max_abs_error},
@@ -81,6 +82,7 @@ Json figures_to_json(const ErrorFigures& error) {
 
 ErrorFigures parse_figures(const Json& json, const std::string& where) {
   ErrorFigures error;
+  error.weight_energy = json_number(json, "weight_energy", where);
   error.relative_mse = json_number(json, "relative_mse", where);
   if (!json_field(json, "sqnr_db", where).is_null()) error.sqnr_db = json_number(json, "sqnr_db", where);
   error.cosine = json_number(json, "cosine", where);
@@ -117,7 +119,8 @@ std::string_view fate_name(Fate fate) noexcept { return name_in(kFates, fate); }
 
 ErrorFigures error_figures(const codec::MatrixFigures& figures) {
   const double sqnr_db = figures.sqnr_db();
-  return {.relative_mse = figures.relative_mse(),
+  return {.weight_energy = figures.weight_energy,
+          .relative_mse = figures.relative_mse(),
           .sqnr_db = std::isfinite(sqnr_db) ? std::optional(sqnr_db) : std::nullopt,
           .cosine = figures.cosine(),
           .max_abs_error = figures.largest_error,

@@ -27,6 +27,7 @@ std::string_view fate_name(Fate fate) noexcept;
 
 // How far the decoded matrix is from the source (docs/codec.md, "Figures").
 struct ErrorFigures {
+  double weight_energy = 0;  // Σ w², so that matrices can be added up
   double relative_mse = 0;
   std::optional<double> sqnr_db;  // nothing where there is no error
   double cosine = 1;
