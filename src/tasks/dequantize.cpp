@@ -122,9 +122,7 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
       write_decoded_matrix(checkpoint.matrix(record), record.name, checkpoint.place(record), plain, pool);
     }
   }
-  std::vector<SideFile> side_files = read_side_files(packed);
-  std::erase_if(side_files, [](const SideFile& file) { return file.name == kManifestName; });
-  finish_plain_folder(plain, checkpoint.manifest(), config, side_files, card_facts_of(checkpoint));
+  finish_plain_folder(plain, checkpoint.manifest(), config, read_side_files(packed), card_facts_of(checkpoint));
 }
 
 void write_plain_model(const fs::path& model_path, const fs::path& out, ElementType type, ThreadPool& pool) {
