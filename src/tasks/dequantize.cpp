@@ -108,8 +108,9 @@ CardFacts card_facts_of(const PackedCheckpoint& checkpoint) {
   return facts;
 }
 
-void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& pool) {
+void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& pool, const OnWarning& on_warning) {
   const PackedCheckpoint checkpoint = PackedCheckpoint::open(packed, loop_over(pool));
+  for (const std::string& warning : checkpoint.warnings()) on_warning(warning);
   if (checkpoint.manifest().part) {
     throw Error(ErrorCode::kUnsupported, packed.string(), "holds only a part of the model", "join all parts with 'tritllm merge' first");
   }

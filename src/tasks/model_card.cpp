@@ -9,6 +9,7 @@
 
 #include "codec/config.h"
 #include "codec/quantizer.h"
+#include "core/error.h"
 
 namespace tritllm {
 namespace {
