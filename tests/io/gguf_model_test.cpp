@@ -214,7 +214,9 @@ TEST(GgufModel, SurvivesTruncationAtEveryLength) {
 TEST(GgufModel, SurvivesEveryFlippedBit) {
   for (const Fields& all : {fields(), sentencepiece_fields()}) {
     std::string bytes = builder_of(all).build();
-    for (size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+    // To the end of the tensor table; any bits after it are good numbers.
+    const size_t end = bytes.rfind("output_norm.weight") + sizeof("output_norm.weight") + 24;
+    for (size_t bit = 0; bit < end * 8; ++bit) {
       const auto mask = static_cast<char>(1u << (bit % 8));
       bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ mask);
       use(bytes);
