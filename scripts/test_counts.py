@@ -12,15 +12,17 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 
-# What ctest writes for a test that was skipped on purpose; a test that could not be started is "notrun" too, but has failed.
-SKIPPED_ON_PURPOSE = re.compile(r"SKIP_|Disabled", re.IGNORECASE)
+# What ctest writes for a test that skipped itself; a test that could not be started is "notrun" too, but has failed.
+SKIPPED_ITSELF = re.compile(r"SKIP_")
 
 
 def ctest_outcome(case):
     skipped = case.find("skipped")
     if case.get("status") == "run":
         return "passed", ""
-    if skipped is not None and SKIPPED_ON_PURPOSE.search(skipped.get("message", "")):
+    if case.get("status") == "disabled":
+        return "skipped", "disabled"
+    if skipped is not None and SKIPPED_ITSELF.search(skipped.get("message", "")):
         return "skipped", skip_reason(case.findtext("system-out") or "")
     failure = case.find("failure") if skipped is None else skipped
     return "failed", failure.get("message", "") if failure is not None else ""

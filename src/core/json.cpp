@@ -100,14 +100,16 @@ Error wrong_field(const std::string& where, std::string_view key, const std::str
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where, int depth_limit) {
+  // The parser takes a NUL byte for the end of its input and would ignore whatever stands behind it.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    throw Error(ErrorCode::kBadInput, where, fmt::format("not valid JSON at byte {}: a NUL byte", nul + 1));
+  }
   StrictBuilder builder(where, depth_limit);
   Json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();
 }
 
-std::string json_text(const Json& document) {
-  return document.dump(2, ' ', false, Json::error_handler_t::strict) + "\n";
-}
+std::string json_text(const Json& document) { return document.dump(2, ' ', false, Json::error_handler_t::strict) + "\n"; }
 
 const Json& json_field(const Json& object, std::string_view key, const std::string& where) {
   if (!object.is_object()) throw Error(ErrorCode::kBadInput, where, fmt::format("expected a JSON object that holds \"{}\"", key));

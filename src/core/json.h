@@ -30,8 +30,8 @@ std::string json_string(const Json& object, std::string_view key, const std::str
 uint64_t json_integer(const Json& object, std::string_view key, const std::string& where, uint64_t least = 0,
                       uint64_t most = kLargestJsonInteger);
 std::optional<std::string> json_optional_string(const Json& object, std::string_view key, const std::string& where);
-std::optional<uint64_t> json_optional_integer(const Json& object, std::string_view key, const std::string& where, uint64_t least = 0,
-                                              uint64_t most = kLargestJsonInteger);
+std::optional<uint64_t> json_optional_integer(const Json& object, std::string_view key, const std::string& where,
+                                              uint64_t least = 0, uint64_t most = kLargestJsonInteger);
 bool json_boolean_or(const Json& object, std::string_view key, bool fallback, const std::string& where);
 
 }  // namespace tritllm

@@ -1,0 +1,68 @@
+#include "app/command.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "core/error.h"
+
+namespace tritllm::app {
+
+void add_common_options(CLI::App& command, CommonOptions& options) {
+  command.add_flag("--json", options.json, "Answer in JSON on standard output")->envname("TRITLLM_JSON");
+  command.add_flag("--quiet", options.quiet, "No progress and no warnings")->envname("TRITLLM_QUIET");
+  add_option(command, "--threads", options.threads, "Threads; 0 takes all processors", "THREADS")->check(CLI::Range(0u, 1024u));
+}
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    throw io_error("standard output", "write", errno);
+  }
+}
+
+void print_json(const Json& json) { print(json_text(json)); }
+
+void print_message(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fputc('\n', stderr);
+}
+
+std::string readable_bytes(uint64_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  if (value < 1e3) return fmt::format("{} B", bytes);
+  constexpr std::array<std::pair<const char*, double>, 3> kUnits{{{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}}};
+  for (const auto& [unit, size] : kUnits) {
+    if (value < size * 999.5) return fmt::format("{:.{}f} {}", value / size, value < size * 99.95 ? 1 : 0, unit);
+  }
+  return fmt::format("{:.2f} TB", value / 1e12);
+}
+
+std::string readable_seconds(double seconds) {
+  if (seconds < 60) return fmt::format("{:.0f} s", seconds);
+  const auto whole = static_cast<uint64_t>(std::lround(seconds));
+  if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
+  return fmt::format("{} h {:02} min", whole / 3600, whole % 3600 / 60);
+}
+
+uint64_t parse_bytes(const std::string& text, const std::string& flag) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  const auto used = static_cast<size_t>(end - text.c_str());
+  std::string unit = text.substr(used);
+  for (const char* const ending : {"iB", "B"}) {
+    if (unit.ends_with(ending)) unit.resize(unit.size() - std::string_view(ending).size());
+  }
+  const std::string_view units = "KMGT";
+  const size_t power = unit.empty() ? 0 : units.find(unit) + 1;
+  if (used == 0 || !(value >= 0) || unit.size() > 1 || (!unit.empty() && power == 0) || value > 1e15) {
+    throw Error(ErrorCode::kUsage, flag, fmt::format("expected a size like 512M or 2G, found '{}'", text));
+  }
+  return static_cast<uint64_t>(value * std::pow(1024.0, static_cast<double>(power)));
+}
+
+}  // namespace tritllm::app

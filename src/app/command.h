@@ -1,0 +1,48 @@
+// Owns what all subcommands share: their registration, the options that every one takes, and the console.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "core/json.h"
+
+namespace tritllm::app {
+
+// Options of every subcommand.
+struct CommonOptions {
+  bool json = false;   // machine-readable answer on standard output
+  bool quiet = false;  // no progress and no warnings on standard error
+  unsigned threads = 0;
+};
+
+// Adds --json, --quiet and --threads.
+void add_common_options(CLI::App& command, CommonOptions& options);
+
+// Adds an option with its TRITLLM_* twin in the environment.
+template <typename Value>
+CLI::Option* add_option(CLI::App& command, const std::string& flag, Value& value, const std::string& help, const std::string& environment) {
+  return command.add_option(flag, value, help)->envname("TRITLLM_" + environment)->capture_default_str();
+}
+
+// A subcommand is registered with the parser and runs later; run() returns the exit status.
+using RunCommand = std::function<int()>;
+RunCommand register_quantize(CLI::App& app);
+RunCommand register_dequantize(CLI::App& app);
+RunCommand register_inspect(CLI::App& app);
+RunCommand register_verify(CLI::App& app);
+RunCommand register_merge(CLI::App& app);
+
+void print(std::string_view text);         // to standard output
+void print_json(const Json& json);         // likewise, indented
+void print_message(std::string_view text);  // a line to standard error
+
+// "1.23 GB", "456 KB".
+std::string readable_bytes(uint64_t bytes);
+std::string readable_seconds(double seconds);
+
+// Bytes from "512M", "2G", "1.5GiB" or a plain number; throws an Error of kUsage.
+uint64_t parse_bytes(const std::string& text, const std::string& flag);
+
+}  // namespace tritllm::app

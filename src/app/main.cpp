@@ -1,0 +1,82 @@
+// Owns the process: signals, the list of subcommands, and the one place where an error becomes a line and an exit status.
+// Exit status: 0 done, 1 failure, 2 usage.
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <exception>
+#include <new>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "app/command.h"
+#include "core/error.h"
+#include "kernels/kernel_table.h"
+
+namespace tritllm::app {
+namespace {
+
+constexpr int kFailure = 1, kUsage = 2;
+
+// A mapped file was shortened by another program while it was being read. All finished work is on disk and in the journal.
+void end_on_lost_mapping(int) {
+  constexpr std::string_view kMessage = "error: a file shrank while it was being read; restore it and run the command again\n";
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
+  ::_exit(kFailure);
+}
+
+void set_up_signals() {
+  struct sigaction on_bus_error {};
+  on_bus_error.sa_handler = end_on_lost_mapping;
+  ::sigaction(SIGBUS, &on_bus_error, nullptr);
+  // A file-size limit and a closed pipe then come back as errors of the write, which name the file.
+  ::signal(SIGXFSZ, SIG_IGN);
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+int run_command(int argc, char** argv) {
+  CLI::App app{"tritllm: balanced ternary language models", "tritllm"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", fmt::format("tritllm {}", TRITLLM_VERSION));
+  app.footer("Every option can also be set by an environment variable of its name, e.g. TRITLLM_THREADS. TRITLLM_ISA forces an instruction set.");
+  const std::vector<std::pair<const char*, RunCommand>> commands{{"quantize", register_quantize(app)},
+                                                                 {"dequantize", register_dequantize(app)},
+                                                                 {"inspect", register_inspect(app)},
+                                                                 {"verify", register_verify(app)},
+                                                                 {"merge", register_merge(app)}};
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    print_message(fmt::format("error: {}; see 'tritllm --help'", printable(error.what())));
+    return kUsage;
+  }
+  kernels::active_table();  // an instruction set that this machine lacks is refused whatever the command
+  for (const auto& [name, run] : commands) {
+    if (app.got_subcommand(name)) return run();
+  }
+  return kUsage;
+}
+
+}  // namespace
+}  // namespace tritllm::app
+
+int main(int argc, char** argv) {
+  using namespace tritllm;
+  app::set_up_signals();
+  try {
+    return app::run_command(argc, argv);
+  } catch (const Error& error) {
+    app::print_message(fmt::format("error: {}", error.what()));
+    return error.code() == ErrorCode::kUsage ? app::kUsage : app::kFailure;
+  } catch (const std::bad_alloc&) {
+    app::print_message("error: out of memory; use fewer --threads or a smaller --max-memory");
+    return app::kFailure;
+  } catch (const std::exception& error) {
+    // Of a library; nothing of tritllm's own throws these.
+    app::print_message(fmt::format("error: internal: {}; please report it", printable(error.what())));
+    return app::kFailure;
+  }
+}

@@ -1,0 +1,147 @@
+// Owns `tritllm quantize`.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "app/command.h"
+#include "app/progress_bar.h"
+#include "core/error.h"
+#include "tasks/quantize_model.h"
+
+namespace tritllm::app {
+namespace {
+
+struct Arguments {
+  CommonOptions common;
+  std::string model, out, max_memory = "2G", shard;
+  std::vector<std::string> configs{"optimal-d2"}, emit{"packed", "model"}, depth_rules;
+  int embedding_depth = 0, head_depth = 0;
+  bool dry_run = false, fresh = false;
+};
+
+Part parse_part(const std::string& text) {
+  unsigned long long index = 0, count = 0;
+  int used = 0;
+  if (std::sscanf(text.c_str(), "%llu/%llu%n", &index, &count, &used) != 2 || static_cast<size_t>(used) != text.size() || index < 1 ||
+      index > count || count > 100'000) {
+    throw Error(ErrorCode::kUsage, "--shard", fmt::format("expected i/n with 1 <= i <= n, found '{}'", text));
+  }
+  return {index, count};
+}
+
+// For a shell: quoted where it holds anything but plain characters.
+std::string shell_word(const std::string& word) {
+  const auto plain = word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./=-");
+  if (plain == word.npos && !word.empty()) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+QuantizeOptions to_options(const Arguments& arguments) {
+  QuantizeOptions options;
+  options.model = arguments.model;
+  for (const std::string& name : arguments.configs) options.configs.push_back(codec::parse_config(name));
+  options.output.folder = arguments.out;
+  options.output.emit_packed = options.output.emit_model = false;
+  for (const std::string& name : arguments.emit) {
+    if (name == "packed") options.output.emit_packed = true;
+    else if (name == "model") options.output.emit_model = true;
+    else throw Error(ErrorCode::kUsage, "--emit", fmt::format("expected packed, model or both, found '{}'", name));
+  }
+  options.output.fresh = arguments.fresh;
+  if (!arguments.shard.empty()) options.output.part = parse_part(arguments.shard);
+  for (const std::string& rule : arguments.depth_rules) {
+    options.policy.rules.push_back(parse_depth_rule(rule));
+    options.card_options += fmt::format(" --depth {}", shell_word(rule));
+  }
+  if (arguments.embedding_depth != 0) {
+    options.policy.embedding_depth = arguments.embedding_depth;
+    options.card_options += fmt::format(" --embed-depth {}", arguments.embedding_depth);
+  }
+  if (arguments.head_depth != 0) {
+    options.policy.head_depth = arguments.head_depth;
+    options.card_options += fmt::format(" --head-depth {}", arguments.head_depth);
+  }
+  options.threads = arguments.common.threads;
+  options.max_memory = parse_bytes(arguments.max_memory, "--max-memory");
+  return options;
+}
+
+void print_plan(const Json& plan) {
+  print(fmt::format("{}: {} tensors, {} weights\n", printable(plan["model"].get<std::string>()), plan["tensors"].get<uint64_t>(),
+                    plan["all_weights"].get<uint64_t>()));
+  for (const Json& config : plan["configs"]) {
+    print(fmt::format("  {:<12} {} weights become ternary, {:.2f} bits each stored, {} to write\n", config["config"].get<std::string>(),
+                      config["weights"].get<uint64_t>(), config["stored_bits_per_weight"].get<double>(),
+                      config["complete"].get<bool>() ? "nothing" : readable_bytes(config["bytes_to_write"].get<uint64_t>())));
+  }
+  print(fmt::format("disk {}, memory {}, about {} on {} threads\n", readable_bytes(plan["bytes_to_write"].get<uint64_t>()),
+                    readable_bytes(plan["memory_bytes"].get<uint64_t>()), readable_seconds(plan["estimated_seconds"].get<double>()),
+                    plan["threads"].get<unsigned>()));
+}
+
+void print_results(const std::vector<ConfigResult>& results, const Arguments& arguments) {
+  for (const ConfigResult& result : results) {
+    if (result.report.is_null()) {
+      print(fmt::format("{}: part {} {}\n", result.config, arguments.shard, result.was_complete ? "was complete" : "done"));
+      continue;
+    }
+    const Json& report = result.report;
+    print(fmt::format("{}: {:.2f} bits per weight stored, SQNR {} dB{}{}\n", result.config, report["stored_bits_per_weight"].get<double>(),
+                      report["sqnr_db"].is_null() ? "-" : fmt::format("{:.2f}", report["sqnr_db"].get<double>()),
+                      report["packed_bytes"].get<uint64_t>() == 0 ? "" : ", packed " + readable_bytes(report["packed_bytes"].get<uint64_t>()),
+                      result.was_complete ? " (was complete)" : ""));
+  }
+}
+
+int run(const Arguments& arguments) {
+  QuantizeOptions options = to_options(arguments);
+  if (arguments.dry_run) {
+    const Json plan = plan_quantization(options);
+    if (arguments.common.json) print_json(plan);
+    else print_plan(plan);
+    return 0;
+  }
+  ProgressBar bar;
+  if (!arguments.common.quiet) {
+    options.on_progress = [&](const QuantizeProgress& progress) { bar.show(progress); };
+    options.on_warning = [](const std::string& warning) { print_message("warning: " + printable(warning)); };
+  }
+  const std::vector<ConfigResult> results = quantize_model(options);
+  bar.finish();
+  if (arguments.common.json) {
+    Json json = Json::array();
+    for (const ConfigResult& result : results) {
+      json.push_back({{"config", result.config}, {"was_complete", result.was_complete}, {"report", result.report}});
+    }
+    print_json(json);
+  } else {
+    print_results(results, arguments);
+  }
+  return 0;
+}
+
+}  // namespace
+
+RunCommand register_quantize(CLI::App& app) {
+  auto* const command = app.add_subcommand("quantize", "Turn a model's matrices into balanced ternary");
+  const auto arguments = std::make_shared<Arguments>();
+  Arguments& a = *arguments;
+  add_option(*command, "--model", a.model, "Hugging Face model folder, or GGUF file", "MODEL")->required();
+  add_option(*command, "--out", a.out, "Folder for the results: OUT/CONFIG/packed, OUT/CONFIG/model, OUT/CONFIG/report.json", "OUT")->required();
+  add_option(*command, "--configs", a.configs, "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4", "CONFIGS")->delimiter(',');
+  add_option(*command, "--emit", a.emit, "What to write: packed, model (FP16), or both", "EMIT")->delimiter(',');
+  command->add_option("--depth", a.depth_rules, "'REGEX=D': matrices with a matching name get depth D (1 to 4, or keep); may be repeated")
+      ->expected(1)->take_all()->envname("TRITLLM_DEPTH");
+  command->add_option("--embed-depth", a.embedding_depth, "Quantise the token embedding too, at this depth")->check(CLI::Range(1, 4))->envname("TRITLLM_EMBED_DEPTH");
+  command->add_option("--head-depth", a.head_depth, "Quantise the output head too, at this depth")->check(CLI::Range(1, 4))->envname("TRITLLM_HEAD_DEPTH");
+  add_option(*command, "--max-memory", a.max_memory, "Limit of memory, e.g. 512M", "MAX_MEMORY");
+  add_option(*command, "--shard", a.shard, "i/n: quantise only the i-th of n parts; 'tritllm merge' joins them", "SHARD");
+  command->add_flag("--dry-run", a.dry_run, "Show sizes, memory and time; write nothing")->envname("TRITLLM_DRY_RUN");
+  command->add_flag("--fresh", a.fresh, "Discard unfinished work and replace former results")->envname("TRITLLM_FRESH");
+  add_common_options(*command, a.common);
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace tritllm::app

@@ -1,0 +1,50 @@
+// Owns `tritllm verify`.
+#include "tasks/verify.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "app/command.h"
+#include "core/error.h"
+
+namespace tritllm::app {
+namespace {
+
+struct Arguments {
+  CommonOptions common;
+  std::string path, source;
+  size_t sample = 8;
+};
+
+int run(const Arguments& arguments) {
+  ThreadPool pool(arguments.common.threads);
+  std::vector<PackedProblem> problems = verify_model(arguments.path, pool);
+  if (problems.empty() && !arguments.source.empty()) {
+    if (!is_packed_checkpoint(arguments.path)) throw Error(ErrorCode::kUsage, "--source", "only a packed folder can be compared with its source");
+    problems = verify_against_source(arguments.path, arguments.source, arguments.sample, pool);
+  }
+  if (arguments.common.json) {
+    Json errors = Json::array();
+    for (const PackedProblem& problem : problems) errors.push_back({{"file", problem.file}, {"where", printable(problem.where)}, {"message", printable(problem.message)}});
+    print_json({{"ok", problems.empty()}, {"errors", std::move(errors)}});
+  } else {
+    for (const PackedProblem& problem : problems) print_message(fmt::format("error: {}: {}", printable(problem.where), printable(problem.message)));
+    if (problems.empty() && !arguments.common.quiet) print(fmt::format("{}: sound\n", printable(arguments.path)));
+  }
+  return problems.empty() ? 0 : 1;
+}
+
+}  // namespace
+
+RunCommand register_verify(CLI::App& app) {
+  auto* const command = app.add_subcommand("verify", "Check a model: structure, checksums, impossible values");
+  const auto arguments = std::make_shared<Arguments>();
+  command->add_option("path", arguments->path, "Packed folder, Hugging Face folder or GGUF file")->required();
+  add_option(*command, "--source", arguments->source, "Quantise some matrices again from this source and compare", "SOURCE");
+  add_option(*command, "--sample", arguments->sample, "How many matrices to compare with --source; 0 takes all", "SAMPLE");
+  add_common_options(*command, arguments->common);
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace tritllm::app

@@ -1,0 +1,93 @@
+// Owns the reading of a packed checkpoint (docs/format.md): opening it with every checksum verified, and the bytes of its tensors. Does
+// not own writing (src/tasks) nor the layouts that kernels want (src/kernels).
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "codec/codebook.h"
+#include "codec/quantizer.h"
+#include "io/manifest.h"
+#include "io/mapped_file.h"
+#include "io/safetensors.h"
+
+namespace tritllm {
+
+// A ternary matrix as it lies in the file; the spans stay valid as long as the checkpoint.
+struct TernaryMatrix {
+  codec::MatrixShape shape;
+  int depth = 0;
+  std::span<const uint8_t> trits;   // [depth][lines][16]
+  std::span<const uint8_t> scales;  // [lines][3]
+  codec::Codebook codebook{};
+
+  std::span<const uint8_t> plane(int index) const noexcept {
+    const size_t bytes = trits.size() / static_cast<size_t>(depth);
+    return trits.subspan(static_cast<size_t>(index) * bytes, bytes);
+  }
+};
+
+// Weights [first_line·80, …) of the matrix, padding included, as codes and entries. The bytes must have been validated.
+void decode_lines(const TernaryMatrix& matrix, uint64_t first_line, size_t lines, int8_t* codes, uint8_t* entries);
+
+// Refuses bytes that hold no trits, codebooks out of range, and padding that is not zero.
+void validate_matrix(const TernaryMatrix& matrix, const std::string& where, const codec::ParallelLoop& loop);
+
+// Names of the three stored tensors of a matrix.
+std::string trits_name(const std::string& matrix);
+std::string scales_name(const std::string& matrix);
+std::string codebook_name(const std::string& matrix);
+
+class PackedCheckpoint {
+ public:
+  // Refuses a folder whose manifest, index or weights do not match their checksums; other differences become warnings.
+  static PackedCheckpoint open(const std::filesystem::path& folder, const codec::ParallelLoop& loop);
+
+  const std::filesystem::path& folder() const noexcept { return folder_; }
+  const Manifest& manifest() const noexcept { return manifest_; }
+  const std::vector<std::string>& warnings() const noexcept { return warnings_; }
+
+  TernaryMatrix matrix(const TensorRecord& record) const;
+  std::span<const std::byte> kept(const TensorRecord& record) const;
+  // "FILE: tensor 'NAME'".
+  std::string place(const TensorRecord& record) const;
+  // Of the bytes as they are now, in the order that the record's checksum covers.
+  std::string checksum(const TensorRecord& record) const;
+
+ private:
+  struct Stored {
+    std::span<const std::byte> bytes;
+    ElementType type;
+    std::vector<uint64_t> shape;
+  };
+
+  void check_files(const codec::ParallelLoop& loop);
+  void read_weight_file(const FileRecord& file);
+  void check_tensors() const;
+  const Stored& stored(const std::string& name) const { return stored_.at(name); }
+
+  std::filesystem::path folder_;
+  Manifest manifest_;
+  std::vector<MappedFile> files_;
+  std::unordered_map<std::string, Stored> stored_;
+  std::vector<std::string> warnings_;
+};
+
+// One thing that is wrong with a checkpoint.
+struct PackedProblem {
+  std::string file, where, message;
+};
+
+// Everything that can be found wrong with the folder by itself, without stopping at the first.
+std::vector<PackedProblem> examine_packed(const std::filesystem::path& folder, const codec::ParallelLoop& loop);
+
+bool is_packed_checkpoint(const std::filesystem::path& folder);
+
+Manifest read_manifest(const std::filesystem::path& folder);
+
+}  // namespace tritllm

@@ -1,0 +1,157 @@
+#include "tasks/dequantize.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "codec/decoder.h"
+#include "codec/grouping.h"
+#include "core/error.h"
+#include "core/half.h"
+#include "io/hf_folder.h"
+#include "tasks/config_run.h"
+
+namespace tritllm {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr uint64_t kPieceElements = uint64_t{1} << 18;
+
+void refuse_existing(const fs::path& out) {
+  std::error_code error;
+  if (fs::exists(out, error)) throw Error(ErrorCode::kConflict, out.string(), "exists already", "choose another folder, or remove it");
+}
+
+// A folder that an interrupted call left behind is begun anew: nothing in it can be told from a torn write.
+FolderWriter begin_folder(const fs::path& out, ShardPlan plan) {
+  fs::path folder = out;
+  if (folder.filename().empty()) folder = folder.parent_path();  // "out/" names "out"
+  refuse_existing(folder);
+  if (folder.has_parent_path()) create_folders(folder.parent_path());
+  remove_tree(partial_folder(folder));
+  const uint64_t available = free_disk_bytes(folder.has_parent_path() ? folder.parent_path() : fs::path("."));
+  if (plan.total_bytes() > available) {
+    throw Error(ErrorCode::kIo, folder.string(), fmt::format("{} bytes are needed, {} are free", plan.total_bytes(), available), "free some space");
+  }
+  return FolderWriter(folder, std::move(plan));
+}
+
+// Elements of a tensor as bytes of the wanted type.
+std::vector<std::byte> converted(const SourceTensor& tensor, uint64_t first, uint64_t count, ElementType type) {
+  std::vector<float> values(count);
+  read_float32(tensor, first, values);
+  std::vector<std::byte> bytes(count * layout_of(type).block_bytes);
+  if (type == ElementType::kF32) {
+    std::copy_n(reinterpret_cast<const std::byte*>(values.data()), bytes.size(), bytes.data());
+    return bytes;
+  }
+  const auto halves = reinterpret_cast<uint16_t*>(bytes.data());
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!(std::abs(values[i]) <= kLargestHalf)) {
+      throw Error(ErrorCode::kBadInput, fmt::format("{}: element {}", tensor.place, first + i),
+                  fmt::format("expected a finite number up to {}, found {}", kLargestHalf, values[i]), "use --type f32");
+    }
+    halves[i] = half_from_float(values[i]);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+codec::ParallelLoop loop_over(ThreadPool& pool) {
+  return [&pool](size_t count, const std::function<void(size_t)>& body) {
+    pool.parallel_for(count, [&](size_t index, unsigned) { body(index); });
+  };
+}
+
+std::vector<std::vector<PlannedTensor>> plain_units_of(const std::vector<TensorRecord>& tensors) {
+  std::vector<std::vector<PlannedTensor>> units;
+  for (const TensorRecord& record : tensors) {
+    if (record.fate == Fate::kTied) continue;
+    const ElementType type = record.fate == Fate::kTernary ? ElementType::kF16 : *element_type_from_safetensors(record.type);
+    units.push_back({{record.name, type, record.shape}});
+  }
+  return units;
+}
+
+void write_decoded_matrix(const TernaryMatrix& matrix, const std::string& name, const std::string& place, const FolderWriter& plain,
+                          ThreadPool& pool) {
+  validate_matrix(matrix, place, loop_over(pool));
+  const codec::HalfDecoder decoder(matrix.codebook, matrix.depth);
+  const uint64_t lines = matrix.shape.lines();
+  pool.parallel_for((lines + codec::kBlockLines - 1) / codec::kBlockLines, [&](size_t block, unsigned) {
+    const uint64_t first_line = block * codec::kBlockLines;
+    const size_t count = static_cast<size_t>(std::min<uint64_t>(codec::kBlockLines, lines - first_line)), groups = count * codec::kLineGroups;
+    std::vector<int8_t> codes(groups * codec::kGroupSize);
+    std::vector<uint8_t> entries(groups);
+    decode_lines(matrix, first_line, count, codes.data(), entries.data());
+    std::vector<uint16_t> padded(groups * codec::kGroupSize);
+    decoder.decode(codes.data(), entries.data(), groups, padded.data());
+    const codec::WeightRange range = codec::weights_in_groups(matrix.shape, first_line * codec::kLineGroups, groups);
+    std::vector<uint16_t> halves(range.count);
+    codec::strip_padding(matrix.shape, first_line * codec::kLineGroups, groups, padded.data(), halves.data());
+    plain.write(name, range.first * sizeof(uint16_t), std::as_bytes(std::span(halves)));
+  });
+}
+
+CardFacts card_facts_of(const PackedCheckpoint& checkpoint) {
+  std::error_code error;
+  const fs::path card_path = checkpoint.folder() / "README.md";
+  const std::string card = fs::is_regular_file(card_path, error) ? read_text_file(card_path) : "";
+  CardFacts facts{checkpoint.manifest().source_name, front_matter_value(card, "base_model"), front_matter_value(card, "license"), ""};
+  // The options that followed --configs in the reproduction command.
+  const std::string before = fmt::format(" --configs {}", checkpoint.manifest().recipe), after = " --out out\n";
+  if (const size_t begin = card.find(before); begin != card.npos) {
+    const size_t start = begin + before.size(), end = card.find(after, start);
+    if (end != card.npos) facts.options = card.substr(start, end - start);
+  }
+  return facts;
+}
+
+void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& pool) {
+  const PackedCheckpoint checkpoint = PackedCheckpoint::open(packed, loop_over(pool));
+  if (checkpoint.manifest().part) {
+    throw Error(ErrorCode::kUnsupported, packed.string(), "holds only a part of the model", "join all parts with 'tritllm merge' first");
+  }
+  const fs::path config_path = packed / "config.json";
+  const Json config = parse_json(read_text_file(config_path), config_path.string());
+  FolderWriter plain = begin_folder(out, plan_shards(plain_units_of(checkpoint.manifest().tensors), plain_naming()));
+  for (const TensorRecord& record : checkpoint.manifest().tensors) {
+    if (record.fate == Fate::kKept) plain.write(record.name, 0, checkpoint.kept(record));
+    if (record.fate == Fate::kTernary) {
+      write_decoded_matrix(checkpoint.matrix(record), record.name, checkpoint.place(record), plain, pool);
+    }
+  }
+  std::vector<SideFile> side_files = read_side_files(packed);
+  std::erase_if(side_files, [](const SideFile& file) { return file.name == kManifestName; });
+  finish_plain_folder(plain, checkpoint.manifest(), config, side_files, card_facts_of(checkpoint));
+}
+
+void write_plain_model(const fs::path& model_path, const fs::path& out, ElementType type, ThreadPool& pool) {
+  const ModelSource model = open_model(model_path);
+  std::vector<std::vector<PlannedTensor>> units;
+  for (const SourceTensor& tensor : model.tensors) units.push_back({{tensor.name, is_weight_type(tensor.type) ? type : tensor.type, tensor.shape}});
+  FolderWriter plain = begin_folder(out, plan_shards(units, plain_naming()));
+  for (const SourceTensor& tensor : model.tensors) {
+    if (!is_weight_type(tensor.type)) {
+      plain.write(tensor.name, 0, tensor.bytes);
+      continue;
+    }
+    const uint64_t elements = tensor.elements();
+    pool.parallel_for((elements + kPieceElements - 1) / kPieceElements, [&](size_t piece, unsigned) {
+      const uint64_t first = piece * kPieceElements;
+      plain.write(tensor.name, first * layout_of(type).block_bytes, converted(tensor, first, std::min(kPieceElements, elements - first), type));
+    });
+    release_pages(tensor.bytes);
+  }
+  plain.finish_weights();
+  Json config = model.config;
+  config["torch_dtype"] = type == ElementType::kF32 ? "float32" : "float16";
+  config.erase("dtype");
+  plain.add_file("config.json", json_text(config));
+  for (const SideFile& file : model.side_files) plain.add_file(file.name, file.contents);
+  if (!model.card.empty()) plain.add_file("README.md", model.card);
+  plain.publish();
+}
+
+}  // namespace tritllm

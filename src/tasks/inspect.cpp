@@ -1,0 +1,67 @@
+#include "tasks/inspect.h"
+
+#include "io/manifest.h"
+#include "io/model_source.h"
+#include "io/packed_checkpoint.h"
+#include "tasks/report.h"
+#include "tasks/tensor_policy.h"
+
+namespace tritllm {
+namespace {
+
+Json inspect_packed(const std::filesystem::path& folder) {
+  const Manifest manifest = read_manifest(folder);
+  FolderBytes bytes;
+  for (const FileRecord& file : manifest.files) {
+    if (file.role == FileRole::kWeights) bytes.packed += file.bytes;
+  }
+  Json json = report_json(manifest, {}, bytes);
+  for (const char* const of_the_run : {"model_bytes", "seconds", "thread_seconds", "threads", "weights_per_thread_second"}) json.erase(of_the_run);
+  Json files = Json::array();
+  for (const FileRecord& file : manifest.files) files.push_back({{"name", file.name}, {"bytes", file.bytes}, {"checksum", file.checksum}});
+  Json result{{"kind", "packed"}};
+  result.update(json);
+  result["files"] = std::move(files);
+  return result;
+}
+
+const char* role_name(TensorRole role) {
+  switch (role) {
+    case TensorRole::kMatrix: return "matrix";
+    case TensorRole::kEmbedding: return "embedding";
+    case TensorRole::kHead: return "head";
+    case TensorRole::kOther: break;
+  }
+  return "other";
+}
+
+}  // namespace
+
+Json inspect_model(const std::filesystem::path& path) {
+  if (is_packed_checkpoint(path)) return inspect_packed(path);
+  const ModelSource model = open_model(path);
+  uint64_t bytes = 0, elements = 0, matrix_weights = 0;
+  Json tensors = Json::array();
+  for (const SourceTensor& tensor : model.tensors) {
+    bytes += tensor.bytes.size();
+    elements += tensor.elements();
+    const TensorRole role = role_of(tensor);
+    if (role == TensorRole::kMatrix) matrix_weights += tensor.elements();
+    tensors.push_back({{"name", tensor.name}, {"shape", tensor.shape}, {"type", layout_of(tensor.type).name}, {"role", role_name(role)}});
+  }
+  Json side_files = Json::array();
+  for (const SideFile& file : model.side_files) side_files.push_back(file.name);
+  return {{"kind", model.kind},
+          {"architectures", model.config.value("architectures", Json::array())},
+          {"model_type", model.config.value("model_type", Json(nullptr))},
+          {"license", model.license ? Json(*model.license) : Json(nullptr)},
+          {"base_model", model.base_model ? Json(*model.base_model) : Json(nullptr)},
+          {"all_weights", elements},
+          {"matrix_weights", matrix_weights},
+          {"weight_bytes", bytes},
+          {"warnings", model.warnings},
+          {"side_files", std::move(side_files)},
+          {"tensors", std::move(tensors)}};
+}
+
+}  // namespace tritllm

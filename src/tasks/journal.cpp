@@ -1,0 +1,78 @@
+#include "tasks/journal.h"
+
+#include <fmt/format.h>
+
+#include "core/checksum.h"
+#include "core/error.h"
+
+namespace tritllm {
+namespace {
+
+constexpr uint64_t kLargestJournal = uint64_t{1} << 30;
+
+std::string journal_line(const Json& content) {
+  const std::string text = content.dump();
+  return fmt::format("{} {}\n", checksum_of(text), text);
+}
+
+// Takes the next line off the front of `text`; nothing where it is torn or altered.
+std::optional<std::string_view> take_line(std::string_view& text) {
+  constexpr size_t kDigits = 32;
+  const size_t end = text.find('\n');
+  if (end == text.npos || end < kDigits + 1) return std::nullopt;
+  const std::string_view content = text.substr(kDigits + 1, end - kDigits - 1);
+  if (text.substr(0, kDigits) != checksum_of(content)) return std::nullopt;
+  text.remove_prefix(end + 1);
+  return content;
+}
+
+}  // namespace
+
+std::optional<std::string> journal_fingerprint(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return std::nullopt;
+  const std::string text = read_text_file(path, kLargestJournal);
+  std::string_view rest = text;
+  const auto header = take_line(rest);
+  if (!header) return std::nullopt;
+  return json_string(parse_json(*header, path.string()), "fingerprint", path.string());
+}
+
+Journal::Journal(std::filesystem::path path, const std::string& fingerprint)
+    : path_(std::move(path)), file_(OutputFile::create_or_open(path_)) {
+  load(fingerprint);
+}
+
+void Journal::load(const std::string& fingerprint) {
+  const std::string text = read_text_file(path_, kLargestJournal);
+  std::string_view rest = text;
+  if (const auto header = take_line(rest)) {
+    if (json_string(parse_json(*header, path_.string()), "fingerprint", path_.string()) != fingerprint) {
+      throw Error(ErrorCode::kConflict, path_.string(), "the unfinished run here had another source or other options",
+                  "repeat that run's command, choose another --out, or discard its work with --fresh");
+    }
+    while (const auto line = take_line(rest)) {
+      const Json json = parse_json(*line, path_.string());
+      entries_.insert_or_assign(json_integer(json, "position", path_.string()),
+                                JournalEntry{parse_tensor_record(json_field(json, "record", path_.string()), path_.string()),
+                                             json_string(json, "plain_checksum", path_.string())});
+    }
+  } else {
+    rest = text;
+  }
+  // What a kill left behind the last whole line goes.
+  file_.resize(text.size() - rest.size());
+  if (file_.size() == 0) file_.append(journal_line({{"fingerprint", fingerprint}}));
+}
+
+void Journal::add(uint64_t position, JournalEntry entry) {
+  file_.append(journal_line({{"position", position}, {"plain_checksum", entry.plain_checksum}, {"record", to_json(entry.record)}}));
+  entries_.insert_or_assign(position, std::move(entry));
+}
+
+void Journal::remove() {
+  file_.close();
+  remove_tree(path_);
+}
+
+}  // namespace tritllm

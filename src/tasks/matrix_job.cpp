@@ -1,0 +1,229 @@
+#include "tasks/matrix_job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <mutex>
+
+#include "codec/decoder.h"
+#include "codec/grouping.h"
+#include "core/checksum.h"
+#include "core/error.h"
+#include "core/half.h"
+#include "io/mapped_file.h"
+#include "io/packed_checkpoint.h"
+
+namespace tritllm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// One thread's buffers, as large as a block.
+struct Scratch {
+  std::vector<float> weights, padded;
+  codec::EncodedBlock encoded;
+  std::vector<uint16_t> padded_halves, halves;
+};
+
+template <typename Value>
+std::span<const std::byte> bytes_of(const std::vector<Value>& values, size_t count) {
+  return std::as_bytes(std::span(values.data(), count));
+}
+
+[[noreturn]] void refuse_weight(const SourceTensor& tensor, uint64_t index, float weight) {
+  throw Error(ErrorCode::kBadInput, fmt::format("{}: row {}, column {}", tensor.place, index / tensor.columns(), index % tensor.columns()),
+              fmt::format("expected a finite number up to {}, found {}", kLargestHalf, weight), "the source model is damaged; fetch it again");
+}
+
+void check_weights(const SourceTensor& tensor, uint64_t first, std::span<const float> weights) {
+  if (const auto bad = codec::find_unusable_weight(weights)) refuse_weight(tensor, first + *bad, weights[*bad]);
+}
+
+// Adds up what all threads did and reports it from the calling thread.
+class Tally {
+ public:
+  explicit Tally(const OnWeights& on_weights) : on_weights_(on_weights) {}
+  void add(uint64_t weights, unsigned worker) {
+    waiting_ += weights;
+    if (worker == 0) flush();
+  }
+  void flush() { on_weights_(waiting_.exchange(0)); }
+
+ private:
+  const OnWeights& on_weights_;
+  std::atomic<uint64_t> waiting_{0};
+};
+
+class MatrixJob {
+ public:
+  MatrixJob(const SourceTensor& tensor, std::span<const MatrixTarget> targets, const codec::GroupKernels& kernels, ThreadPool& pool,
+            const OnWeights& on_weights)
+      : tensor_(tensor), shape_{tensor.rows(), tensor.columns()}, targets_(targets), pool_(pool), tally_(on_weights),
+        scratch_(pool.threads()), results_(targets.size()) {
+    for (const MatrixTarget& target : targets) quantizers_.emplace_back(target.config, shape_, kernels);
+  }
+
+  std::vector<MatrixResult> run() {
+    pool_.parallel_for(quantizers_.front().blocks(), [&](size_t block, unsigned worker) { survey(block, worker); });
+    for (size_t i = 0; i < targets_.size(); ++i) choose_codebook(i);
+    pool_.parallel_for(quantizers_.front().blocks(), [&](size_t block, unsigned worker) { encode(block, worker); });
+    tally_.flush();
+    for (size_t i = 0; i < targets_.size(); ++i) results_[i].figures = quantizers_[i].figures();
+    return std::move(results_);
+  }
+
+ private:
+  // The block's groups, padded; the mapped pages behind them are given back.
+  const float* load(size_t block, Scratch& scratch) const {
+    const uint64_t first_group = block * codec::kBlockGroups;
+    const size_t groups = quantizers_.front().padded_groups(block);
+    const codec::WeightRange range = codec::weights_in_groups(shape_, first_group, groups);
+    scratch.weights.resize(range.count);
+    read_float32(tensor_, range.first, scratch.weights);
+    release_pages(stored_bytes(tensor_, range.first, range.count));
+    if (range.count == groups * codec::kGroupSize) return scratch.weights.data();
+    scratch.padded.resize(groups * codec::kGroupSize);
+    codec::pad_groups(shape_, first_group, groups, scratch.weights.data(), scratch.padded.data());
+    return scratch.padded.data();
+  }
+
+  void survey(size_t block, unsigned worker) {
+    Scratch& scratch = scratch_[worker];
+    const float* const groups = load(block, scratch);
+    check_weights(tensor_, codec::weights_in_groups(shape_, block * codec::kBlockGroups, 1).first, scratch.weights);
+    for (size_t i = 0; i < targets_.size(); ++i) timed(i, [&] { quantizers_[i].survey(block, groups); });
+    tally_.add(0, worker);
+  }
+
+  void choose_codebook(size_t i) {
+    const auto read_group = [&](uint64_t group, float* out) {
+      const codec::WeightRange range = codec::weights_in_groups(shape_, group, 1);
+      std::fill_n(out, codec::kGroupSize, 0.0f);
+      read_float32(tensor_, range.first, {out, range.count});
+    };
+    const auto loop = [&](size_t count, const std::function<void(size_t)>& body) {
+      pool_.parallel_for(count, [&](size_t index, unsigned) { timed(i, [&] { body(index); }); });
+    };
+    quantizers_[i].choose_codebook(read_group, loop);
+    release_pages(tensor_.bytes);
+    decoders_.emplace_back(quantizers_[i].codebook(), targets_[i].config.depth);
+    if (const FolderWriter* packed = targets_[i].sinks.packed) {
+      packed->write(codebook_name(tensor_.name), 0, std::as_bytes(std::span(quantizers_[i].codebook())));
+    }
+  }
+
+  void encode(size_t block, unsigned worker) {
+    Scratch& scratch = scratch_[worker];
+    const float* const groups = load(block, scratch);
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      timed(i, [&] { quantizers_[i].encode(block, groups, scratch.encoded); });
+      if (targets_[i].sinks.packed != nullptr) write_packed(*targets_[i].sinks.packed, block, scratch.encoded);
+      if (targets_[i].sinks.plain != nullptr) write_plain(*targets_[i].sinks.plain, decoders_[i], block, scratch);
+    }
+    tally_.add(codec::weights_in_groups(shape_, block * codec::kBlockGroups, codec::kBlockGroups).count, worker);
+  }
+
+  void write_packed(const FolderWriter& packed, size_t block, const codec::EncodedBlock& encoded) const {
+    const uint64_t first_line = block * codec::kBlockLines;
+    for (size_t plane = 0; plane < encoded.planes.size(); ++plane) {
+      packed.write(trits_name(tensor_.name), (plane * shape_.lines() + first_line) * codec::kGroupSize,
+                   bytes_of(encoded.planes[plane], encoded.planes[plane].size()));
+    }
+    packed.write(scales_name(tensor_.name), first_line * codec::kScaleTrits, bytes_of(encoded.scales, encoded.scales.size()));
+  }
+
+  void write_plain(const FolderWriter& plain, const codec::HalfDecoder& decoder, size_t block, Scratch& scratch) const {
+    const size_t groups = scratch.encoded.entries.size();
+    const uint64_t first_group = block * codec::kBlockGroups;
+    const codec::WeightRange range = codec::weights_in_groups(shape_, first_group, groups);
+    scratch.padded_halves.resize(groups * codec::kGroupSize);
+    scratch.halves.resize(range.count);
+    decoder.decode(scratch.encoded.codes.data(), scratch.encoded.entries.data(), groups, scratch.padded_halves.data());
+    codec::strip_padding(shape_, first_group, groups, scratch.padded_halves.data(), scratch.halves.data());
+    plain.write(tensor_.name, range.first * sizeof(uint16_t), bytes_of(scratch.halves, range.count));
+  }
+
+  template <typename Work>
+  void timed(size_t target, Work&& work) {
+    const auto start = Clock::now();
+    work();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const std::lock_guard lock(mutex_);
+    results_[target].thread_seconds += seconds;
+  }
+
+  const SourceTensor& tensor_;
+  codec::MatrixShape shape_;
+  std::span<const MatrixTarget> targets_;
+  ThreadPool& pool_;
+  Tally tally_;
+  std::vector<Scratch> scratch_;
+  std::vector<codec::MatrixQuantizer> quantizers_;
+  std::vector<codec::HalfDecoder> decoders_;
+  std::vector<MatrixResult> results_;
+  std::mutex mutex_;
+};
+
+constexpr uint64_t kKeptPiece = uint64_t{1} << 18;  // elements of a kept tensor that are converted together
+
+}  // namespace
+
+std::vector<MatrixResult> quantize_matrix(const SourceTensor& tensor, std::span<const MatrixTarget> targets,
+                                          const codec::GroupKernels& kernels, ThreadPool& pool, const OnWeights& on_weights) {
+  return MatrixJob(tensor, targets, kernels, pool, on_weights).run();
+}
+
+ElementType kept_type(ElementType source) noexcept { return is_weight_type(source) ? ElementType::kF16 : source; }
+
+void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> sinks, ThreadPool& pool, const OnWeights& on_weights) {
+  const auto write_all = [&](uint64_t offset, std::span<const std::byte> bytes) {
+    for (const TensorSinks& sink : sinks) {
+      if (sink.packed != nullptr) sink.packed->write(tensor.name, offset, bytes);
+      if (sink.plain != nullptr) sink.plain->write(tensor.name, offset, bytes);
+    }
+  };
+  const uint64_t elements = tensor.elements();
+  Tally tally(on_weights);
+  const bool converts = is_weight_type(tensor.type);
+  pool.parallel_for((elements + kKeptPiece - 1) / kKeptPiece, [&](size_t piece, unsigned worker) {
+    const uint64_t first = piece * kKeptPiece, count = std::min(kKeptPiece, elements - first);
+    if (converts) {
+      std::vector<float> weights(count);
+      read_float32(tensor, first, weights);
+      check_weights(tensor, first, weights);
+      std::vector<uint16_t> halves(count);
+      std::transform(weights.begin(), weights.end(), halves.begin(), half_from_float);
+      write_all(first * sizeof(uint16_t), bytes_of(halves, count));
+      release_pages(stored_bytes(tensor, first, count));
+    } else {
+      const uint64_t size = layout_of(tensor.type).block_bytes;
+      write_all(first * size, tensor.bytes.subspan(first * size, count * size));
+    }
+    tally.add(count, worker);
+  });
+  tally.flush();
+}
+
+std::string source_checksum(const SourceTensor& tensor) {
+  constexpr size_t kPiece = size_t{8} << 20;
+  Checksum checksum;
+  for (std::span<const std::byte> rest = tensor.bytes; !rest.empty();) {
+    const std::span<const std::byte> piece = rest.first(std::min(kPiece, rest.size()));
+    checksum.add(piece);
+    release_pages(piece);
+    rest = rest.subspan(piece.size());
+  }
+  return checksum.hex();
+}
+
+uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept {
+  constexpr uint64_t kSampleBytes = uint64_t{8} << 20;  // sample, its sums and the dynamic programme, of one configuration at a time
+  return configs * (shape.groups() * sizeof(float) + (uint64_t{1} << 16)) + shape.groups() * sizeof(uint64_t) + kSampleBytes;
+}
+
+uint64_t scratch_memory(unsigned threads) noexcept { return threads * (uint64_t{24} * codec::kBlockWeights); }
+
+}  // namespace tritllm

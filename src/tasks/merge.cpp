@@ -1,0 +1,207 @@
+#include "tasks/merge.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <optional>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "io/hf_folder.h"
+#include "io/packed_checkpoint.h"
+#include "tasks/config_run.h"
+#include "tasks/dequantize.h"
+#include "tasks/report.h"
+
+namespace tritllm {
+namespace fs = std::filesystem;
+namespace {
+
+struct PlacedTensor {
+  const PackedCheckpoint* part;
+  const TensorRecord* record;
+};
+
+std::map<std::string, std::vector<fs::path>> find_parts(const std::vector<fs::path>& folders) {
+  std::map<std::string, std::vector<fs::path>> parts;
+  for (const fs::path& folder : folders) {
+    std::error_code error;
+    fs::directory_iterator configs(folder, error);
+    if (error) throw io_error(folder.string(), "list the folder", error.value());
+    for (const fs::directory_entry& config : configs) {
+      if (!config.is_directory(error)) continue;
+      for (const fs::directory_entry& entry : fs::directory_iterator(config.path())) {
+        const std::string name = entry.path().filename().string();
+        if (name.starts_with("part-") && !name.ends_with(".partial") && is_packed_checkpoint(entry.path())) {
+          parts[config.path().filename().string()].push_back(entry.path());
+        }
+      }
+    }
+  }
+  if (parts.empty()) {
+    throw Error(ErrorCode::kNotFound, folders.front().string(), "holds no finished part of a model", "make them with 'tritllm quantize --shard i/n'");
+  }
+  return parts;
+}
+
+// All parts of one configuration, opened and checked against one another.
+class Parts {
+ public:
+  Parts(std::string config, std::vector<fs::path> folders, ThreadPool& pool) : config_(std::move(config)) {
+    std::sort(folders.begin(), folders.end());
+    for (const fs::path& folder : folders) parts_.push_back(PackedCheckpoint::open(folder, loop_over(pool)));
+    check_parts();
+    place_tensors();
+  }
+
+  const std::vector<PlacedTensor>& tensors() const noexcept { return tensors_; }
+  const PackedCheckpoint& first() const noexcept { return parts_.front(); }
+
+  Manifest manifest() const {
+    Manifest whole = parts_.front().manifest();
+    whole.part.reset();
+    whole.files.clear();
+    whole.tensors.clear();
+    whole.source_types.clear();
+    for (const PlacedTensor& tensor : tensors_) {
+      whole.tensors.push_back(*tensor.record);
+      if (std::find(whole.source_types.begin(), whole.source_types.end(), tensor.record->source_type) == whole.source_types.end()) {
+        whole.source_types.push_back(tensor.record->source_type);
+      }
+    }
+    whole.source_digest = source_digest(whole.tensors);
+    const BitsPerWeight bits = bits_per_weight(whole.tensors);
+    whole.nominal_bits_per_weight = bits.nominal;
+    whole.stored_bits_per_weight = bits.stored;
+    return whole;
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& problem) const { throw Error(ErrorCode::kConflict, config_, problem, "make the missing or differing parts again"); }
+
+  void check_parts() const {
+    const Manifest& reference = parts_.front().manifest();
+    if (!reference.part) refuse("found a whole model where a part was expected");
+    std::vector<bool> seen(reference.part->count);
+    for (const PackedCheckpoint& part : parts_) {
+      const Manifest& manifest = part.manifest();
+      if (!manifest.part || manifest.fingerprint != reference.fingerprint || manifest.part->count != reference.part->count ||
+          manifest.part->tensors != reference.part->tensors || manifest.tool_version != reference.tool_version) {
+        refuse(fmt::format("{} and {} are parts of different runs", parts_.front().folder().string(), part.folder().string()));
+      }
+      if (seen[manifest.part->index - 1]) refuse(fmt::format("part {} stands in two folders", manifest.part->index));
+      seen[manifest.part->index - 1] = true;
+      if (!part.warnings().empty()) refuse(part.warnings().front());
+    }
+    const auto missing = std::find(seen.begin(), seen.end(), false);
+    if (missing != seen.end()) refuse(fmt::format("part {} of {} is missing", missing - seen.begin() + 1, seen.size()));
+  }
+
+  void place_tensors() {
+    std::map<uint64_t, PlacedTensor> placed;
+    for (const PackedCheckpoint& part : parts_) {
+      const Manifest& manifest = part.manifest();
+      for (size_t i = 0; i < manifest.tensors.size(); ++i) {
+        if (!placed.emplace(manifest.part->positions[i], PlacedTensor{&part, &manifest.tensors[i]}).second) {
+          refuse(fmt::format("the tensor '{}' stands in two parts", printable(manifest.tensors[i].name)));
+        }
+      }
+    }
+    if (placed.size() != parts_.front().manifest().part->tensors) refuse("the parts do not hold every tensor of the model");
+    for (const auto& [position, tensor] : placed) tensors_.push_back(tensor);
+  }
+
+  std::string config_;
+  std::vector<PackedCheckpoint> parts_;
+  std::vector<PlacedTensor> tensors_;  // in the source's order
+};
+
+std::vector<std::string> stored_names(const TensorRecord& record) {
+  if (record.fate == Fate::kTied) return {};
+  if (record.fate == Fate::kKept) return {record.name};
+  return {trits_name(record.name), scales_name(record.name), codebook_name(record.name)};
+}
+
+void copy_tensor(const PlacedTensor& tensor, FolderWriter* packed, FolderWriter* plain, ThreadPool& pool) {
+  const TensorRecord& record = *tensor.record;
+  if (record.fate == Fate::kTied) return;
+  if (tensor.part->checksum(record) != record.checksum) {
+    throw Error(ErrorCode::kBadInput, tensor.part->place(record), "does not match its checksum", "make this part again");
+  }
+  if (record.fate == Fate::kKept) {
+    if (packed != nullptr) packed->write(record.name, 0, tensor.part->kept(record));
+    if (plain != nullptr) plain->write(record.name, 0, tensor.part->kept(record));
+    return;
+  }
+  const TernaryMatrix matrix = tensor.part->matrix(record);
+  if (packed != nullptr) {
+    packed->write(trits_name(record.name), 0, std::as_bytes(matrix.trits));
+    packed->write(scales_name(record.name), 0, std::as_bytes(matrix.scales));
+    packed->write(codebook_name(record.name), 0, std::as_bytes(std::span(matrix.codebook)));
+  }
+  if (plain != nullptr) write_decoded_matrix(matrix, record.name, tensor.part->place(record), *plain, pool);
+}
+
+Json merge_config(const std::string& config, const std::vector<fs::path>& folders, const MergeRequest& request, ThreadPool& pool) {
+  const auto start = std::chrono::steady_clock::now();
+  const Parts parts(config, folders, pool);
+  Manifest manifest = parts.manifest();
+  const fs::path out = request.out / config;
+  for (const char* const name : {"packed", "model"}) {
+    std::error_code error;
+    if (fs::exists(out / name, error)) throw Error(ErrorCode::kConflict, (out / name).string(), "exists already", "choose another --out, or remove it");
+    remove_tree(partial_folder(out / name));
+  }
+  std::vector<std::vector<PlannedTensor>> packed_units;
+  for (TensorRecord& record : manifest.tensors) {
+    const ElementType type = record.fate == Fate::kKept ? *element_type_from_safetensors(record.type) : ElementType::kF16;
+    packed_units.push_back(packed_tensors(record.name, record.shape, type, {record.fate, record.depth, record.tied_to}));
+  }
+  const ShardPlan packed_plan = plan_shards(packed_units, packed_naming());
+  const ShardPlan plain_plan = plan_shards(plain_units_of(manifest.tensors), plain_naming());
+  for (TensorRecord& record : manifest.tensors) {
+    const auto names = stored_names(record);
+    if (!names.empty()) record.file = packed_plan.files[packed_plan.locations.at(names.front()).file].name;
+  }
+  std::optional<FolderWriter> packed, plain;
+  if (request.emit_packed) packed.emplace(out / "packed", packed_plan);
+  if (request.emit_model) plain.emplace(out / "model", plain_plan);
+  for (const PlacedTensor& tensor : parts.tensors()) copy_tensor(tensor, packed ? &*packed : nullptr, plain ? &*plain : nullptr, pool);
+
+  const fs::path first = parts.first().folder();
+  Json source_config = parse_json(read_text_file(first / "config.json"), (first / "config.json").string());
+  source_config.erase("quantization_config");
+  std::vector<SideFile> side_files = read_side_files(first);
+  std::erase_if(side_files, [](const SideFile& file) { return file.name == kManifestName; });
+  const CardFacts card = card_facts_of(parts.first());
+  FolderBytes bytes;
+  const auto weight_bytes = [](const ShardPlan& plan) {
+    uint64_t total = 0;
+    for (const ShardFile& file : plan.files) total += file.bytes;
+    return total;
+  };
+  if (packed) {
+    bytes.packed = weight_bytes(packed_plan);
+    finish_packed_folder(*packed, manifest, source_config, side_files, card);
+  }
+  if (plain) {
+    bytes.model = weight_bytes(plain_plan);
+    finish_plain_folder(*plain, manifest, source_config, side_files, card);
+  }
+  const RunCost cost{.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), .threads = pool.threads()};
+  Json report = report_json(manifest, cost, bytes);
+  write_file_atomically(out / "report.json", json_text(report));
+  return report;
+}
+
+}  // namespace
+
+std::vector<Json> merge_parts(const MergeRequest& request, ThreadPool& pool) {
+  std::vector<Json> reports;
+  for (const auto& [config, folders] : find_parts(request.folders)) reports.push_back(merge_config(config, folders, request, pool));
+  return reports;
+}
+
+}  // namespace tritllm

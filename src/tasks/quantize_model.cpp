@@ -1,0 +1,371 @@
+#include "tasks/quantize_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "kernels/kernel_table.h"
+#include "tasks/report.h"
+
+namespace tritllm {
+namespace fs = std::filesystem;
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr uint64_t kFixedMemory = uint64_t{64} << 20;  // program, stacks, JSON documents
+constexpr double kSecondsBetweenProgressFiles = 1.0;
+constexpr double kSecondsBetweenSyncs = 5.0;
+
+std::string part_suffix(const OutputRequest& output) {
+  return output.part ? fmt::format("-{}-of-{}", output.part->index, output.part->count) : "";
+}
+
+// The tensors of a part: consecutive, with about equal numbers of weights.
+std::vector<uint64_t> positions_of(const ModelSource& model, const std::optional<Part>& part) {
+  std::vector<uint64_t> positions(model.tensors.size());
+  std::iota(positions.begin(), positions.end(), uint64_t{0});
+  if (!part) return positions;
+  double total = 0, before = 0;
+  for (const SourceTensor& tensor : model.tensors) total += static_cast<double>(tensor.elements());
+  std::vector<uint64_t> mine;
+  for (const uint64_t position : positions) {
+    const auto weights = static_cast<double>(model.tensors[position].elements());
+    const double middle = total > 0 ? (before + weights / 2) / total : 0.0;
+    before += weights;
+    const auto index = static_cast<uint64_t>(middle * static_cast<double>(part->count)) + 1;
+    if (std::min(index, part->count) == part->index) mine.push_back(position);
+  }
+  return mine;
+}
+
+// A model that is already quantised in a way that its files cannot be read as weights.
+void refuse_quantised_config(const ModelSource& model) {
+  const auto found = model.config.find("quantization_config");
+  if (found == model.config.end() || found->is_null()) return;
+  const std::string method = found->is_object() ? found->value("quant_method", std::string("unknown")) : "unknown";
+  throw Error(ErrorCode::kUnsupported, model.path.string(), fmt::format("the model is already quantised (quant_method '{}')", method),
+              "quantise the unquantised model");
+}
+
+// No output folder may be the source, hold it, or lie where the source's files are.
+void refuse_output_into_source(const QuantizeOptions& options) {
+  const auto refuse_same = [&](const fs::path& folder) {
+    if (!same_file(folder, options.model)) return;
+    throw Error(ErrorCode::kConflict, folder.string(), "the output folder is the source", "choose another --out");
+  };
+  refuse_same(options.output.folder);
+  for (const codec::Config config : options.configs) {
+    const fs::path folder = options.output.folder / codec::config_name(config);
+    refuse_same(folder);
+    for (const char* const name : {"packed", "model"}) refuse_same(folder / name);
+  }
+}
+
+class QuantizeRun {
+ public:
+  explicit QuantizeRun(const QuantizeOptions& options) : options_(options), model_(open_checked_model(options)) {
+    const CardFacts card = card_facts(model_, options.card_options);
+    positions_ = positions_of(model_, options.output.part);
+    for (const codec::Config config : options.configs) {
+      const auto same = [&](const ConfigRun& run) { return run.config() == config; };
+      if (std::any_of(runs_.begin(), runs_.end(), same)) continue;
+      runs_.emplace_back(model_, options.output, config, plan_tensors(model_, options.policy, config.depth), positions_, card,
+                         options.policy.description());
+    }
+    choose_threads();
+  }
+
+  Json plan() const;
+  std::vector<ConfigResult> run();
+
+ private:
+  static ModelSource open_checked_model(const QuantizeOptions& options) {
+    ModelSource model = open_model(options.model);
+    refuse_quantised_config(model);
+    refuse_output_into_source(options);
+    return model;
+  }
+
+  uint64_t side_memory() const;
+  uint64_t largest_matrix_memory(size_t configs) const;
+  void choose_threads();
+  size_t configs_at_once(const SourceTensor& tensor) const;
+  uint64_t total_weights() const;
+  uint64_t bytes_to_write() const;
+  void check_disk_space() const;
+  std::vector<FileLock> lock_output() const;
+  void process(uint64_t position, ThreadPool& pool);
+  void quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum, ThreadPool& pool);
+  void count(uint64_t weights);
+  void show_progress(const char* state, bool now);
+  double elapsed() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  void sync_now_and_then();
+
+  const QuantizeOptions& options_;
+  ModelSource model_;
+  std::vector<uint64_t> positions_;
+  std::vector<ConfigRun> runs_;
+  unsigned threads_ = 1;
+  Clock::time_point start_ = Clock::now();
+  QuantizeProgress progress_;
+  uint64_t weights_skipped_ = 0;  // done by an earlier run
+  double last_progress_file_ = -1e9, last_sync_ = 0;
+  std::vector<RunCost> costs_;
+};
+
+uint64_t QuantizeRun::side_memory() const {
+  uint64_t bytes = kFixedMemory + model_.card.size();
+  for (const SideFile& file : model_.side_files) bytes += file.contents.size();
+  return bytes;
+}
+
+uint64_t QuantizeRun::largest_matrix_memory(size_t configs) const {
+  uint64_t largest = 0;
+  for (const uint64_t position : positions_) {
+    if (runs_.front().plan(position).fate != Fate::kTernary) continue;
+    const SourceTensor& tensor = model_.tensors[position];
+    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, configs));
+  }
+  return largest;
+}
+
+// As many threads as memory allows; one configuration at a time is the least that can be worked on.
+void QuantizeRun::choose_threads() {
+  threads_ = options_.threads != 0 ? options_.threads : std::max(1u, std::thread::hardware_concurrency());
+  const uint64_t least = side_memory() + largest_matrix_memory(1) + scratch_memory(1);
+  if (options_.max_memory < least) {
+    throw Error(ErrorCode::kUsage, "--max-memory", fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, options_.max_memory >> 20));
+  }
+  while (threads_ > 1 && side_memory() + largest_matrix_memory(1) + scratch_memory(threads_) > options_.max_memory) --threads_;
+}
+
+size_t QuantizeRun::configs_at_once(const SourceTensor& tensor) const {
+  const codec::MatrixShape shape{tensor.rows(), tensor.columns()};
+  size_t configs = runs_.size();
+  while (configs > 1 && side_memory() + scratch_memory(threads_) + matrix_memory(shape, configs) > options_.max_memory) --configs;
+  return configs;
+}
+
+uint64_t QuantizeRun::total_weights() const {
+  uint64_t weights = 0;
+  for (const uint64_t position : positions_) weights += model_.tensors[position].elements();
+  return weights;
+}
+
+uint64_t QuantizeRun::bytes_to_write() const {
+  uint64_t bytes = 0;
+  for (const ConfigRun& run : runs_) bytes += run.bytes_to_write();
+  return bytes;
+}
+
+void QuantizeRun::check_disk_space() const {
+  // Folders of an interrupted run already have their size but not all of their blocks, so their share is asked for again.
+  const uint64_t needed = bytes_to_write(), available = free_disk_bytes(options_.output.folder);
+  if (needed <= available) return;
+  throw Error(ErrorCode::kIo, options_.output.folder.string(),
+              fmt::format("{:.1f} GB are needed, {:.1f} GB are free", static_cast<double>(needed) / 1e9, static_cast<double>(available) / 1e9),
+              "free some space, or ask for fewer --configs or --emit packed");
+}
+
+Json QuantizeRun::plan() const {
+  Json configs = Json::array();
+  for (const ConfigRun& run : runs_) {
+    std::vector<TensorRecord> records;
+    uint64_t ternary = 0;
+    for (const uint64_t position : positions_) {
+      const SourceTensor& tensor = model_.tensors[position];
+      TensorRecord record;
+      record.shape = tensor.shape;
+      record.fate = run.plan(position).fate;
+      record.depth = run.plan(position).depth;
+      if (record.fate == Fate::kTernary) ternary += tensor.elements();
+      records.push_back(std::move(record));
+    }
+    const BitsPerWeight bits = bits_per_weight(records);
+    configs.push_back({{"config", run.name()},
+                       {"complete", run.complete()},
+                       {"weights", ternary},
+                       {"nominal_bits_per_weight", bits.nominal},
+                       {"stored_bits_per_weight", bits.stored},
+                       {"bytes_to_write", run.bytes_to_write()}});
+  }
+  // From the codec's rate on one thread of an AVX2 machine (docs/performance.md): a guess, to tell minutes from hours.
+  constexpr double kUniformRate = 150e6, kOptimalRate = 40e6;
+  double thread_seconds = 0;
+  for (size_t i = 0; i < runs_.size(); ++i) {
+    if (runs_[i].complete()) continue;
+    const double rate = runs_[i].config().recipe == codec::Recipe::kUniform ? kUniformRate : kOptimalRate;
+    thread_seconds += configs[i]["weights"].get<double>() / rate;
+  }
+  return {{"model", model_.path.string()},
+          {"kind", model_.kind},
+          {"tensors", positions_.size()},
+          {"all_weights", total_weights()},
+          {"threads", threads_},
+          {"memory_bytes", side_memory() + scratch_memory(threads_) + largest_matrix_memory(runs_.size())},
+          {"memory_limit_bytes", options_.max_memory},
+          {"bytes_to_write", bytes_to_write()},
+          {"estimated_seconds", thread_seconds / threads_},
+          {"configs", std::move(configs)}};
+}
+
+// Parts of one model may be made side by side; each of them, and a run over the whole model, only once at a time.
+std::vector<FileLock> QuantizeRun::lock_output() const {
+  const fs::path& folder = options_.output.folder;
+  const bool is_part = options_.output.part.has_value();
+  std::vector<FileLock> locks;
+  const auto acquire = [&](const std::string& name, FileLock::Kind kind) {
+    auto lock = FileLock::try_acquire(folder / name, kind);
+    if (!lock) throw Error(ErrorCode::kConflict, folder.string(), "another run is at work in this folder", "wait for it, or choose another --out");
+    locks.push_back(std::move(*lock));
+  };
+  acquire(".lock", is_part ? FileLock::Kind::kShared : FileLock::Kind::kExclusive);
+  if (is_part) acquire(".lock" + part_suffix(options_.output), FileLock::Kind::kExclusive);
+  return locks;
+}
+
+std::vector<ConfigResult> QuantizeRun::run() {
+  for (const std::string& warning : model_.warnings) options_.on_warning(warning);
+  create_folders(options_.output.folder);
+  const std::vector<FileLock> locks = lock_output();
+  check_disk_space();
+
+  ThreadPool pool(threads_);
+  costs_.assign(runs_.size(), RunCost{.threads = threads_});
+  std::vector<bool> was_complete;
+  for (ConfigRun& run : runs_) {
+    was_complete.push_back(run.complete());
+    if (!run.complete()) run.begin(pool);
+  }
+  progress_.tensors_total = positions_.size();
+  progress_.weights_total = total_weights();
+  for (const uint64_t position : positions_) process(position, pool);
+
+  std::vector<ConfigResult> results;
+  for (size_t i = 0; i < runs_.size(); ++i) {
+    Json report;
+    if (!was_complete[i]) {
+      runs_[i].finish([&](const Manifest& manifest) {
+        costs_[i].seconds = elapsed();
+        report = report_json(manifest, costs_[i], runs_[i].folder_bytes());
+        return json_text(report);
+      });
+    }
+    if (report.is_null() && !options_.output.part) report = runs_[i].read_report();
+    results.push_back({runs_[i].name(), was_complete[i], std::move(report)});
+  }
+  progress_.tensor.clear();
+  show_progress("done", true);
+  return results;
+}
+
+void QuantizeRun::process(uint64_t position, ThreadPool& pool) {
+  const SourceTensor& tensor = model_.tensors[position];
+  progress_.tensor = tensor.name;
+  std::vector<size_t> wanting;
+  for (size_t i = 0; i < runs_.size(); ++i) {
+    if (!runs_[i].complete() && !runs_[i].has(position)) wanting.push_back(i);
+  }
+  if (wanting.empty()) {
+    weights_skipped_ += tensor.elements();
+    progress_.weights_done += tensor.elements();
+  } else {
+    const uint64_t before = progress_.weights_done;
+    quantize_tensor(position, wanting, source_checksum(tensor), pool);
+    progress_.weights_done = before + tensor.elements();
+    sync_now_and_then();
+  }
+  ++progress_.tensors_done;
+  show_progress("running", false);
+}
+
+// Configurations that keep the tensor and those that quantise it, the latter as many at a time as memory allows.
+void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum, ThreadPool& pool) {
+  const SourceTensor& tensor = model_.tensors[position];
+  std::vector<size_t> ternary, kept;
+  for (const size_t i : wanting) (runs_[i].plan(position).fate == Fate::kTernary ? ternary : kept).push_back(i);
+  const double share = 1.0 / static_cast<double>(ternary.size() + (kept.empty() ? 0 : 1));
+  double counted = 0;
+  const auto on_weights = [&](uint64_t weights) {
+    counted += share * static_cast<double>(weights);
+    const auto whole = static_cast<uint64_t>(counted);
+    counted -= static_cast<double>(whole);
+    count(whole);
+  };
+  if (!kept.empty()) {
+    std::vector<TensorSinks> sinks;
+    for (const size_t i : kept) {
+      if (runs_[i].plan(position).fate == Fate::kKept) sinks.push_back(runs_[i].sinks());
+    }
+    if (!sinks.empty()) copy_kept_tensor(tensor, sinks, pool, on_weights);
+    for (const size_t i : kept) runs_[i].record(position, checksum, nullptr);
+  }
+  const size_t at_once = configs_at_once(tensor);
+  for (size_t begin = 0; begin < ternary.size(); begin += at_once) {
+    const size_t end = std::min(ternary.size(), begin + at_once);
+    std::vector<MatrixTarget> targets;
+    for (size_t k = begin; k < end; ++k) {
+      const ConfigRun& run = runs_[ternary[k]];
+      targets.push_back({{run.config().recipe, run.plan(position).depth}, run.sinks()});
+    }
+    const auto batch_weights = [&](uint64_t weights) { on_weights(weights * (end - begin)); };
+    const auto results = quantize_matrix(tensor, targets, *kernels::active_table().groups, pool, batch_weights);
+    for (size_t k = begin; k < end; ++k) {
+      const MatrixResult& result = results[k - begin];
+      costs_[ternary[k]].thread_seconds += result.thread_seconds;
+      costs_[ternary[k]].quantised_weights += result.figures.weights;
+      runs_[ternary[k]].record(position, checksum, &result.figures);
+    }
+  }
+}
+
+void QuantizeRun::count(uint64_t weights) {
+  progress_.weights_done += weights;
+  show_progress("running", false);
+}
+
+void QuantizeRun::show_progress(const char* state, bool now) {
+  progress_.seconds = elapsed();
+  const auto fresh = static_cast<double>(progress_.weights_done - std::min(progress_.weights_done, weights_skipped_));
+  const auto left = static_cast<double>(progress_.weights_total - std::min(progress_.weights_total, progress_.weights_done));
+  progress_.seconds_left = fresh > 0 ? std::optional(progress_.seconds / fresh * left) : std::nullopt;
+  options_.on_progress(progress_);
+  if (!now && progress_.seconds - last_progress_file_ < kSecondsBetweenProgressFiles) return;
+  last_progress_file_ = progress_.seconds;
+  Json configs = Json::array();
+  for (const ConfigRun& run : runs_) configs.push_back(run.name());
+  const Json json{{"state", state},
+                  {"configs", std::move(configs)},
+                  {"tensor", progress_.tensor},
+                  {"tensors_done", progress_.tensors_done},
+                  {"tensors_total", progress_.tensors_total},
+                  {"weights_done", progress_.weights_done},
+                  {"weights_total", progress_.weights_total},
+                  {"seconds", progress_.seconds},
+                  {"seconds_left", progress_.seconds_left ? Json(*progress_.seconds_left) : Json(nullptr)}};
+  write_file_atomically(options_.output.folder / fmt::format("progress{}.json", part_suffix(options_.output)), json_text(json));
+}
+
+// Bounds what a power cut can cost; a killed process loses nothing that it wrote.
+void QuantizeRun::sync_now_and_then() {
+  if (elapsed() - last_sync_ < kSecondsBetweenSyncs) return;
+  for (const ConfigRun& run : runs_) {
+    const TensorSinks sinks = run.sinks();
+    if (sinks.packed != nullptr) sinks.packed->sync_weights();
+    if (sinks.plain != nullptr) sinks.plain->sync_weights();
+  }
+  last_sync_ = elapsed();
+}
+
+}  // namespace
+
+std::vector<ConfigResult> quantize_model(const QuantizeOptions& options) { return QuantizeRun(options).run(); }
+
+Json plan_quantization(const QuantizeOptions& options) { return QuantizeRun(options).plan(); }
+
+}  // namespace tritllm

@@ -1,0 +1,50 @@
+// Owns the quantising of a model: plan, checks before the first byte is written, the loop over tensors, and the results of every
+// configuration. Does not own what is printed (src/app) nor the arithmetic (src/codec).
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "codec/config.h"
+#include "core/json.h"
+#include "io/model_source.h"
+#include "tasks/config_run.h"
+#include "tasks/tensor_policy.h"
+
+namespace tritllm {
+
+struct QuantizeProgress {
+  std::string tensor;  // at work; empty at the end
+  size_t tensors_done = 0, tensors_total = 0;
+  uint64_t weights_done = 0, weights_total = 0;  // of the source, each counted once however many configurations there are
+  double seconds = 0;
+  std::optional<double> seconds_left;
+};
+
+struct QuantizeOptions {
+  std::filesystem::path model;
+  std::vector<codec::Config> configs;
+  OutputRequest output;
+  TensorPolicy policy;
+  std::string card_options;  // the options that matter for the result, as the model card repeats them
+  unsigned threads = 0;      // 0: all processors
+  uint64_t max_memory = uint64_t{2} << 30;
+  std::function<void(const QuantizeProgress&)> on_progress = [](const QuantizeProgress&) {};
+  std::function<void(const std::string&)> on_warning = [](const std::string&) {};
+};
+
+struct ConfigResult {
+  std::string config;
+  bool was_complete;  // nothing had to be done
+  Json report;        // as in report.json; null for a part
+};
+
+std::vector<ConfigResult> quantize_model(const QuantizeOptions& options);
+
+// What quantize_model() would do: sizes, memory and disk space, without writing anything.
+Json plan_quantization(const QuantizeOptions& options);
+
+}  // namespace tritllm

@@ -1,0 +1,129 @@
+#include "tasks/verify.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "codec/quantizer.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "io/model_source.h"
+#include "kernels/kernel_table.h"
+#include "tasks/dequantize.h"
+#include "tasks/matrix_job.h"
+
+namespace tritllm {
+namespace fs = std::filesystem;
+namespace {
+
+// A folder of its own below the system's temporary folder, removed at the end.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string pattern = (fs::temp_directory_path() / "tritllm-verify-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) throw io_error(pattern, "create a temporary folder", errno);
+    path_ = pattern;
+  }
+  ~TemporaryFolder() {
+    std::error_code error;
+    fs::remove_all(path_, error);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const fs::path& path() const noexcept { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+std::vector<PackedProblem> verify_source(const fs::path& path, ThreadPool& pool) {
+  constexpr uint64_t kPiece = uint64_t{1} << 20;
+  const ModelSource model = open_model(path);
+  std::vector<PackedProblem> problems;
+  for (const SourceTensor& tensor : model.tensors) {
+    if (!is_weight_type(tensor.type)) continue;
+    const uint64_t elements = tensor.elements();
+    std::vector<std::optional<uint64_t>> bad((elements + kPiece - 1) / kPiece);
+    pool.parallel_for(bad.size(), [&](size_t piece, unsigned) {
+      const uint64_t first = piece * kPiece;
+      std::vector<float> weights(std::min(kPiece, elements - first));
+      read_float32(tensor, first, weights);
+      if (const auto index = codec::find_unusable_weight(weights)) bad[piece] = first + *index;
+    });
+    release_pages(tensor.bytes);
+    const auto first_bad = std::find_if(bad.begin(), bad.end(), [](const auto& index) { return index.has_value(); });
+    if (first_bad == bad.end()) continue;
+    problems.push_back({path.string(), fmt::format("{}: row {}, column {}", tensor.place, **first_bad / tensor.columns(), **first_bad % tensor.columns()),
+                        "not a finite number that FP16 can hold"});
+  }
+  return problems;
+}
+
+// Indices of `sample` ternary matrices spread evenly over the model, the first and the last among them.
+std::vector<size_t> sampled_matrices(const Manifest& manifest, size_t sample) {
+  std::vector<size_t> matrices;
+  for (size_t i = 0; i < manifest.tensors.size(); ++i) {
+    if (manifest.tensors[i].fate == Fate::kTernary) matrices.push_back(i);
+  }
+  if (sample == 0 || sample >= matrices.size()) return matrices;
+  std::vector<size_t> chosen;
+  for (size_t k = 0; k < sample; ++k) chosen.push_back(matrices[sample == 1 ? 0 : k * (matrices.size() - 1) / (sample - 1)]);
+  return chosen;
+}
+
+// Quantises the tensor alone into a folder and returns the checksum that the manifest would hold.
+std::string requantized_checksum(const SourceTensor& tensor, codec::Config config, const fs::path& folder, ThreadPool& pool) {
+  const codec::MatrixShape shape{tensor.rows(), tensor.columns()};
+  const std::vector<PlannedTensor> unit{
+      {trits_name(tensor.name), ElementType::kU8, {static_cast<uint64_t>(config.depth), shape.lines(), codec::kGroupSize}},
+      {scales_name(tensor.name), ElementType::kU8, {shape.lines(), codec::kScaleTrits}},
+      {codebook_name(tensor.name), ElementType::kF32, {codec::kCodebookSize}}};
+  const FolderWriter writer(folder, plan_shards({unit}, packed_naming()));
+  const MatrixTarget target{config, {&writer, nullptr}};
+  quantize_matrix(tensor, {&target, 1}, *kernels::active_table().groups, pool, [](uint64_t) {});
+  Checksum checksum;
+  for (const PlannedTensor& part : unit) writer.add_to_checksum(part.name, checksum);
+  return checksum.hex();
+}
+
+}  // namespace
+
+std::vector<PackedProblem> verify_model(const fs::path& path, ThreadPool& pool) {
+  if (is_packed_checkpoint(path)) return examine_packed(path, loop_over(pool));
+  return verify_source(path, pool);
+}
+
+std::vector<PackedProblem> verify_against_source(const fs::path& packed, const fs::path& source, size_t sample, ThreadPool& pool) {
+  const Manifest manifest = read_manifest(packed);
+  const ModelSource model = open_model(source);
+  std::unordered_map<std::string, const SourceTensor*> tensors;
+  for (const SourceTensor& tensor : model.tensors) tensors.emplace(tensor.name, &tensor);
+  const size_t dash = manifest.recipe.rfind("-d");
+  const codec::Recipe recipe = codec::parse_config(manifest.recipe.substr(0, dash) + "-d1").recipe;
+
+  std::vector<PackedProblem> problems;
+  const TemporaryFolder scratch;
+  for (const size_t i : sampled_matrices(manifest, sample)) {
+    const TensorRecord& record = manifest.tensors[i];
+    const auto found = tensors.find(record.name);
+    const std::string where = fmt::format("{}: tensor '{}'", source.string(), printable(record.name));
+    if (found == tensors.end() || found->second->shape != record.shape) {
+      problems.push_back({source.string(), where, "missing in the source, or of another shape"});
+      continue;
+    }
+    if (source_checksum(*found->second) != record.source_checksum) {
+      problems.push_back({source.string(), where, "not the tensor that was quantised: its checksum differs from the manifest's"});
+      continue;
+    }
+    const std::string again = requantized_checksum(*found->second, {recipe, record.depth}, scratch.path() / fmt::format("matrix-{}", i), pool);
+    if (again != record.checksum) {
+      problems.push_back({record.file, fmt::format("{}: tensor '{}'", (packed / record.file).string(), printable(record.name)),
+                          "quantising the source again gives other bytes"});
+    }
+    remove_tree(partial_folder(scratch.path() / fmt::format("matrix-{}", i)));
+  }
+  return problems;
+}
+
+}  // namespace tritllm

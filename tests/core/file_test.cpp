@@ -1,0 +1,273 @@
+// Owns the cases of core/file.h. Failures of the disk are made for real: folders without room for a name, full devices,
+// read-only descriptors; a second process holds the lock.
+#include "core/file.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <functional>
+#include <set>
+
+#include "core/error.h"
+#include "support/temporary_folder.h"
+
+namespace tritllm {
+namespace {
+namespace fs = std::filesystem;
+
+void write_plainly(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+
+std::string read_plainly(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+std::set<std::string> names_in(const fs::path& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename().string());
+  return names;
+}
+
+std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+ErrorCode code_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  ADD_FAILURE() << "nothing thrown";
+  return ErrorCode::kUsage;
+}
+
+// Runs `action` in a process of its own, which may then change limits or hold locks; the result is its exit status.
+int in_child(const std::function<int()>& action) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(action());
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(WriteFileAtomically, ReplacesTheContentsAndLeavesNothingElse) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "a", "a longer first version");
+  write_file_atomically(folder / "a", std::string("second\0", 7));
+  EXPECT_EQ(read_plainly(folder / "a"), std::string("second\0", 7));
+  write_file_atomically(folder / "empty", "");
+  EXPECT_EQ(names_in(folder.path()), (std::set<std::string>{"a", "empty"}));
+}
+
+TEST(WriteFileAtomically, IgnoresTheLongerRestOfAnInterruptedWrite) {
+  const TemporaryFolder folder;
+  write_plainly(folder / "a.partial", "what a killed run left behind, longer than what comes now");
+  write_file_atomically(folder / "a", "short");
+  EXPECT_EQ(read_plainly(folder / "a"), "short");
+}
+
+TEST(WriteFileAtomically, FailureKeepsTheFormerContents) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "a", "former");
+  const int status = in_child([&] {
+    // The limit on a file's size stands in for a full disk: the write fails half way.
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{4096, 4096};
+    if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 10;
+    try {
+      write_file_atomically(folder / "a", std::string(10000, 'x'));
+    } catch (const Error& error) {
+      return error.code() == ErrorCode::kIo ? 0 : 11;
+    }
+    return 12;
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(read_plainly(folder / "a"), "former");
+}
+
+TEST(WriteFileAtomically, FollowsNoLinkPlantedUnderTheTemporaryName) {
+  const TemporaryFolder folder;
+  write_plainly(folder / "victim", "precious");
+  fs::create_symlink(folder / "victim", folder / "a.partial");
+  EXPECT_EQ(code_of([&] { write_file_atomically(folder / "a", "x"); }), ErrorCode::kIo);
+  EXPECT_EQ(read_plainly(folder / "victim"), "precious");
+}
+
+TEST(WriteFileAtomically, ErrorNamesThePath) {
+  const TemporaryFolder folder;
+  try {
+    write_file_atomically(folder / "no" / "such" / "a", "x");
+    FAIL() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find((folder / "no" / "such" / "a").string()), std::string::npos) << error.what();
+  }
+}
+
+TEST(ReadTextFile, ReadsAllBytesUpToTheLimit) {
+  const TemporaryFolder folder;
+  const std::string text("a\0\r\n\xff", 5);
+  write_plainly(folder / "a", text);
+  EXPECT_EQ(read_text_file(folder / "a"), text);
+  EXPECT_EQ(read_text_file(folder / "a", 5), text);
+  EXPECT_EQ(code_of([&] { read_text_file(folder / "a", 4); }), ErrorCode::kBadInput);
+  EXPECT_EQ(code_of([&] { read_text_file(folder / "b"); }), ErrorCode::kIo);
+}
+
+TEST(ReadTextFile, RefusesAndNeverWaitsForSpecialFiles) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+  EXPECT_EQ(code_of([&] { read_text_file(folder / "fifo"); }), ErrorCode::kBadInput);
+  EXPECT_EQ(code_of([&] { read_text_file(folder.path()); }), ErrorCode::kBadInput);
+  EXPECT_EQ(code_of([] { read_text_file("/dev/zero"); }), ErrorCode::kBadInput);
+}
+
+TEST(OutputFile, WritesAtOffsetsAndReadsBack) {
+  const TemporaryFolder folder;
+  const OutputFile file = OutputFile::create_or_open(folder / "a");
+  file.write_at(4, bytes_of("five"));
+  file.write_at(0, bytes_of("zero"));
+  file.append("more");
+  EXPECT_EQ(file.size(), 12u);
+  std::string middle(6, ' ');
+  file.read_at(3, std::as_writable_bytes(std::span(middle)));
+  EXPECT_EQ(middle, "ofivem");
+  file.sync();
+  EXPECT_EQ(read_plainly(folder / "a"), "zerofivemore");
+  file.resize(2);
+  EXPECT_EQ(read_plainly(folder / "a"), "ze");
+}
+
+TEST(OutputFile, OpeningAgainKeepsTheContents) {
+  const TemporaryFolder folder;
+  OutputFile::create_or_open(folder / "a").append("first ");
+  OutputFile again = OutputFile::create_or_open(folder / "a");
+  again.append("second");
+  again.close();
+  again.close();
+  EXPECT_EQ(read_plainly(folder / "a"), "first second");
+}
+
+TEST(OutputFile, ReadingBeyondTheEndIsAnError) {
+  const TemporaryFolder folder;
+  const OutputFile file = OutputFile::create_or_open(folder / "a");
+  file.append("abc");
+  std::string text(4, ' ');
+  EXPECT_EQ(code_of([&] { file.read_at(0, std::as_writable_bytes(std::span(text))); }), ErrorCode::kIo);
+}
+
+TEST(OutputFile, AFullDiskIsAnErrorThatNamesIt) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "this system has no /dev/full";
+  const OutputFile file = OutputFile::create_or_open("/dev/full");
+  try {
+    file.write_at(0, bytes_of("x"));
+    FAIL() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "/dev/full: cannot write 1 bytes at offset 0: No space left on device");
+  }
+}
+
+TEST(OutputFile, FollowsNoLink) {
+  const TemporaryFolder folder;
+  write_plainly(folder / "victim", "precious");
+  fs::create_symlink(folder / "victim", folder / "a");
+  EXPECT_EQ(code_of([&] { OutputFile::create_or_open(folder / "a"); }), ErrorCode::kIo);
+}
+
+TEST(OutputFile, MovingHandsTheDescriptorOver) {
+  const TemporaryFolder folder;
+  OutputFile first = OutputFile::create_or_open(folder / "a");
+  OutputFile second = std::move(first);
+  second.append("x");
+  second = OutputFile::create_or_open(folder / "b");
+  second.append("y");
+  EXPECT_EQ(read_plainly(folder / "a"), "x");
+  EXPECT_EQ(read_plainly(folder / "b"), "y");
+}
+
+class PublishFolder : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directory(folder_ / "new");
+    write_plainly(folder_ / "new" / "only-new", "n");
+  }
+  const TemporaryFolder folder_;
+};
+
+TEST_F(PublishFolder, TakesAFreeName) {
+  publish_folder(folder_ / "new", folder_ / "final");
+  EXPECT_EQ(names_in(folder_.path()), std::set<std::string>{"final"});
+  EXPECT_EQ(names_in(folder_ / "final"), std::set<std::string>{"only-new"});
+}
+
+TEST_F(PublishFolder, ReplacesAFormerFolderWhole) {
+  fs::create_directories(folder_ / "final" / "deep");
+  write_plainly(folder_ / "final" / "deep" / "only-old", "o");
+  publish_folder(folder_ / "new", folder_ / "final");
+  EXPECT_EQ(names_in(folder_.path()), std::set<std::string>{"final"});
+  EXPECT_EQ(names_in(folder_ / "final"), std::set<std::string>{"only-new"});
+}
+
+TEST_F(PublishFolder, FailureLeavesTheFormerFolder) {
+  fs::create_directory(folder_ / "final");
+  write_plainly(folder_ / "final" / "only-old", "o");
+  EXPECT_EQ(code_of([&] { publish_folder(folder_ / "missing", folder_ / "final"); }), ErrorCode::kIo);
+  EXPECT_EQ(names_in(folder_ / "final"), std::set<std::string>{"only-old"});
+}
+
+TEST(FileLock, AnotherProcessIsKeptOutUntilTheHolderEnds) {
+  const TemporaryFolder folder;
+  const auto taken_in_child = [&](FileLock::Kind kind) {
+    return in_child([&] { return FileLock::try_acquire(folder / "lock", kind).has_value() ? 1 : 0; }) == 1;
+  };
+  {
+    auto holder = FileLock::try_acquire(folder / "lock", FileLock::Kind::kExclusive);
+    ASSERT_TRUE(holder.has_value());
+    EXPECT_FALSE(taken_in_child(FileLock::Kind::kExclusive));
+    EXPECT_FALSE(taken_in_child(FileLock::Kind::kShared));
+    const FileLock moved = std::move(*holder);
+    holder.reset();
+    EXPECT_FALSE(taken_in_child(FileLock::Kind::kExclusive));
+  }
+  EXPECT_TRUE(taken_in_child(FileLock::Kind::kExclusive));
+  EXPECT_TRUE(fs::exists(folder / "lock"));
+}
+
+TEST(FileLock, SharersShareAndKeepAWriterOut) {
+  const TemporaryFolder folder;
+  const auto first = FileLock::try_acquire(folder / "lock", FileLock::Kind::kShared);
+  const auto second = FileLock::try_acquire(folder / "lock", FileLock::Kind::kShared);
+  EXPECT_TRUE(first && second);
+  EXPECT_FALSE(FileLock::try_acquire(folder / "lock", FileLock::Kind::kExclusive).has_value());
+}
+
+TEST(Folders, CreateRemoveAndCompare) {
+  const TemporaryFolder folder;
+  create_folders(folder / "a" / "b");
+  create_folders(folder / "a" / "b");
+  EXPECT_TRUE(fs::is_directory(folder / "a" / "b"));
+  write_plainly(folder / "file", "x");
+  EXPECT_EQ(code_of([&] { create_folders(folder / "file" / "below"); }), ErrorCode::kIo);
+
+  fs::create_symlink(folder / "a", folder / "link");
+  EXPECT_TRUE(same_file(folder / "a" / "b", folder / "link" / ".." / "a" / "b"));
+  EXPECT_FALSE(same_file(folder / "a", folder / "file"));
+  EXPECT_FALSE(same_file(folder / "missing", folder / "missing"));
+
+  remove_tree(folder / "link");
+  EXPECT_TRUE(fs::exists(folder / "a" / "b"));
+  remove_tree(folder / "a");
+  EXPECT_FALSE(fs::exists(folder / "a"));
+  remove_tree(folder / "a");
+
+  sync_folder(folder.path());
+  EXPECT_EQ(code_of([&] { sync_folder(folder / "missing"); }), ErrorCode::kIo);
+  EXPECT_GT(free_disk_bytes(folder.path()), 0u);
+  EXPECT_EQ(code_of([&] { free_disk_bytes(folder / "missing"); }), ErrorCode::kIo);
+}
+
+}  // namespace
+}  // namespace tritllm

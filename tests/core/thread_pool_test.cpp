@@ -1,0 +1,103 @@
+// Owns the cases of core/thread_pool.h: each index once, a worker's number below threads(), exceptions out and the pool usable.
+#include "core/thread_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <stdexcept>
+#include <string>
+
+namespace tritllm {
+namespace {
+
+TEST(ThreadPool, CallsEachIndexOnce) {
+  for (const unsigned threads : {1u, 2u, 3u, 16u}) {
+    ThreadPool pool(threads);
+    ASSERT_EQ(pool.threads(), threads);
+    std::vector<int> calls(10000);
+    std::atomic<bool> worker_in_range = true;
+    pool.parallel_for(calls.size(), [&](size_t index, unsigned worker) {
+      ++calls[index];
+      if (worker >= threads) worker_in_range = false;
+    });
+    EXPECT_TRUE(worker_in_range);
+    EXPECT_EQ(calls, std::vector<int>(calls.size(), 1)) << threads << " threads";
+  }
+}
+
+TEST(ThreadPool, ZeroThreadsMeansOneForEachProcessor) {
+  EXPECT_EQ(ThreadPool(0).threads(), std::max(1u, std::thread::hardware_concurrency()));
+}
+
+TEST(ThreadPool, NoIndicesMeansNoCall) {
+  ThreadPool pool(3);
+  pool.parallel_for(0, [](size_t, unsigned) { FAIL(); });
+}
+
+TEST(ThreadPool, WorkersOfOneLoopHaveDifferentNumbers) {
+  ThreadPool pool(4);
+  std::vector<std::atomic<int>> inside(4);
+  std::atomic<bool> shared = false;
+  pool.parallel_for(2000, [&](size_t, unsigned worker) {
+    if (inside[worker].fetch_add(1) != 0) shared = true;
+    std::this_thread::yield();
+    inside[worker].fetch_sub(1);
+  });
+  EXPECT_FALSE(shared);
+}
+
+TEST(ThreadPool, IterationsRunAtTheSameTime) {
+  ThreadPool pool(3);
+  std::atomic<int> arrived = 0;
+  std::atomic<bool> met = true;
+  pool.parallel_for(3, [&](size_t, unsigned) {
+    ++arrived;
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (arrived < 3 && met) {
+      if (std::chrono::steady_clock::now() > deadline) met = false;
+      std::this_thread::yield();
+    }
+  });
+  EXPECT_TRUE(met);
+}
+
+TEST(ThreadPool, ManySmallLoopsFinish) {
+  ThreadPool pool(4);
+  std::atomic<uint64_t> sum = 0;
+  for (int loop = 0; loop < 20000; ++loop) pool.parallel_for(3, [&](size_t index, unsigned) { sum += index; });
+  EXPECT_EQ(sum, 60000u);
+}
+
+TEST(ThreadPool, ExceptionEndsTheLoopEarlyAndIsThrown) {
+  for (const unsigned threads : {1u, 4u}) {
+    ThreadPool pool(threads);
+    std::atomic<int> calls = 0;
+    const auto run = [&] {
+      pool.parallel_for(1000000, [&](size_t index, unsigned) {
+        ++calls;
+        if (index == 5) throw std::runtime_error("at 5");
+      });
+    };
+    EXPECT_THROW(run(), std::runtime_error);
+    EXPECT_LT(calls, 1000000);
+  }
+}
+
+TEST(ThreadPool, OneOfSeveralExceptionsIsThrownAndThePoolGoesOn) {
+  ThreadPool pool(4);
+  for (int round = 0; round < 200; ++round) {
+    try {
+      pool.parallel_for(8, [](size_t index, unsigned) { throw std::runtime_error(std::to_string(index)); });
+      FAIL() << "nothing thrown";
+    } catch (const std::runtime_error& error) {
+      EXPECT_LT(std::stoi(error.what()), 8);
+    }
+    std::atomic<int> calls = 0;
+    pool.parallel_for(8, [&](size_t, unsigned) { ++calls; });
+    ASSERT_EQ(calls, 8);
+  }
+}
+
+}  // namespace
+}  // namespace tritllm
