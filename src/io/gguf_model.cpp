@@ -21,7 +21,8 @@ void refuse_other_contents(const GgufFile& file) {
   }
   const std::string_view type = file.text("general.type").value_or("model");
   if (type != "model") {
-    throw Error(ErrorCode::kUnsupported, file.where(), fmt::format("expected a model, found contents of type '{}'", printable(type)));
+    throw Error(ErrorCode::kUnsupported, file.where(),
+                fmt::format("expected a model, found contents of type '{}'", printable(type)));
   }
 }
 
@@ -49,8 +50,10 @@ std::optional<std::string> quantised_warning(std::span<const SourceTensor> tenso
   if (counts.empty()) return std::nullopt;
   std::string types;
   for (const auto& [name, count] : counts) types += fmt::format("{}{} {}", types.empty() ? "" : ", ", count, name);
-  return fmt::format("The weights were already quantised (tensors by type: {}): quantising them again adds error to error, "
-                     "so start from the original model where you can.", types);
+  return fmt::format(
+      "The weights were already quantised (tensors by type: {}): quantising them again adds error to error, "
+      "so start from the original model where you can.",
+      types);
 }
 
 }  // namespace
