@@ -39,7 +39,7 @@ bench:
 	scripts/install_dependencies build
 	cmake --preset release
 	cmake --build --preset release -j $(JOBS)
-	scripts/run_each build/release/bench
+	scripts/bench
 
 check:
 	scripts/install_dependencies build check
@@ -57,7 +57,7 @@ fuzz:
 	scripts/install_dependencies build check
 	cmake --preset fuzz
 	cmake --build --preset fuzz -j $(JOBS)
-	scripts/run_each build/fuzz/fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+	scripts/fuzz $(FUZZ_SECONDS)
 
 clean:
 	rm -rf build
