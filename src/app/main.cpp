@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <exception>
 #include <new>
 #include <string_view>
 #include <utility>
@@ -72,6 +73,10 @@ int main(int argc, char** argv) {
     return error.code() == ErrorCode::kUsage ? app::kUsage : app::kFailure;
   } catch (const std::bad_alloc&) {
     app::print_message("error: out of memory; use fewer --threads or a smaller --max-memory");
+    return app::kFailure;
+  } catch (const std::exception& error) {
+    // Of a library; nothing of tritllm's own throws these.
+    app::print_message(fmt::format("error: internal: {}; please report it", printable(error.what())));
     return app::kFailure;
   }
 }

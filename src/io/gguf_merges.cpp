@@ -15,6 +15,10 @@ namespace {
 // by default and the longest of known vocabularies are runs of a few dozen.
 constexpr size_t kLongestToken = 512;
 
+// Known vocabularies have about two splits a token. A file made to have many would take far more memory than it has bytes.
+constexpr size_t kMostMergesPerToken = 16;
+constexpr size_t kMostMergesBeside = 4096;
+
 struct Merge {
   float rank;  // higher merges first
   uint32_t left_characters, right_characters;
@@ -71,6 +75,9 @@ GgufMerges derive_merges(const GgufFile& file, const GgufVocabulary& vocabulary,
   std::vector<Merge> found;
   for (uint32_t id = 0; id < vocabulary.tokens.size(); ++id) {
     if (takes_part(vocabulary.tokens[id].kind)) add_splits(file, vocabulary, id, ranks[id], found);
+    if (found.size() > kMostMergesPerToken * vocabulary.tokens.size() + kMostMergesBeside) {
+      throw Error(ErrorCode::kUnsupported, file.where(), "the tokens are made of each other in more ways than in any known vocabulary");
+    }
   }
   // Among equal ranks, the longer left half first: the order in which transformers recovers the merges of the same vocabulary.
   std::ranges::sort(found, [](const Merge& a, const Merge& b) {

@@ -221,7 +221,7 @@ Json sentencepiece_tokenizer(const GgufFile& file, const GgufVocabulary& vocabul
 Json special_tokens_json(const GgufVocabulary& vocabulary) {
   Json map = Json::object();
   const auto add = [&](std::string_view name, std::optional<uint64_t> id) {
-    if (id && !vocabulary.tokens[*id].text.empty()) map[std::string(name)] = vocabulary.tokens[*id].text;
+    if (id) map[std::string(name)] = vocabulary.tokens[*id].text;
   };
   add("bos_token", vocabulary.special.bos);
   add("eos_token", vocabulary.special.eos);
@@ -230,11 +230,18 @@ Json special_tokens_json(const GgufVocabulary& vocabulary) {
   return map;
 }
 
+// A file may name its longest template any number of times, and each becomes a copy.
+constexpr size_t kMostTemplates = 16;
+
 // One template as text; several, each under its name, as the list that transformers reads.
 Json chat_template_json(const GgufFile& file) {
   const auto main = file.text("tokenizer.chat_template");
   const auto names = file.texts("tokenizer.chat_templates");
   if (!names) return main ? Json(*main) : Json(nullptr);
+  if (names->size() > kMostTemplates) {
+    throw Error(ErrorCode::kUnsupported, fmt::format("{}: key 'tokenizer.chat_templates'", file.where()),
+                fmt::format("expected at most {} names, found {}", kMostTemplates, names->size()));
+  }
   Json templates = Json::array();
   if (main) templates.push_back({{"name", "default"}, {"template", *main}});
   for (const std::string_view name : *names) {

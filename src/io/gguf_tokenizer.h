@@ -13,7 +13,7 @@
 
 namespace tritllm {
 
-// Each below the vocabulary's size.
+// Each the id of a token that has a text.
 struct GgufTokenIds {
   std::optional<uint64_t> bos, eos, unknown, pad;
   std::vector<uint64_t> ends;  // eos first, then the other tokens that end a turn

@@ -49,15 +49,16 @@ std::string with_space_marks(std::string_view text) {
 
 bool is_all_spaces(std::string_view text) { return !text.empty() && text.find_first_not_of(' ') == std::string_view::npos; }
 
-std::optional<uint64_t> special_id(const GgufFile& file, std::string_view name, size_t count, std::optional<uint64_t> fallback) {
+// `fallback` counts where the file is silent, if there is such a token.
+std::optional<uint64_t> special_id(const GgufFile& file, const GgufVocabulary& vocabulary, std::string_view name,
+                                   std::optional<uint64_t> fallback = {}) {
+  const auto is_token = [&](uint64_t id) { return id < vocabulary.tokens.size() && !vocabulary.tokens[id].text.empty(); };
   const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
   const auto id = file.integer(key);
-  if (!id) return fallback && *fallback < count ? fallback : std::nullopt;
-  if (*id >= count) {
-    throw Error(ErrorCode::kBadInput, fmt::format("{}: key '{}'", file.where(), key),
-                fmt::format("expected an id below {}, found {}", count, *id));
-  }
-  return id;
+  if (!id) return fallback && is_token(*fallback) ? fallback : std::nullopt;
+  if (is_token(*id)) return id;
+  throw Error(ErrorCode::kBadInput, fmt::format("{}: key '{}'", file.where(), key),
+              fmt::format("none of the {} tokens has the id {}", vocabulary.tokens.size(), *id));
 }
 
 void add_end(GgufTokenIds& special, std::optional<uint64_t> id) {
@@ -65,16 +66,15 @@ void add_end(GgufTokenIds& special, std::optional<uint64_t> id) {
 }
 
 GgufTokenIds read_special_ids(const GgufFile& file, const GgufVocabulary& vocabulary, bool is_sentencepiece) {
-  const size_t count = vocabulary.tokens.size();
   const auto fallback = [&](uint64_t id) { return is_sentencepiece ? std::optional(id) : std::nullopt; };
   GgufTokenIds special;
-  special.bos = special_id(file, "bos", count, fallback(1));
-  special.eos = special_id(file, "eos", count, fallback(2));
-  special.unknown = special_id(file, "unknown", count, fallback(0));
-  special.pad = special_id(file, "padding", count, {});
+  special.bos = special_id(file, vocabulary, "bos", fallback(1));
+  special.eos = special_id(file, vocabulary, "eos", fallback(2));
+  special.unknown = special_id(file, vocabulary, "unknown", fallback(0));
+  special.pad = special_id(file, vocabulary, "padding");
   add_end(special, special.eos);
-  add_end(special, special_id(file, "eot", count, {}));
-  add_end(special, special_id(file, "eom", count, {}));
+  add_end(special, special_id(file, vocabulary, "eot"));
+  add_end(special, special_id(file, vocabulary, "eom"));
   for (const std::string_view text : kTurnEnds) {
     const auto found = vocabulary.ids.find(text);
     if (found != vocabulary.ids.end() && vocabulary.tokens[found->second].kind == GgufTokenKind::kControl) add_end(special, found->second);
