@@ -59,8 +59,9 @@ TEST(Safetensors, RefusesFilesWithoutAHeader) {
   expect_refused("", "at least 8 bytes");
   expect_refused("1234567", "found 7");
   expect_refused(std::string(8, '\0'), "start with '{'");
-  expect_refused(file_of("{}", 0).replace(0, 1, "\x03"), "header length");
-  std::string huge = file_of("{}", 0);
+  std::string longer = file_of("{}", 0), huge = longer;
+  longer[0] = 3;
+  expect_refused(longer, "header length");
   huge[7] = '\x7f';
   expect_refused(huge, "header length at byte 0: expected at most 100000000");
   expect_refused(file_of(" {}", 0), "start with '{'");

@@ -158,7 +158,7 @@ class GroupKernelsOf : public testing::TestWithParam<KernelTable> {
   const GroupKernels& scalar_ = codec::scalar_group_kernels();
 };
 INSTANTIATE_TEST_SUITE_P(InstructionSets, GroupKernelsOf, testing::ValuesIn(supported_tables().begin(), supported_tables().end()),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& table) { return std::string(table.param.name); });
 
 TEST_P(GroupKernelsOf, Magnitudes) {
   for_all_weights([&](size_t groups, const float* weights) {

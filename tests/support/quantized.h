@@ -6,10 +6,12 @@
 #include <numeric>
 #include <random>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "codec/grouping.h"
 #include "codec/quantizer.h"
+#include "core/checksum.h"
 
 namespace tritllm {
 
@@ -28,6 +30,10 @@ struct Quantized {
     all.resize(all.size() + sizeof(codebook));
     std::memcpy(all.data() + all.size() - sizeof(codebook), codebook.data(), sizeof(codebook));
     return all;
+  }
+  std::string checksum() const {
+    const std::vector<uint8_t> all = stored();
+    return checksum_of(std::as_bytes(std::span(all)));
   }
 };
 

@@ -2,8 +2,11 @@
 // Llama-like model of random weights and sizes that are no multiple of anything.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <deque>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -81,6 +84,15 @@ inline std::map<std::string, std::string> files_below(const std::filesystem::pat
       files.emplace(std::filesystem::relative(entry.path(), folder).string(), read_plainly(entry.path()));
   }
   return files;
+}
+
+// Names the files that differ, without showing their bytes.
+inline void expect_same_files(const std::filesystem::path& a, const std::filesystem::path& b) {
+  const auto left = files_below(a), right = files_below(b);
+  for (const auto& [name, contents] : left) {
+    EXPECT_TRUE(right.contains(name) && right.at(name) == contents) << name << " differs between " << a << " and " << b;
+  }
+  EXPECT_EQ(left.size(), right.size()) << a << " and " << b << " hold other files";
 }
 
 }  // namespace tritllm

@@ -39,10 +39,7 @@ class Merge : public testing::Test {
   void expect_equal_to_whole(const std::string& merged) {
     for (const char* const config : {"optimal-d2", "uniform-d1"}) {
       for (const char* const kind : {"packed", "model"}) {
-        const auto expected = files_below(folder_ / "whole" / config / kind), found = files_below(folder_ / merged / config / kind);
-        EXPECT_EQ(found.size(), expected.size());
-        for (const auto& [name, contents] : expected)
-          EXPECT_TRUE(found.contains(name) && found.at(name) == contents) << config << "/" << kind << "/" << name;
+        expect_same_files(folder_ / merged / config / kind, folder_ / "whole" / config / kind);
       }
     }
   }
