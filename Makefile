@@ -38,8 +38,8 @@ test:
 bench:
 	scripts/install_dependencies build
 	cmake --preset release
-	cmake --build --preset release -j $(JOBS)
-	scripts/run_each build/release/bench
+	cmake --build --preset release --target bench/all -j $(JOBS)
+	scripts/bench
 
 check:
 	scripts/install_dependencies build check
@@ -56,8 +56,8 @@ tsan:
 fuzz:
 	scripts/install_dependencies build check
 	cmake --preset fuzz
-	cmake --build --preset fuzz -j $(JOBS)
-	scripts/run_each build/fuzz/fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1
+	cmake --build --preset fuzz --target fuzz/all -j $(JOBS)
+	scripts/fuzz $(FUZZ_SECONDS)
 
 clean:
 	rm -rf build

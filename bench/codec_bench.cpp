@@ -4,8 +4,9 @@
 //   codec_bench [--rows N] [--columns N] [--repetitions N] [--quality]
 #include <fmt/format.h>
 
+#include <time.h>
+
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -20,12 +21,17 @@
 namespace {
 
 using namespace tritllm;
-using Clock = std::chrono::steady_clock;
+// Processor time of this thread, so that other programs on the machine do not count.
+double thread_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
 
 double seconds_of(const std::function<void()>& work) {
-  const auto start = Clock::now();
+  const double start = thread_seconds();
   work();
-  return std::chrono::duration<double>(Clock::now() - start).count();
+  return thread_seconds() - start;
 }
 
 double median(std::vector<double> values) {

@@ -31,14 +31,18 @@ function(tritllm_test name)
     PROPERTIES TIMEOUT 300 ENVIRONMENT "${tritllm_demo_model}")
 endfunction()
 
+# A test that cannot run here: counted as skipped, with the reason in its output.
+function(tritllm_skipped_test name reason)
+  add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E echo "test skipped: ${reason}")
+  set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "^test skipped: ")
+endfunction()
+
 # tritllm_python_test(NAME file...): pytest files that see the environment variables TRITLLM_BINARY (the program under test),
 # TRITLLM_SOURCE_DIR and TRITLLM_DEMO_MODEL. One test of ctest's; pytest's own account of its cases goes to
 # test-results/NAME.xml of the build folder.
 function(tritllm_python_test name)
   if(NOT TRITLLM_TEST_PYTHON)
-    add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E echo
-      "test skipped: no Python test environment; run scripts/python_environment test, then configure again")
-    set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "^test skipped: ")
+    tritllm_skipped_test(${name} "no Python test environment; run scripts/python_environment test, then configure again")
     return()
   endif()
   list(TRANSFORM ARGN PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/")

@@ -13,25 +13,50 @@ constexpr std::array<bool, 256> kIsTritByte = [] {
   return valid;
 }();
 
-// The base-3 digit of worth 3^position of each of 16 numbers below 81: (n·m >> 16) with m = ⌈65536 / 3^position⌉ is the quotient.
-template <unsigned kPosition>
-void add_digit(const uint8_t* numbers, unsigned weight, uint16_t* sums) noexcept {
+// ⌊n / 3^kPosition⌋ for n in 0..80, as one 16-bit multiplication whose high half is kept: a compiler makes a SIMD instruction of it.
+template <size_t kPosition>
+uint16_t quotient_by_power(uint16_t n) noexcept {
+  if constexpr (kPosition == 0) return n;
   constexpr uint32_t kDivisor = kPowersOfThree[kPosition];
-  constexpr uint32_t kReciprocal = (65536 + kDivisor - 1) / kDivisor;
-  constexpr uint32_t kThird = (65536 + 2) / 3;
-  for (size_t j = 0; j < kGroupSize; ++j) {
-    const uint32_t quotient = kPosition == 0 ? numbers[j] : numbers[j] * kReciprocal >> 16;
-    const uint32_t digit = quotient - (quotient * kThird >> 16) * 3;
-    sums[j] = static_cast<uint16_t>(sums[j] + digit * weight);
-  }
+  return static_cast<uint16_t>(n * ((65536 + kDivisor - 1) / kDivisor) >> 16);
 }
 
-void add_digit(unsigned position, const uint8_t* numbers, unsigned weight, uint16_t* sums) noexcept {
-  switch (position) {
-    case 0: return add_digit<0>(numbers, weight, sums);
-    case 1: return add_digit<1>(numbers, weight, sums);
-    case 2: return add_digit<2>(numbers, weight, sums);
-    default: return add_digit<3>(numbers, weight, sums);
+// byte_from_digits() in 16-bit arithmetic: ⌈v·256/243⌉ = v + ⌈13·v/243⌉, and 270/65536 is just above 1/243.
+constexpr uint8_t byte_from_digits_16(uint16_t v) noexcept {
+  return static_cast<uint8_t>(v + (static_cast<uint32_t>(static_cast<uint16_t>(13 * v + 242)) * 270 >> 16));
+}
+
+static_assert([] {
+  for (unsigned v = 0; v < 243; ++v) {
+    if (byte_from_digits_16(static_cast<uint16_t>(v)) != byte_from_digits(v)) return false;
+  }
+  return true;
+}());
+
+// Appends the trits of one group to the line's sums, of which the most significant plane comes first.
+template <size_t kDepth, size_t kPlane = 0>
+void append_trits(const uint16_t* numbers, const uint16_t* above, uint16_t (*sums)[kGroupSize]) noexcept {
+  uint16_t quotients[kGroupSize];
+  for (size_t j = 0; j < kGroupSize; ++j) {
+    quotients[j] = quotient_by_power<kDepth - 1 - kPlane>(numbers[j]);
+    sums[kPlane][j] = static_cast<uint16_t>(sums[kPlane][j] * 3 + quotients[j] - above[j] * 3);
+  }
+  if constexpr (kPlane + 1 < kDepth) append_trits<kDepth, kPlane + 1>(numbers, quotients, sums);
+}
+
+template <size_t kDepth>
+void pack_codes(const int8_t* codes, std::span<uint8_t* const> planes, size_t line) noexcept {
+  constexpr uint16_t kNothingAbove[kGroupSize] = {};
+  uint16_t sums[kDepth][kGroupSize] = {};
+  for (size_t group = kLineGroups; group-- > 0;) {
+    // Adding H turns balanced digits −1..1 into ordinary ones 0..2.
+    uint16_t numbers[kGroupSize];
+    for (size_t j = 0; j < kGroupSize; ++j) numbers[j] = static_cast<uint16_t>(codes[group * kGroupSize + j] + largest_code(int{kDepth}));
+    append_trits<kDepth>(numbers, kNothingAbove, sums);
+  }
+  for (size_t plane = 0; plane < kDepth; ++plane) {
+    uint8_t* const out = planes[plane] + line * kGroupSize;
+    for (size_t j = 0; j < kGroupSize; ++j) out[j] = byte_from_digits_16(sums[plane][j]);
   }
 }
 
@@ -59,22 +84,11 @@ void unpack_scales(const uint8_t* scales, uint8_t* entries) noexcept {
 
 void pack_lines(size_t lines, int depth, const int8_t* codes, const uint8_t* entries, std::span<uint8_t* const> planes,
                 uint8_t* scales) noexcept {
-  const int largest = largest_code(depth);
-  for (size_t line = 0; line < lines; ++line, codes += kLineGroups * kGroupSize, entries += kLineGroups, scales += kScaleTrits) {
-    // Adding H turns balanced digits −1..1 into ordinary ones 0..2.
-    uint8_t numbers[kLineGroups][kGroupSize];
-    for (size_t group = 0; group < kLineGroups; ++group) {
-      for (size_t j = 0; j < kGroupSize; ++j) numbers[group][j] = static_cast<uint8_t>(codes[group * kGroupSize + j] + largest);
-    }
-    for (unsigned plane = 0; plane < planes.size(); ++plane) {
-      uint16_t sums[kGroupSize] = {};
-      for (size_t group = 0; group < kLineGroups; ++group) {
-        add_digit(static_cast<unsigned>(depth) - 1 - plane, numbers[group], kPowersOfThree[group], sums);
-      }
-      uint8_t* const out = planes[plane] + line * kGroupSize;
-      for (size_t j = 0; j < kGroupSize; ++j) out[j] = byte_from_digits(sums[j]);
-    }
-    pack_scales(entries, scales);
+  constexpr std::array kPackCodes{pack_codes<1>, pack_codes<2>, pack_codes<3>, pack_codes<4>};
+  const auto pack = kPackCodes[static_cast<size_t>(depth) - 1];
+  for (size_t line = 0; line < lines; ++line) {
+    pack(codes + line * kLineGroups * kGroupSize, planes, line);
+    pack_scales(entries + line * kLineGroups, scales + line * kScaleTrits);
   }
 }
 

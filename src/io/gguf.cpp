@@ -28,20 +28,48 @@ struct TypeRow {
 };
 
 constexpr TypeRow kTypes[] = {
-    {0, "F32", ElementType::kF32},    {1, "F16", ElementType::kF16},    {2, "Q4_0", ElementType::kQ4_0},
-    {3, "Q4_1", ElementType::kQ4_1},  {4, "Q4_2", {}},                  {5, "Q4_3", {}},
-    {6, "Q5_0", ElementType::kQ5_0},  {7, "Q5_1", ElementType::kQ5_1},  {8, "Q8_0", ElementType::kQ8_0},
-    {9, "Q8_1", {}},                  {10, "Q2_K", ElementType::kQ2_K}, {11, "Q3_K", ElementType::kQ3_K},
-    {12, "Q4_K", ElementType::kQ4_K}, {13, "Q5_K", ElementType::kQ5_K}, {14, "Q6_K", ElementType::kQ6_K},
-    {15, "Q8_K", {}},                 {16, "IQ2_XXS", {}},              {17, "IQ2_XS", {}},
-    {18, "IQ3_XXS", {}},              {19, "IQ1_S", {}},                {20, "IQ4_NL", {}},
-    {21, "IQ3_S", {}},                {22, "IQ2_S", {}},                {23, "IQ4_XS", {}},
-    {24, "I8", {}},                   {25, "I16", {}},                  {26, "I32", {}},
-    {27, "I64", {}},                  {28, "F64", ElementType::kF64},   {29, "IQ1_M", {}},
-    {30, "BF16", ElementType::kBF16}, {31, "Q4_0_4_4", {}},             {32, "Q4_0_4_8", {}},
-    {33, "Q4_0_8_8", {}},             {34, "TQ1_0", {}},                {35, "TQ2_0", {}},
-    {36, "IQ4_NL_4_4", {}},           {37, "IQ4_NL_4_8", {}},           {38, "IQ4_NL_8_8", {}},
-    {39, "MXFP4", {}},                {40, "NVFP4", {}},                {41, "Q1_0", {}},
+    {0, "F32", ElementType::kF32},
+    {1, "F16", ElementType::kF16},
+    {2, "Q4_0", ElementType::kQ4_0},
+    {3, "Q4_1", ElementType::kQ4_1},
+    {4, "Q4_2", {}},
+    {5, "Q4_3", {}},
+    {6, "Q5_0", ElementType::kQ5_0},
+    {7, "Q5_1", ElementType::kQ5_1},
+    {8, "Q8_0", ElementType::kQ8_0},
+    {9, "Q8_1", {}},
+    {10, "Q2_K", ElementType::kQ2_K},
+    {11, "Q3_K", ElementType::kQ3_K},
+    {12, "Q4_K", ElementType::kQ4_K},
+    {13, "Q5_K", ElementType::kQ5_K},
+    {14, "Q6_K", ElementType::kQ6_K},
+    {15, "Q8_K", {}},
+    {16, "IQ2_XXS", {}},
+    {17, "IQ2_XS", {}},
+    {18, "IQ3_XXS", {}},
+    {19, "IQ1_S", {}},
+    {20, "IQ4_NL", {}},
+    {21, "IQ3_S", {}},
+    {22, "IQ2_S", {}},
+    {23, "IQ4_XS", {}},
+    {24, "I8", {}},
+    {25, "I16", {}},
+    {26, "I32", {}},
+    {27, "I64", {}},
+    {28, "F64", ElementType::kF64},
+    {29, "IQ1_M", {}},
+    {30, "BF16", ElementType::kBF16},
+    {31, "Q4_0_4_4", {}},
+    {32, "Q4_0_4_8", {}},
+    {33, "Q4_0_8_8", {}},
+    {34, "TQ1_0", {}},
+    {35, "TQ2_0", {}},
+    {36, "IQ4_NL_4_4", {}},
+    {37, "IQ4_NL_4_8", {}},
+    {38, "IQ4_NL_8_8", {}},
+    {39, "MXFP4", {}},
+    {40, "NVFP4", {}},
+    {41, "Q1_0", {}},
 };
 
 // Bytes of one value of a type of fixed size; nothing for strings, arrays and unknown numbers.
@@ -49,22 +77,17 @@ std::optional<uint64_t> fixed_size(uint32_t type) {
   switch (static_cast<GgufType>(type)) {
     case GgufType::kU8:
     case GgufType::kI8:
-    case GgufType::kBool:
-      return 1;
+    case GgufType::kBool: return 1;
     case GgufType::kU16:
-    case GgufType::kI16:
-      return 2;
+    case GgufType::kI16: return 2;
     case GgufType::kU32:
     case GgufType::kI32:
-    case GgufType::kF32:
-      return 4;
+    case GgufType::kF32: return 4;
     case GgufType::kU64:
     case GgufType::kI64:
-    case GgufType::kF64:
-      return 8;
+    case GgufType::kF64: return 8;
     case GgufType::kString:
-    case GgufType::kArray:
-      break;
+    case GgufType::kArray: break;
   }
   return std::nullopt;
 }
@@ -73,7 +96,9 @@ std::optional<uint64_t> fixed_size(uint32_t type) {
 
 class GgufParser {
  public:
-  GgufParser(std::span<const std::byte> bytes, std::string where) : bytes_(bytes), reader_(bytes) { file_.where_ = std::move(where); }
+  GgufParser(std::span<const std::byte> bytes, std::string where) : bytes_(bytes), reader_(bytes) {
+    file_.where_ = std::move(where);
+  }
 
   GgufFile parse() {
     const auto [tensor_count, entry_count] = parse_header();
@@ -125,7 +150,9 @@ class GgufParser {
 
   void parse_entry() {
     const auto key = need(reader_.text(), "metadata key");
-    if (key.empty() || !is_valid_utf8(key)) fail("metadata", fmt::format("the key \"{}\" is empty or not valid UTF-8", printable(key)));
+    if (key.empty() || !is_valid_utf8(key)) {
+      fail("metadata", fmt::format("the key \"{}\" is empty or not valid UTF-8", printable(key)));
+    }
     const std::string place = fmt::format("key '{}'", printable(key));
     const auto type = need(reader_.number<uint32_t>(), place);
     const GgufValue value = type == static_cast<uint32_t>(GgufType::kArray) ? parse_array(place) : parse_elements(type, 1, place);
@@ -213,8 +240,8 @@ class GgufParser {
     const ElementLayout layout = layout_of(tensor.type);
     const uint64_t row = tensor.dimensions[0];
     if (row % layout.block_elements != 0) {
-      fail(place_of(tensor), fmt::format("a row of {} elements is not a whole number of {} blocks of {}", row, layout.name,
-                                         layout.block_elements));
+      fail(place_of(tensor),
+           fmt::format("a row of {} elements is not a whole number of {} blocks of {}", row, layout.name, layout.block_elements));
     }
     const auto elements = checked_product(std::span(tensor.dimensions).first(tensor.dimension_count));
     const auto size = elements ? checked_multiply(*elements / layout.block_elements, layout.block_bytes) : std::nullopt;
@@ -233,7 +260,8 @@ class GgufParser {
       if (offset % alignment != 0) fail(place_of(tensor), fmt::format("the offset {} is not a multiple of {}", offset, alignment));
       const uint64_t size = stored_size(tensor);
       if (offset > data_size || size > data_size - offset) {
-        fail(place_of(tensor), fmt::format("{} bytes at offset {} reach beyond the {} bytes of tensor data", size, offset, data_size),
+        fail(place_of(tensor),
+             fmt::format("{} bytes at offset {} reach beyond the {} bytes of tensor data", size, offset, data_size),
              "fetch the file again: it is cut short or damaged");
       }
       tensor.bytes = bytes_.subspan(data_start + offset, size);
@@ -255,6 +283,8 @@ class GgufParser {
   GgufFile file_;
 };
 
-GgufFile GgufFile::parse(std::span<const std::byte> bytes, std::string where) { return GgufParser(bytes, std::move(where)).parse(); }
+GgufFile GgufFile::parse(std::span<const std::byte> bytes, std::string where) {
+  return GgufParser(bytes, std::move(where)).parse();
+}
 
 }  // namespace tritllm

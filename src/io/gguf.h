@@ -18,20 +18,31 @@ namespace tritllm {
 
 // The numbers are those of the file.
 enum class GgufType : uint32_t {
-  kU8 = 0, kI8 = 1, kU16 = 2, kI16 = 3, kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10, kI64 = 11,
+  kU8 = 0,
+  kI8 = 1,
+  kU16 = 2,
+  kI16 = 3,
+  kU32 = 4,
+  kI32 = 5,
+  kF32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kU64 = 10,
+  kI64 = 11,
   kF64 = 12,
 };
 
 // One metadata value. Numbers stay in the file's bytes until asked for; strings may be any bytes, valid UTF-8 or not.
 struct GgufValue {
-  GgufType type;                     // of each element where is_array
+  GgufType type;  // of each element where is_array
   bool is_array;
   uint64_t count;                    // 1 for a scalar
   std::span<const std::byte> bytes;  // of all elements, each string with its 8-byte length before it
 };
 
 struct GgufTensor {
-  std::string_view name;  // valid UTF-8
+  std::string_view name;               // valid UTF-8
   std::array<uint64_t, 4> dimensions;  // fastest-varying first, as in the file
   uint32_t dimension_count;
   ElementType type;
@@ -54,7 +65,7 @@ class GgufFile {
   std::optional<uint64_t> integer(std::string_view key, uint64_t most = UINT64_MAX) const;
   std::optional<float> real(std::string_view key) const;  // finite
   std::optional<bool> boolean(std::string_view key) const;
-  std::optional<std::string_view> text(std::string_view key) const;  // valid UTF-8
+  std::optional<std::string_view> text(std::string_view key) const;                // valid UTF-8
   std::optional<std::vector<std::string_view>> texts(std::string_view key) const;  // each valid UTF-8
   std::optional<std::vector<float>> reals(std::string_view key) const;             // none of them NaN
   std::optional<std::vector<uint64_t>> integers(std::string_view key) const;

@@ -80,7 +80,7 @@ void q3_k_block(const uint8_t* block, float* out) noexcept {
   const float d = half_at(block + 108);
   for (size_t group = 0; group < 16; ++group) {
     const uint32_t low = group < 8 ? scales[group] & 15u : scales[group - 8] >> 4;
-    const uint32_t high = (scales[8 + group % 4] >> (group / 4 * 2)) & 3u;
+    const uint32_t high = (uint32_t{scales[8 + group % 4]} >> (group / 4 * 2)) & 3u;
     const float scale = d * static_cast<float>(static_cast<int>(low | (high << 4)) - 32);
     const uint8_t* const source = codes + group / 8 * 32 + group % 2 * 16;
     const uint8_t* const source_high = third_bits + group % 2 * 16;

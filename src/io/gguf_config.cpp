@@ -25,7 +25,9 @@ float rope_theta_of(const GgufFile& file, std::string_view suffix) {
 float norm_epsilon_of(const GgufFile& file) {
   const std::string key = architecture_key(file, "attention.layer_norm_rms_epsilon");
   const auto epsilon = file.real(key);
-  if (!epsilon || *epsilon < 0.0f) throw Error(ErrorCode::kBadInput, file.where(), fmt::format("the key '{}' is missing or negative", key));
+  if (!epsilon || *epsilon < 0.0f) {
+    throw Error(ErrorCode::kBadInput, file.where(), fmt::format("the key '{}' is missing or negative", key));
+  }
   return *epsilon;
 }
 
@@ -34,8 +36,8 @@ std::string_view dtype_of(std::span<const SourceTensor> tensors) {
   uint64_t float32 = 0, bfloat16 = 0, others = 0;
   for (const SourceTensor& tensor : tensors) {
     uint64_t& count = tensor.type == ElementType::kF32 || tensor.type == ElementType::kF64 ? float32
-                      : tensor.type == ElementType::kBF16                                 ? bfloat16
-                                                                                          : others;
+                      : tensor.type == ElementType::kBF16                                  ? bfloat16
+                                                                                           : others;
     count += tensor.elements();
   }
   if (others >= float32 && others >= bfloat16) return "float16";
@@ -59,7 +61,8 @@ Json gemma3_layer_types(const GgufFile& file, const GgufDimensions& dimensions, 
   if (file.is_array(key)) {
     windowed = *file.booleans(key);
     if (windowed.size() != dimensions.layers) {
-      throw Error(ErrorCode::kBadInput, fmt::format("{}: key '{}'", file.where(), key), fmt::format("expected {} elements", dimensions.layers));
+      throw Error(ErrorCode::kBadInput, fmt::format("{}: key '{}'", file.where(), key),
+                  fmt::format("expected {} elements", dimensions.layers));
     }
   } else {
     const uint64_t period = file.integer(key).value_or(kGemma3GlobalPeriod);
@@ -123,7 +126,8 @@ Json generation_config_of(const GgufFile& file, const GgufTokenIds& ids) {
   for (const SamplingRow& row : kSampling) {
     if (!file.has(row.key)) continue;
     config["do_sample"] = true;
-    config[std::string(row.field)] = row.is_integer ? Json(*file.integer(row.key, kLargestJsonInteger)) : json_real(*file.real(row.key));
+    config[std::string(row.field)] =
+        row.is_integer ? Json(*file.integer(row.key, kLargestJsonInteger)) : json_real(*file.real(row.key));
   }
   return config;
 }

@@ -214,7 +214,9 @@ void require_all(const GgufFile& file, const GgufFamily& family, const GgufDimen
 uint64_t positive(const GgufFile& file, std::string_view suffix) {
   const std::string key = architecture_key(file, suffix);
   const uint64_t value = file.required_integer(key, kLargestDimension);
-  if (value == 0) throw Error(ErrorCode::kBadInput, fmt::format("{}: key '{}'", file.where(), key), "expected a positive number, found 0");
+  if (value == 0) {
+    throw Error(ErrorCode::kBadInput, fmt::format("{}: key '{}'", file.where(), key), "expected a positive number, found 0");
+  }
   return value;
 }
 
@@ -227,7 +229,8 @@ uint64_t vocabulary_size(const GgufFile& file) {
   require_tensor(file, std::string(kEmbedding));
   const GgufTensor& embedding = *file.find_tensor(kEmbedding);
   if (embedding.dimension_count != 2 || embedding.dimensions[1] > kLargestDimension) {
-    throw Error(ErrorCode::kBadInput, fmt::format("{}: tensor '{}'", file.where(), kEmbedding), "expected a matrix of one row a token");
+    throw Error(ErrorCode::kBadInput, fmt::format("{}: tensor '{}'", file.where(), kEmbedding),
+                "expected a matrix of one row a token");
   }
   return embedding.dimensions[1];
 }
@@ -253,13 +256,15 @@ const GgufFamily& family_of(const GgufFile& file) {
   std::vector<std::string_view> known;
   for (const GgufFamily& family : kFamilies) known.push_back(family.architecture);
   throw Error(ErrorCode::kUnsupported, file.where(),
-              fmt::format("the architecture '{}' is not read from GGUF files; known are {}", printable(architecture), fmt::join(known, ", ")),
+              fmt::format("the architecture '{}' is not read from GGUF files; known are {}", printable(architecture),
+                          fmt::join(known, ", ")),
               "use the model's original folder");
 }
 
 GgufDimensions read_dimensions(const GgufFile& file) {
   if (file.integer(architecture_key(file, "expert_count")).value_or(0) != 0) {
-    throw Error(ErrorCode::kUnsupported, file.where(), "mixtures of experts are not read from GGUF files", "use the model's original folder");
+    throw Error(ErrorCode::kUnsupported, file.where(), "mixtures of experts are not read from GGUF files",
+                "use the model's original folder");
   }
   GgufDimensions dimensions{};
   dimensions.hidden = positive(file, "embedding_length");
@@ -275,8 +280,8 @@ GgufDimensions read_dimensions(const GgufFile& file) {
   require_head_dimension(file, "rope.dimension_count", dimensions.head_dimension);
   if (dimensions.heads % dimensions.key_value_heads != 0 || dimensions.head_dimension % 2 != 0) {
     throw Error(ErrorCode::kBadInput, file.where(),
-                fmt::format("{} heads of {} dimensions do not go with {} key/value heads", dimensions.heads, dimensions.head_dimension,
-                            dimensions.key_value_heads));
+                fmt::format("{} heads of {} dimensions do not go with {} key/value heads", dimensions.heads,
+                            dimensions.head_dimension, dimensions.key_value_heads));
   }
   return dimensions;
 }

@@ -40,12 +40,12 @@ struct GgufTensorRow {
 };
 
 struct GgufFamily {
-  std::string_view architecture;              // general.architecture
-  std::string_view model_type, model_class;   // as in config.json
+  std::string_view architecture;             // general.architecture
+  std::string_view model_type, model_class;  // as in config.json
   std::span<const GgufTensorRow> layer_tensors;
-  float norm_offset;                          // SourceTensor::offset of norm gains
+  float norm_offset;  // SourceTensor::offset of norm gains
   GgufSpaces spaces;
-  bool windows_every_layer_alike;             // false: `add_config` deals with attention.sliding_window
+  bool windows_every_layer_alike;  // false: `add_config` deals with attention.sliding_window
   // Adds the fields of config.json that only this family has.
   void (*add_config)(const GgufFile& file, const GgufDimensions& dimensions, const GgufOptionalParts& parts, Json& config);
 };

@@ -76,7 +76,8 @@ GgufMerges derive_merges(const GgufFile& file, const GgufVocabulary& vocabulary,
   for (uint32_t id = 0; id < vocabulary.tokens.size(); ++id) {
     if (takes_part(vocabulary.tokens[id].kind)) add_splits(file, vocabulary, id, ranks[id], found);
     if (found.size() > kMostMergesPerToken * vocabulary.tokens.size() + kMostMergesBeside) {
-      throw Error(ErrorCode::kUnsupported, file.where(), "the tokens are made of each other in more ways than in any known vocabulary");
+      throw Error(ErrorCode::kUnsupported, file.where(),
+                  "the tokens are made of each other in more ways than in any known vocabulary");
     }
   }
   // Among equal ranks, the longer left half first: the order in which transformers recovers the merges of the same vocabulary.

@@ -21,21 +21,9 @@ void refuse_other_contents(const GgufFile& file) {
   }
   const std::string_view type = file.text("general.type").value_or("model");
   if (type != "model") {
-    throw Error(ErrorCode::kUnsupported, file.where(), fmt::format("expected a model, found contents of type '{}'", printable(type)));
+    throw Error(ErrorCode::kUnsupported, file.where(),
+                fmt::format("expected a model, found contents of type '{}'", printable(type)));
   }
-}
-
-// "OWNER/NAME" of a model on the hub, or nothing where the address is another one.
-std::optional<std::string> hub_id(std::string_view address) {
-  constexpr std::string_view kHub = "https://huggingface.co/";
-  if (address.starts_with(kHub)) address.remove_prefix(kHub.size());
-  if (address.ends_with('/')) address.remove_suffix(1);
-  const bool plain = std::ranges::all_of(address, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' || c == '/';
-  });
-  const size_t slash = address.find('/');
-  if (!plain || slash == 0 || slash >= address.size() - 1 || address.find('/', slash + 1) != std::string_view::npos) return std::nullopt;
-  return std::string(address);
 }
 
 std::optional<std::string> base_model_of(const GgufFile& file) {
@@ -45,8 +33,7 @@ std::optional<std::string> base_model_of(const GgufFile& file) {
     const auto address = file.text(key);
     if (auto id = address ? hub_id(*address) : std::nullopt) return id;
   }
-  const auto name = file.text("general.name");
-  return name ? std::optional(std::string(*name)) : std::nullopt;
+  return std::nullopt;
 }
 
 std::optional<std::string> license_of(const GgufFile& file) {
@@ -63,8 +50,10 @@ std::optional<std::string> quantised_warning(std::span<const SourceTensor> tenso
   if (counts.empty()) return std::nullopt;
   std::string types;
   for (const auto& [name, count] : counts) types += fmt::format("{}{} {}", types.empty() ? "" : ", ", count, name);
-  return fmt::format("The weights were already quantised (tensors by type: {}): quantising them again adds error to error, "
-                     "so start from the original model where you can.", types);
+  return fmt::format(
+      "The weights were already quantised (tensors by type: {}): quantising them again adds error to error, "
+      "so start from the original model where you can.",
+      types);
 }
 
 }  // namespace

@@ -79,8 +79,8 @@ void require_neutral(const GgufFile& file, std::string_view suffix, float neutra
   const std::string key = architecture_key(file, suffix);
   const auto value = file.real(key);
   if (!value || *value == neutral) return;
-  throw Error(ErrorCode::kUnsupported, fmt::format("{}: key '{}'", file.where(), key), fmt::format("expected {}, found {}", neutral, *value),
-              "use the model's original folder");
+  throw Error(ErrorCode::kUnsupported, fmt::format("{}: key '{}'", file.where(), key),
+              fmt::format("expected {}, found {}", neutral, *value), "use the model's original folder");
 }
 
 Json yarn_scaling_of(const GgufFile& file) {
@@ -109,7 +109,8 @@ Json rope_scaling_of(const GgufFile& file, const GgufDimensions& dimensions, flo
   const std::string_view type = file.text(key).value_or("none");
   const GgufTensor* const factors = file.find_tensor("rope_freqs.weight");
   if (factors && type != "none") {
-    throw Error(ErrorCode::kUnsupported, file.where(), "rotary factors together with another rotary scaling", "use the model's original folder");
+    throw Error(ErrorCode::kUnsupported, file.where(), "rotary factors together with another rotary scaling",
+                "use the model's original folder");
   }
   if (factors) return llama3_scaling_of(file, *factors, dimensions, rope_theta);
   if (type == "linear") return linear_scaling_of(scaling_factor(file));

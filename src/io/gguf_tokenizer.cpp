@@ -17,19 +17,18 @@ constexpr std::string_view kLlama3Split =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kQwen2Split =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kTekkenSplit =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kTekkenSplit = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+                                          R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+                                          R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 // How a byte-level vocabulary cuts text before merging, by tokenizer.ggml.pre.
 struct PreTokenizer {
   std::string_view name;
-  std::string_view split;         // empty: the pattern of GPT-2, which HF's ByteLevel has built in
+  std::string_view split;  // empty: the pattern of GPT-2, which HF's ByteLevel has built in
   bool individual_digits = false;
-  bool composes = false;          // normalises to NFC
-  bool ignores_merges = false;    // a word that is a token needs no merges
-  bool adds_bos = false;          // unless the file says otherwise
+  bool composes = false;        // normalises to NFC
+  bool ignores_merges = false;  // a word that is a token needs no merges
+  bool adds_bos = false;        // unless the file says otherwise
 };
 
 constexpr std::array kPreTokenizers{
@@ -282,8 +281,9 @@ GgufTokenizer read_tokenizer(const GgufFile& file, const GgufFamily& family, con
   } else {
     const PreTokenizer& pre = pre_tokenizer_of(file);
     if (pre.name == "default") {
-      result.warnings.push_back("The file does not say how its tokenizer cuts text into words, so the pattern of GPT-2 is used; "
-                                "if the model was trained with another one, its output suffers.");
+      result.warnings.push_back(
+          "The file does not say how its tokenizer cuts text into words, so the pattern of GPT-2 is used; "
+          "if the model was trained with another one, its output suffers.");
     }
     ends = added_ends(file, result.ids, pre.adds_bos);
     result.tokenizer = byte_level_tokenizer(file, vocabulary, pre, ends);

@@ -77,7 +77,9 @@ GgufTokenIds read_special_ids(const GgufFile& file, const GgufVocabulary& vocabu
   add_end(special, special_id(file, vocabulary, "eom"));
   for (const std::string_view text : kTurnEnds) {
     const auto found = vocabulary.ids.find(text);
-    if (found != vocabulary.ids.end() && vocabulary.tokens[found->second].kind == GgufTokenKind::kControl) add_end(special, found->second);
+    if (found != vocabulary.ids.end() && vocabulary.tokens[found->second].kind == GgufTokenKind::kControl) {
+      add_end(special, found->second);
+    }
   }
   return special;
 }
@@ -128,7 +130,8 @@ GgufMerges read_merges(const GgufFile& file, const GgufVocabulary& vocabulary) {
     const auto right = space == std::string_view::npos ? std::string_view() : line.substr(space + 1);
     whole.assign(left).append(right);
     if (right.empty() || !vocabulary.ids.contains(left) || !vocabulary.ids.contains(right) || !vocabulary.ids.contains(whole)) {
-      throw Error(ErrorCode::kBadInput, place, fmt::format("the merge \"{}\" does not make a token of two tokens", printable(line)));
+      throw Error(ErrorCode::kBadInput, place,
+                  fmt::format("the merge \"{}\" does not make a token of two tokens", printable(line)));
     }
     merges.emplace_back(left, right);
   }

@@ -24,14 +24,15 @@ struct GgufToken {
 };
 
 struct GgufVocabulary {
-  std::vector<GgufToken> tokens;  // by id
+  std::vector<GgufToken> tokens;                       // by id
   std::unordered_map<std::string_view, uint64_t> ids;  // of the texts above
   GgufTokenIds special;
 
   bool is_special(uint64_t id) const;
 };
 
-GgufVocabulary read_vocabulary(const GgufFile& file, const GgufFamily& family, const GgufDimensions& dimensions, bool is_sentencepiece);
+GgufVocabulary read_vocabulary(const GgufFile& file, const GgufFamily& family, const GgufDimensions& dimensions,
+                               bool is_sentencepiece);
 
 // The pairs to merge, first come first merged; every half and every whole is a token.
 using GgufMerges = std::vector<std::pair<std::string_view, std::string_view>>;

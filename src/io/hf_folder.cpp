@@ -178,10 +178,7 @@ ModelSource open_hf_folder(const fs::path& folder) {
   std::error_code error;
   if (fs::is_regular_file(folder / "README.md", error)) model.card = read_text_file(folder / "README.md", kLargestConfig);
   model.license = front_matter_value(model.card, "license");
-  model.base_model = json_optional_string(model.config, "_name_or_path", config.string());
-  if (model.base_model && (model.base_model->empty() || model.base_model->front() == '/' || model.base_model->front() == '.')) {
-    model.base_model.reset();
-  }
+  if (const auto origin = json_optional_string(model.config, "_name_or_path", config.string())) model.base_model = hub_id(*origin);
   add_warnings(folder, model);
   return model;
 }

@@ -6,6 +6,18 @@
 
 namespace tritllm {
 
+std::optional<std::string> hub_id(std::string_view text) {
+  if (const size_t scheme = text.find("://"); scheme != text.npos) {
+    const size_t path = text.find('/', scheme + 3);
+    text = path == text.npos ? "" : text.substr(path + 1);
+  }
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
+  const size_t slash = text.find('/');
+  const bool is_id = slash != text.npos && slash > 0 && slash + 1 < text.size() && text.find('/', slash + 1) == text.npos &&
+                     text.find_first_not_of(kAllowed) == text.npos && text.front() != '.';
+  return is_id ? std::optional(std::string(text)) : std::nullopt;
+}
+
 ModelSource open_model(const std::filesystem::path& path) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) return open_hf_folder(path);

@@ -45,8 +45,7 @@ void read_plain(ElementType type, const std::byte* bytes, std::span<float> out) 
     case ElementType::kF64:
       for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>(stored_at<double>(bytes, i));
       return;
-    default:
-      return;
+    default: return;
   }
 }
 

@@ -83,6 +83,7 @@ std::optional<std::string> plain_fact(const std::optional<std::string>& text) {
 std::string card_title(const Manifest& manifest, const CardFacts& facts, const LicenceRule* rule) {
   std::string source = plain_text(facts.base_model.value_or(facts.source_name));
   source = source.substr(source.rfind('/') + 1);
+  if (source.ends_with(".gguf")) source.resize(source.size() - std::string_view(".gguf").size());
   const std::string_view prefix = rule != nullptr ? rule->name_prefix : "";
   // "Llama-" asks for a name that begins with "Llama", however it goes on.
   if (!prefix.empty() && !source.starts_with(prefix.substr(0, prefix.size() - 1))) source = std::string(prefix) + source;

@@ -13,7 +13,19 @@ namespace tritllm {
 
 // The numbers of the file format, written here once more so that a mistake in the parser's table shows.
 enum : uint32_t {
-  kFileU8, kFileI8, kFileU16, kFileI16, kFileU32, kFileI32, kFileF32, kFileBool, kFileString, kFileArray, kFileU64, kFileI64, kFileF64
+  kFileU8,
+  kFileI8,
+  kFileU16,
+  kFileI16,
+  kFileU32,
+  kFileI32,
+  kFileF32,
+  kFileBool,
+  kFileString,
+  kFileArray,
+  kFileU64,
+  kFileI64,
+  kFileF64
 };
 
 class GgufBuilder {

@@ -38,7 +38,8 @@ void dump(const std::filesystem::path& model, const std::filesystem::path& folde
   for (const SourceTensor& tensor : source.tensors) {
     const std::vector<float> values = read_in_pieces(tensor, piece);
     data.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
-    tensors.push_back({{"name", tensor.name}, {"shape", tensor.shape}, {"type", layout_of(tensor.type).name}, {"place", tensor.place}});
+    tensors.push_back(
+        {{"name", tensor.name}, {"shape", tensor.shape}, {"type", layout_of(tensor.type).name}, {"place", tensor.place}});
   }
   if (!data.flush()) throw io_error((folder / "tensors.f32").string(), "write", errno);
   const Json about = {{"tensors", std::move(tensors)},

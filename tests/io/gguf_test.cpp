@@ -27,7 +27,8 @@ std::string error_of(const std::string& bytes, ErrorCode code = ErrorCode::kBadI
   return {};
 }
 
-#define EXPECT_MESSAGE(text, part) EXPECT_PRED2([](const std::string& a, const std::string& b) { return a.find(b) != a.npos; }, text, part)
+#define EXPECT_MESSAGE(text, part) \
+  EXPECT_PRED2([](const std::string& a, const std::string& b) { return a.find(b) != a.npos; }, text, part)
 
 Builder small() {
   Builder builder;

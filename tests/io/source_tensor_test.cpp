@@ -16,7 +16,8 @@ namespace {
 
 template <typename Stored>
 SourceTensor tensor_of(const std::vector<Stored>& values, ElementType type, std::vector<uint64_t> shape) {
-  return {.name = "t", .shape = std::move(shape), .type = type, .bytes = std::as_bytes(std::span(values)), .place = "FILE: tensor 't'"};
+  return {
+      .name = "t", .shape = std::move(shape), .type = type, .bytes = std::as_bytes(std::span(values)), .place = "FILE: tensor 't'"};
 }
 
 std::vector<float> read(const SourceTensor& tensor, uint64_t first, size_t count) {
@@ -40,7 +41,8 @@ TEST(SourceTensor, KeepsFloatsAndRoundsDoubles) {
   const std::vector<float> floats{0.0f, -0.0f, 1e-45f, 3.0f, std::numeric_limits<float>::infinity()};
   EXPECT_EQ(read(tensor_of(floats, ElementType::kF32, {5}), 1, 3), (std::vector<float>{-0.0f, 1e-45f, 3.0f}));
   const std::vector<double> doubles{0.1, 1e300};
-  EXPECT_EQ(read(tensor_of(doubles, ElementType::kF64, {2}), 0, 2), (std::vector<float>{0.1f, std::numeric_limits<float>::infinity()}));
+  EXPECT_EQ(read(tensor_of(doubles, ElementType::kF64, {2}), 0, 2),
+            (std::vector<float>{0.1f, std::numeric_limits<float>::infinity()}));
 }
 
 TEST(SourceTensor, ReadsUnalignedBytes) {
