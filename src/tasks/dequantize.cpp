@@ -99,9 +99,9 @@ CardFacts card_facts_of(const PackedCheckpoint& checkpoint) {
   const fs::path card_path = checkpoint.folder() / "README.md";
   const std::string card = fs::is_regular_file(card_path, error) ? read_text_file(card_path) : "";
   CardFacts facts{checkpoint.manifest().source_name, front_matter_value(card, "base_model"), front_matter_value(card, "license"), ""};
-  // The options that followed --configs in the reproduction command.
+  // The options that followed --configs in the reproduction command; the name before it may hold anything.
   const std::string before = fmt::format(" --configs {}", checkpoint.manifest().recipe), after = " --out out\n";
-  if (const size_t begin = card.find(before); begin != card.npos) {
+  if (const size_t begin = card.rfind(before); begin != card.npos) {
     const size_t start = begin + before.size(), end = card.find(after, start);
     if (end != card.npos) facts.options = card.substr(start, end - start);
   }

@@ -21,7 +21,7 @@ std::optional<std::string_view> take_line(std::string_view& text) {
   const size_t end = text.find('\n');
   if (end == text.npos || end < kDigits + 1) return std::nullopt;
   const std::string_view content = text.substr(kDigits + 1, end - kDigits - 1);
-  if (text.substr(0, kDigits) != checksum_of(content)) return std::nullopt;
+  if (text[kDigits] != ' ' || text.substr(0, kDigits) != checksum_of(content)) return std::nullopt;
   text.remove_prefix(end + 1);
   return content;
 }

@@ -60,7 +60,25 @@ std::string plain_text(std::string_view text) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte >= 0x20 && byte != 0x7f && std::string_view("\"'`<>|[]\\").find(c) == std::string_view::npos) kept += c;
   }
-  return kept;
+  const size_t first = kept.find_first_not_of(' ');
+  return first == kept.npos ? "" : kept.substr(first, kept.find_last_not_of(' ') + 1 - first);
+}
+
+bool is_plain_word(std::string_view text) {
+  return !text.empty() &&
+         text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-") == text.npos;
+}
+
+// plain_text() holds no quotes and no backslashes, so that quotes around it suffice for YAML and for a shell.
+std::string yaml_value(const std::string& text) { return is_plain_word(text) ? text : fmt::format("\"{}\"", text); }
+std::string shell_value(const std::string& text) { return is_plain_word(text) ? text : fmt::format("'{}'", text); }
+
+// Text of the source as cards show it, so that a card names the same source whether the facts came from the source or from a card.
+std::optional<std::string> plain_fact(const std::optional<std::string>& text) {
+  constexpr size_t kLongest = 200;
+  const std::string plain = plain_text(text.value_or(""));
+  if (plain.empty() || plain.size() > kLongest) return std::nullopt;
+  return plain;
 }
 
 std::string card_title(const Manifest& manifest, const CardFacts& facts, const LicenceRule* rule) {
@@ -75,9 +93,9 @@ std::string card_title(const Manifest& manifest, const CardFacts& facts, const L
 
 std::string front_matter(CardKind kind, const CardFacts& facts, const LicenceRule* rule) {
   std::string text = "---\n";
-  if (facts.license) text += fmt::format("license: {}\n", plain_text(*facts.license));
+  if (facts.license) text += fmt::format("license: {}\n", yaml_value(plain_text(*facts.license)));
   if (rule != nullptr) text += fmt::format("license_link: {}\n", rule->link);
-  if (facts.base_model) text += fmt::format("base_model: {}\nbase_model_relation: quantized\n", plain_text(*facts.base_model));
+  if (facts.base_model) text += fmt::format("base_model: {}\nbase_model_relation: quantized\n", yaml_value(plain_text(*facts.base_model)));
   text += "tags:\n- quantization\n- ternary\n- balanced-ternary\n- tritllm\n";
   return text + fmt::format("library_name: {}\n---\n\n", kind == CardKind::kPacked ? "tritllm" : "transformers");
 }
@@ -180,7 +198,7 @@ CardFacts card_facts(const ModelSource& model, std::string options) {
   std::error_code error;
   std::filesystem::path path = std::filesystem::canonical(model.path, error);
   if (error) path = model.path;
-  return {printable(path.filename().string()), model.base_model, model.license, std::move(options)};
+  return {plain_fact(printable(path.filename().string())).value_or("model"), plain_fact(model.base_model), plain_fact(model.license), std::move(options)};
 }
 
 std::string model_card(CardKind kind, const Manifest& manifest, const CardFacts& facts, uint64_t weight_file_bytes) {
@@ -209,7 +227,7 @@ std::string model_card(CardKind kind, const Manifest& manifest, const CardFacts&
   card += ".\n";
   if (rule != nullptr) card += fmt::format("\n{}", rule->duties);
   card += fmt::format("\n## Make it again\n\n```bash\ntritllm quantize --model {} --configs {}{} --out out\n```\n",
-                      plain_text(facts.base_model.value_or(facts.source_name)), manifest.recipe, facts.options);
+                      shell_value(plain_text(facts.base_model.value_or(facts.source_name))), manifest.recipe, facts.options);
   card += "\n## Citation\n\n```\n@article{stentzel2026ternaryptq,\n  title  = {Balanced Ternary Post-Training Quantization for Large Language Models},\n"
           "  author = {Stentzel, Eric},\n  year   = 2026,\n  note   = {Entrit Systems}\n}\n```\n";
   return card;

@@ -1,0 +1,122 @@
+// Every byte and figure of the golden files (tests/golden), from every instruction set that this machine runs, with the blocks of a
+// matrix surveyed and encoded in shuffled order.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cstring>
+#include <filesystem>
+#include <map>
+
+#include "core/checksum.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "io/mapped_file.h"
+#include "io/safetensors.h"
+#include "kernels/kernel_table.h"
+#include "support/matrices.h"
+#include "support/quantized.h"
+
+namespace tritllm {
+namespace {
+namespace fs = std::filesystem;
+
+const fs::path kGolden = fs::path(TRITLLM_SOURCE_DIR) / "tests" / "golden";
+
+std::vector<codec::Config> all_configs() {
+  std::vector<codec::Config> configs;
+  for (const codec::Recipe recipe : {codec::Recipe::kUniform, codec::Recipe::kOptimal}) {
+    for (int depth = 1; depth <= codec::kMaxDepth; ++depth) configs.push_back({recipe, depth});
+  }
+  return configs;
+}
+
+// A golden file, its tensors by name.
+class GoldenFile {
+ public:
+  explicit GoldenFile(const fs::path& path) : file_(MappedFile::open(path)) {
+    for (StoredTensor& tensor : parse_safetensors(file_.bytes(), path.string()).tensors)
+      tensors_.emplace(tensor.name, std::move(tensor));
+  }
+
+  const std::vector<uint64_t>& shape(const std::string& name) const { return tensors_.at(name).shape; }
+
+  template <typename Value>
+  std::vector<Value> values(const std::string& name, ElementType type) const {
+    const StoredTensor& tensor = tensors_.at(name);
+    EXPECT_EQ(tensor.type, type) << name;
+    std::vector<Value> values(tensor.bytes / sizeof(Value));
+    std::memcpy(values.data(), file_.bytes().data() + tensor.offset, tensor.bytes);
+    return values;
+  }
+
+ private:
+  MappedFile file_;
+  std::map<std::string, StoredTensor> tensors_;
+};
+
+std::vector<fs::path> golden_files() {
+  std::vector<fs::path> paths;
+  for (const auto& entry : fs::directory_iterator(kGolden)) {
+    if (entry.path().extension() == ".safetensors") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+void expect_golden(const GoldenFile& golden, const Quantized& made, const std::string& config) {
+  SCOPED_TRACE(config);
+  const auto codebook = golden.values<uint32_t>(config + ".codebook", ElementType::kF32);
+  ASSERT_EQ(codebook.size(), made.codebook.size());
+  for (size_t entry = 0; entry < codebook.size(); ++entry) {
+    ASSERT_EQ(std::bit_cast<uint32_t>(made.codebook[entry]), codebook[entry]) << "codebook entry " << entry;
+  }
+  EXPECT_EQ(made.scales, golden.values<uint8_t>(config + ".scales", ElementType::kU8));
+  EXPECT_EQ(made.trits, golden.values<uint8_t>(config + ".trits", ElementType::kU8));
+
+  const auto figures = golden.values<double>(config + ".figures", ElementType::kF64);
+  ASSERT_EQ(figures.size(), 4u);
+  EXPECT_EQ(made.figures.relative_mse(), figures[0]);
+  EXPECT_EQ(made.figures.cosine(), figures[1]);
+  EXPECT_EQ(made.figures.largest_error, figures[2]);
+  EXPECT_EQ(static_cast<double>(made.figures.clipped), figures[3]);
+  EXPECT_EQ(made.figures.level_histogram, golden.values<uint64_t>(config + ".level_histogram", ElementType::kI64));
+}
+
+class Golden : public testing::TestWithParam<kernels::KernelTable> {};
+INSTANTIATE_TEST_SUITE_P(InstructionSets, Golden,
+                         testing::ValuesIn(kernels::supported_tables().begin(), kernels::supported_tables().end()),
+                         [](const auto& table) { return std::string(table.param.name); });
+
+TEST_P(Golden, SmallMatrices) {
+  const std::vector<fs::path> files = golden_files();
+  ASSERT_EQ(files.size(), 22u);
+  for (const fs::path& path : files) {
+    SCOPED_TRACE(path.filename().string());
+    const GoldenFile golden(path);
+    const auto input = golden.values<float>("input", ElementType::kF32);
+    const codec::MatrixShape shape{golden.shape("input")[0], golden.shape("input")[1]};
+    for (const codec::Config config : all_configs()) {
+      expect_golden(golden, quantize(input, shape, config, *GetParam().groups), codec::config_name(config));
+    }
+  }
+}
+
+TEST_P(Golden, LargeMatrices) {
+  const Json cases = parse_json(read_text_file(kGolden / "codec_large.json"), "codec_large.json");
+  ASSERT_EQ(cases.size(), 3u);
+  for (const Json& item : cases) {
+    const codec::MatrixShape shape{item["rows"], item["cols"]};
+    const auto kind = item["kind"].get<std::string>();
+    SCOPED_TRACE(kind + " " + std::to_string(shape.rows));
+    const std::vector<float> input = large_golden_matrix(kind, item["seed"], shape.rows, shape.columns);
+    ASSERT_EQ(checksum_of(std::as_bytes(std::span(input))), item["digests"]["input"]["xxh3"]) << "the formula of the input";
+    for (const codec::Config config : all_configs()) {
+      const std::string name = codec::config_name(config);
+      const Quantized made = quantize(input, shape, config, *GetParam().groups, loop_in_order(7));
+      EXPECT_EQ(made.checksum(), item["digests"][name]["xxh3"]) << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tritllm

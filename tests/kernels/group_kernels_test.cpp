@@ -1,0 +1,317 @@
+// Every operation of every instruction set against the scalar specification, bit for bit: each number of groups that leaves part of
+// a vector unused, at every depth, on ordinary and on extreme weights. Inputs are as large as promised and not a byte more, so that
+// the address sanitizer sees reading too far; the bytes behind each output must stay as they were.
+#include "codec/group_kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <random>
+
+#include "codec/codebook.h"
+#include "codec/geometry.h"
+#include "kernels/kernel_table.h"
+
+namespace tritllm::kernels {
+namespace {
+
+using codec::Codebook;
+using codec::GroupKernels;
+using codec::kGroupSize;
+
+constexpr size_t kMostGroups = 40;
+constexpr size_t kGuardBytes = 64;
+
+// An output with bytes behind it that nobody may touch.
+template <typename Value>
+class Guarded {
+ public:
+  explicit Guarded(size_t count) : count_(count), bytes_(count * sizeof(Value) + kGuardBytes, 0xa5) {}
+
+  Value* data() { return reinterpret_cast<Value*>(bytes_.data()); }
+  bool operator==(const Guarded& other) const { return bytes_ == other.bytes_; }
+  bool intact() const {
+    return std::all_of(bytes_.end() - kGuardBytes, bytes_.end(), [](uint8_t byte) { return byte == 0xa5; });
+  }
+  size_t size() const { return count_; }
+
+ private:
+  size_t count_;
+  std::vector<uint8_t> bytes_;
+};
+
+using Fill = void (*)(std::mt19937_64& engine, float* group);
+
+float gauss(std::mt19937_64& engine) { return std::normal_distribution<float>()(engine); }
+
+float signed_as_gauss(std::mt19937_64& engine, float magnitude) { return std::copysign(magnitude, gauss(engine)); }
+
+struct Kind {
+  const char* name;
+  Fill fill;
+};
+
+const Kind kKinds[] = {
+    {"gauss",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i) group[i] = 0.02f * gauss(engine);
+     }},
+    {"zeros",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i) group[i] = signed_as_gauss(engine, 0.0f);
+     }},
+    {"negative zeros and weights",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i) group[i] = engine() % 2 ? -0.0f : gauss(engine);
+     }},
+    {"one spike",
+     [](auto& engine, float* group) {
+       std::fill_n(group, kGroupSize, 0.0f);
+       group[engine() % kGroupSize] = signed_as_gauss(engine, 3000.0f);
+     }},
+    {"one spike among small weights",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i) group[i] = 1e-6f * gauss(engine);
+       group[engine() % kGroupSize] = signed_as_gauss(engine, 65504.0f);
+     }},
+    {"equal magnitudes",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i) group[i] = signed_as_gauss(engine, 0.0123f);
+     }},
+    {"few magnitudes",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i) group[i] = std::nearbyint(gauss(engine) * 4.0f) / 64.0f;
+     }},
+    {"subnormals",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i) group[i] = std::bit_cast<float>(static_cast<uint32_t>(engine() & 0x807fffff));
+     }},
+    {"any exponent",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i) group[i] = std::ldexp(gauss(engine), -static_cast<int>(engine() % 150));
+     }},
+    {"near the zero group",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i) group[i] = std::ldexp(gauss(engine), -38 - static_cast<int>(engine() % 5));
+     }},
+    {"just a zero group and just not",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i)
+         group[i] = signed_as_gauss(engine, engine() % 64 == 0 ? 0x1p-40f : std::nextafter(0x1p-40f, 0.0f));
+     }},
+    {"largest",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i) group[i] = signed_as_gauss(engine, 65504.0f);
+     }},
+    {"largest and others",
+     [](auto& engine, float* group) {
+       for (size_t i = 0; i < kGroupSize; ++i)
+         group[i] = signed_as_gauss(engine, engine() % 2 ? 65504.0f : 65504.0f * static_cast<float>(engine() % 1000) / 999.0f);
+     }},
+};
+
+// Groups of one kind, or of all kinds mixed, so that lanes of one vector go different ways.
+std::unique_ptr<float[]> make_groups(size_t kind, size_t groups, uint64_t seed) {
+  std::mt19937_64 engine(seed);
+  std::unique_ptr<float[]> weights(new float[groups * kGroupSize]);
+  for (size_t g = 0; g < groups; ++g) {
+    const size_t chosen = kind < std::size(kKinds) ? kind : engine() % std::size(kKinds);
+    kKinds[chosen].fill(engine, weights.get() + g * kGroupSize);
+  }
+  return weights;
+}
+
+// Codebooks as the recipes may make them: near the weights, very wide, with zeros in front, all alike.
+std::vector<Codebook> codebooks() {
+  Codebook zeros_first = codec::geometric_codebook(1e-3f, 2.0f);
+  std::fill_n(zeros_first.begin(), 5, 0.0f);
+  return {codec::geometric_codebook(0.004f, 0.08f), codec::geometric_codebook(0x1p-40f, 65504.0f), zeros_first,
+          codec::geometric_codebook(65504.0f, 65504.0f)};
+}
+
+class GroupKernelsOf : public testing::TestWithParam<KernelTable> {
+ protected:
+  // Calls body(groups, weights) for every number of groups and every kind of weights.
+  template <typename Body>
+  void for_all_weights(Body&& body) {
+    for (size_t kind = 0; kind <= std::size(kKinds); ++kind) {
+      SCOPED_TRACE(kind < std::size(kKinds) ? kKinds[kind].name : "all kinds mixed");
+      for (size_t groups = 1; groups <= kMostGroups; ++groups) {
+        SCOPED_TRACE(testing::Message() << groups << " groups");
+        body(groups, make_groups(kind, groups, 100 * kind + groups).get());
+        if (HasFailure()) return;
+      }
+    }
+  }
+  template <typename Body>
+  void for_all_weights_and_depths(Body&& body) {
+    for (int depth = 1; depth <= codec::kMaxDepth; ++depth) {
+      SCOPED_TRACE(testing::Message() << "depth " << depth);
+      for_all_weights([&](size_t groups, const float* weights) { body(groups, weights, codec::largest_code(depth)); });
+    }
+  }
+
+  const GroupKernels& tested_ = *GetParam().groups;
+  const GroupKernels& scalar_ = codec::scalar_group_kernels();
+};
+INSTANTIATE_TEST_SUITE_P(InstructionSets, GroupKernelsOf, testing::ValuesIn(supported_tables().begin(), supported_tables().end()),
+                         [](const auto& table) { return std::string(table.param.name); });
+
+TEST_P(GroupKernelsOf, Magnitudes) {
+  for_all_weights([&](size_t groups, const float* weights) {
+    Guarded<float> expected(groups), found(groups);
+    scalar_.magnitudes(weights, groups, expected.data());
+    tested_.magnitudes(weights, groups, found.data());
+    EXPECT_TRUE(found == expected);
+  });
+}
+
+TEST_P(GroupKernelsOf, CandidateScales) {
+  for_all_weights_and_depths([&](size_t groups, const float* weights, int largest_code) {
+    Guarded<float> expected(groups), found(groups);
+    scalar_.candidate_scales(weights, groups, largest_code, expected.data());
+    tested_.candidate_scales(weights, groups, largest_code, found.data());
+    EXPECT_TRUE(found == expected);
+  });
+}
+
+TEST_P(GroupKernelsOf, NearestEntries) {
+  std::mt19937_64 engine(1);
+  for (const Codebook& codebook : codebooks()) {
+    const auto thresholds = codec::nearest_thresholds(codebook);
+    for (size_t groups = 1; groups <= kMostGroups; ++groups) {
+      std::unique_ptr<float[]> scales(new float[groups]);
+      for (size_t g = 0; g < groups; ++g) {
+        // On, just above and just below a threshold; zero; anything between.
+        const float threshold = thresholds[engine() % thresholds.size()];
+        const float choices[] = {threshold, std::nextafter(threshold, 1e9f), std::nextafter(threshold, 0.0f), 0.0f,
+                                 codebook[engine() % 27] * 1.01f};
+        scales[g] = choices[engine() % std::size(choices)];
+      }
+      Guarded<uint8_t> expected(groups), found(groups);
+      scalar_.nearest_entries(scales.get(), groups, thresholds.data(), expected.data());
+      tested_.nearest_entries(scales.get(), groups, thresholds.data(), found.data());
+      EXPECT_TRUE(found == expected) << groups << " groups";
+    }
+  }
+}
+
+TEST_P(GroupKernelsOf, BestSteps) {
+  for_all_weights_and_depths([&](size_t groups, const float* weights, int largest_code) {
+    Guarded<float> expected_steps(groups), expected_curvatures(groups), steps(groups), curvatures(groups);
+    scalar_.best_steps(weights, groups, largest_code, expected_steps.data(), expected_curvatures.data());
+    tested_.best_steps(weights, groups, largest_code, steps.data(), curvatures.data());
+    EXPECT_TRUE(steps == expected_steps);
+    EXPECT_TRUE(curvatures == expected_curvatures);
+  });
+}
+
+TEST_P(GroupKernelsOf, BestEntries) {
+  for (const Codebook& codebook : codebooks()) {
+    for_all_weights_and_depths([&](size_t groups, const float* weights, int largest_code) {
+      Guarded<uint8_t> expected(groups), found(groups);
+      scalar_.best_entries(weights, groups, largest_code, codebook.data(), expected.data());
+      tested_.best_entries(weights, groups, largest_code, codebook.data(), found.data());
+      EXPECT_TRUE(found == expected);
+    });
+  }
+}
+
+// Any entry for each group, but not one that is 0 where the group is not: no recipe gives it.
+std::unique_ptr<uint8_t[]> random_entries(const float* weights, size_t groups, const Codebook& codebook) {
+  std::mt19937_64 engine(groups);
+  std::unique_ptr<uint8_t[]> entries(new uint8_t[groups]);
+  Guarded<float> magnitudes(groups);
+  codec::scalar_group_kernels().magnitudes(weights, groups, magnitudes.data());
+  for (size_t g = 0; g < groups; ++g) {
+    const bool zero = magnitudes.data()[g] < codec::kSmallestScale;
+    do {
+      entries[g] = zero ? uint8_t{0} : static_cast<uint8_t>(engine() % codec::kCodebookSize);
+    } while (!zero && codebook[entries[g]] == 0.0f);
+  }
+  return entries;
+}
+
+TEST_P(GroupKernelsOf, StepSums) {
+  for (const Codebook& codebook : codebooks()) {
+    if (codebook[0] == 0.0f) continue;  // the sample holds no zero groups
+    for_all_weights_and_depths([&](size_t groups, const float* weights, int largest_code) {
+      const auto entries = random_entries(weights, groups, codebook);
+      Guarded<float> expected_numerators(groups), expected_denominators(groups), numerators(groups), denominators(groups);
+      scalar_.step_sums(weights, groups, largest_code, codebook.data(), entries.get(), expected_numerators.data(),
+                        expected_denominators.data());
+      tested_.step_sums(weights, groups, largest_code, codebook.data(), entries.get(), numerators.data(), denominators.data());
+      EXPECT_TRUE(numerators == expected_numerators);
+      EXPECT_TRUE(denominators == expected_denominators);
+    });
+  }
+}
+
+struct Encoded {
+  explicit Encoded(size_t groups)
+      : codes(groups * kGroupSize),
+        weight_energy(groups),
+        error_energy(groups),
+        product(groups),
+        decoded_energy(groups),
+        largest_error(groups),
+        clipped(groups) {}
+  Guarded<int8_t> codes;
+  Guarded<float> weight_energy, error_energy, product, decoded_energy, largest_error, clipped;
+  codec::GroupFigures figures() {
+    return {weight_energy.data(), error_energy.data(), product.data(), decoded_energy.data(), largest_error.data(), clipped.data()};
+  }
+};
+
+TEST_P(GroupKernelsOf, Encode) {
+  for (const Codebook& codebook : codebooks()) {
+    for_all_weights_and_depths([&](size_t groups, const float* weights, int largest_code) {
+      const auto entries = random_entries(weights, groups, codebook);
+      Encoded expected(groups), found(groups);
+      scalar_.encode(weights, groups, largest_code, codebook.data(), entries.get(), expected.codes.data(), expected.figures());
+      tested_.encode(weights, groups, largest_code, codebook.data(), entries.get(), found.codes.data(), found.figures());
+      EXPECT_TRUE(found.codes == expected.codes);
+      EXPECT_TRUE(found.weight_energy == expected.weight_energy);
+      EXPECT_TRUE(found.error_energy == expected.error_energy);
+      EXPECT_TRUE(found.product == expected.product);
+      EXPECT_TRUE(found.decoded_energy == expected.decoded_energy);
+      EXPECT_TRUE(found.largest_error == expected.largest_error);
+      EXPECT_TRUE(found.clipped == expected.clipped);
+      EXPECT_TRUE(expected.codes.intact() && expected.clipped.intact()) << "the specification writes too far";
+    });
+  }
+}
+
+// The specification itself: what it says about a group is what docs/codec.md says, in double precision.
+TEST(ScalarGroupKernels, NoScaleNearTheBestStepIsBetter) {
+  const size_t groups = 30;
+  const auto weights = make_groups(0, groups, 5);
+  for (int depth = 1; depth <= codec::kMaxDepth; ++depth) {
+    const int largest = codec::largest_code(depth);
+    std::vector<float> steps(groups), curvatures(groups);
+    codec::scalar_group_kernels().best_steps(weights.get(), groups, largest, steps.data(), curvatures.data());
+    for (size_t g = 0; g < groups; ++g) {
+      const float* const group = weights.get() + g * kGroupSize;
+      double energy = 0;
+      for (size_t i = 0; i < kGroupSize; ++i) energy += static_cast<double>(group[i]) * group[i];
+      const auto error = [&](double step) {
+        double sum = 0;
+        for (size_t i = 0; i < kGroupSize; ++i) {
+          const double magnitude = std::abs(static_cast<double>(group[i]));
+          const double code = std::min(std::nearbyint(magnitude / step), static_cast<double>(largest));
+          sum += std::sqrt(std::sqrt(energy / 16) + magnitude) * std::pow(magnitude - code * step, 2);
+        }
+        return sum;
+      };
+      const double best = error(steps[g]);
+      for (double factor = 0.03; factor < 4; factor *= 1.003)
+        EXPECT_GE(error(steps[g] * factor), best * (1 - 1e-4)) << "depth " << depth << ", group " << g;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tritllm::kernels
