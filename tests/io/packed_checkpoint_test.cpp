@@ -28,9 +28,13 @@ const codec::ParallelLoop kLoop = [](size_t count, const std::function<void(size
   for (size_t i = 0; i < count; ++i) body(i);
 };
 
+// In place, since file systems flush a file that is emptied and written anew, which would make the many small damages slow.
 void write(const fs::path& path, std::string_view contents) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  if (!fs::exists(path)) std::ofstream(path, std::ios::binary);
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
   file.write(contents.data(), static_cast<std::streamsize>(contents.size()));
+  file.close();
+  fs::resize_file(path, contents.size());
 }
 
 std::string model_weights(float first) {
@@ -202,20 +206,13 @@ TEST_F(PackedDamage, EveryDamageToTheManifestIsNoticed) { expect_every_damage_is
 TEST_F(PackedDamage, EveryDamageToTheConfigIsNoticed) { expect_every_damage_is_noticed("config.json"); }
 TEST_F(PackedDamage, EveryDamageToTheTokenizerIsNoticed) { expect_every_damage_is_noticed("tokenizer.json"); }
 TEST_F(PackedDamage, EveryDamageToTheTemplateIsNoticed) { expect_every_damage_is_noticed("chat_template.jinja"); }
-TEST_F(PackedDamage, DamageToTheModelCardIsNoticed) {
-  std::string card = file("README.md");
-  for (size_t byte = 0; byte < card.size(); byte += 7) {
-    card[byte] = static_cast<char>(card[byte] ^ 1);
-    expect_noticed("README.md", card, "byte " + std::to_string(byte));
-    card[byte] = static_cast<char>(card[byte] ^ 1);
-  }
-}
+TEST_F(PackedDamage, EveryDamageToTheModelCardIsNoticed) { expect_every_damage_is_noticed("README.md"); }
 
 TEST_F(PackedDamage, FilesOfAnotherRunAreNoticed) {
   const TemporaryFolder folder;
   const fs::path other = make_packed(folder.path(), -0.1f);
   ASSERT_EQ(fs::file_size(other / kWeightsName), file(kWeightsName).size()) << "only the contents differ";
-  for (const std::string name : {std::string(kWeightsName), std::string(kManifestName)}) {
+  for (const std::string& name : {std::string(kWeightsName), std::string(kManifestName)}) {
     expect_noticed(name, read_text_file(other / name), "of another run");
     write(packed() / name, file(name));
   }
@@ -293,7 +290,7 @@ TEST_F(PackedDamage, PaddingThatIsNotZeroIsFoundThoughChecksumsFit) {
 TEST_F(PackedDamage, ManifestsThatContradictTheWeightsAreRefusedThoughTheirChecksumFits) {
   const std::vector<std::function<void(Manifest&)>> changes{
       [&](Manifest& m) { matrix_of(m).depth = 3; },
-      [&](Manifest& m) { matrix_of(m).shape = {3, 33}; },
+      [&](Manifest& m) { matrix_of(m).shape = {3, 65}; },
       [&](Manifest& m) { matrix_of(m).shape = {uint64_t{1} << 40, 17}; },
       [&](Manifest& m) { matrix_of(m).name = "another.weight"; },
       [&](Manifest& m) { matrix_of(m).fate = Fate::kTied; },
