@@ -25,7 +25,8 @@ void print(std::string_view text) {
   }
 }
 
-void print_json(const Json& json) { print(json_text(json)); }
+// Paths that the user named may hold bytes that are no UTF-8.
+void print_json(const Json& json) { print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
 
 void print_message(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
@@ -59,10 +60,11 @@ uint64_t parse_bytes(const std::string& text, const std::string& flag) {
   }
   const std::string_view units = "KMGT";
   const size_t power = unit.empty() ? 0 : units.find(unit) + 1;
-  if (used == 0 || !(value >= 0) || unit.size() > 1 || (!unit.empty() && power == 0) || value > 1e15) {
+  const double scale = std::pow(1024.0, static_cast<double>(power));
+  if (used == 0 || !(value >= 0) || unit.size() > 1 || (!unit.empty() && power == 0) || value > 1e15 || value * scale > 1e18) {
     throw Error(ErrorCode::kUsage, flag, fmt::format("expected a size like 512M or 2G, found '{}'", text));
   }
-  return static_cast<uint64_t>(value * std::pow(1024.0, static_cast<double>(power)));
+  return static_cast<uint64_t>(value * scale);
 }
 
 }  // namespace tritllm::app

@@ -23,7 +23,10 @@ int run(const Arguments& arguments) {
   if (packed && arguments.type == "f32") {
     throw Error(ErrorCode::kUsage, "--type", "a packed checkpoint decodes to FP16, so that its bytes are those of the FP16 folder");
   }
-  if (packed) dequantize_packed(arguments.model, arguments.out, pool);
+  const auto warn = [&](const std::string& warning) {
+    if (!arguments.common.quiet) print_message("warning: " + printable(warning, 2000));
+  };
+  if (packed) dequantize_packed(arguments.model, arguments.out, pool, warn);
   else write_plain_model(arguments.model, arguments.out, arguments.type == "f16" ? ElementType::kF16 : ElementType::kF32, pool);
   if (arguments.common.json) print_json({{"model", arguments.model}, {"out", arguments.out}});
   else if (!arguments.common.quiet) print_message(fmt::format("wrote {}", printable(arguments.out)));

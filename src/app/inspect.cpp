@@ -24,8 +24,10 @@ void print_packed(const Json& json, bool tensors) {
   print(fmt::format("packed checkpoint, {} of {}\n", json["recipe"].get<std::string>(), printable(json["source"]["name"].get<std::string>())));
   print(fmt::format("  {} of {} weights ternary: {:.2f} bits each nominal, {:.2f} stored\n", json["weights"].get<uint64_t>(), json["all_weights"].get<uint64_t>(),
                     json["nominal_bits_per_weight"].get<double>(), json["stored_bits_per_weight"].get<double>()));
-  print(fmt::format("  weight files {}, {:.2f} bits per weight over all weights\n", readable_bytes(json["packed_bytes"].get<uint64_t>()),
-                    json["file_bits_per_weight"].get<double>()));
+  if (json["file_bits_per_weight"].is_number()) {
+    print(fmt::format("  weight files {}, {:.2f} bits per weight over all weights\n", readable_bytes(json["packed_bytes"].get<uint64_t>()),
+                      json["file_bits_per_weight"].get<double>()));
+  }
   if (!json["sqnr_db"].is_null()) print(fmt::format("  SQNR {:.2f} dB over all matrices\n", json["sqnr_db"].get<double>()));
   print(fmt::format("  source digest {}, made by tritllm {}\n", json["source"]["digest"].get<std::string>(), printable(json["tool_version"].get<std::string>())));
   if (!tensors) return;

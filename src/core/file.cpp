@@ -193,6 +193,17 @@ bool same_file(const fs::path& a, const fs::path& b) {
   return fs::equivalent(a, b, error) && !error;
 }
 
+uint64_t allocated_bytes(const fs::path& folder) {
+  constexpr uint64_t kBlock = 512;  // of st_blocks, whatever the file system's own
+  uint64_t bytes = 0;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    struct stat info {};
+    if (::lstat(entry->path().c_str(), &info) == 0 && S_ISREG(info.st_mode)) bytes += static_cast<uint64_t>(info.st_blocks) * kBlock;
+  }
+  return bytes;
+}
+
 uint64_t free_disk_bytes(const fs::path& folder) {
   struct statvfs info {};
   if (::statvfs(folder.c_str(), &info) != 0) throw io_error(folder.string(), "read the free space", errno);

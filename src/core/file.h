@@ -72,6 +72,9 @@ void remove_tree(const std::filesystem::path& path);
 // Whether two paths are one and the same existing file or folder (device and inode).
 bool same_file(const std::filesystem::path& a, const std::filesystem::path& b);
 
+// Bytes of disk that the files below a folder take; fewer than their sizes where parts were never written. 0 where there is none.
+uint64_t allocated_bytes(const std::filesystem::path& folder);
+
 // Bytes that may still be written to the file system that holds `folder`.
 uint64_t free_disk_bytes(const std::filesystem::path& folder);
 

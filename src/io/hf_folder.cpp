@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/utf8.h"
+#include "io/manifest.h"
 #include "io/safetensors.h"
 
 namespace tritllm {
@@ -18,6 +19,7 @@ namespace {
 
 constexpr uint64_t kLargestConfig = uint64_t{16} << 20;
 constexpr uint64_t kLargestSideFile = uint64_t{256} << 20;
+constexpr size_t kLongestSideFileName = 240;  // leaves room for the ending that a file has while it is written
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kSingleName = "model.safetensors";
 
@@ -30,7 +32,7 @@ bool is_plain_file_name(std::string_view name) {
 bool is_side_file(std::string_view name) {
   static constexpr std::array<std::string_view, 5> kEndings{".json", ".jinja", ".txt", ".model", ".tiktoken"};
   static constexpr std::array<std::string_view, 5> kStarts{"LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "COPYING"};
-  if (name == "config.json" || name.ends_with(".index.json")) return false;
+  if (name == "config.json" || name == kManifestName || name.ends_with(".index.json")) return false;
   const auto ends = [&](std::string_view ending) { return name.ends_with(ending); };
   const auto starts = [&](std::string_view start) { return name.starts_with(start); };
   return std::any_of(kEndings.begin(), kEndings.end(), ends) || std::any_of(kStarts.begin(), kStarts.end(), starts);
@@ -50,6 +52,10 @@ void add_side_files(const fs::path& folder, const std::string& prefix, std::vect
     const std::string name = entry.filename().string();
     std::error_code error;
     if (!is_plain_file_name(name) || !is_side_file(name) || !fs::is_regular_file(entry, error)) continue;
+    if (prefix.size() + name.size() > kLongestSideFileName) {
+      throw Error(ErrorCode::kBadInput, entry.string(), fmt::format("expected a file name of at most {} bytes", kLongestSideFileName - prefix.size()),
+                  "rename or remove the file");
+    }
     files.push_back({prefix + name, read_text_file(entry, kLargestSideFile)});
   }
 }

@@ -60,6 +60,18 @@ void check_trit_bytes(std::span<const uint8_t> bytes, const char* kind, const st
   });
 }
 
+// Weights that the manifest does not speak for: of another run, or put there for software that knows only their name.
+void refuse_unlisted_weights(const fs::path& folder, const Manifest& manifest) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    const auto is_listed = [&](const FileRecord& file) { return file.name == name; };
+    if (entry->path().extension() != ".safetensors" || std::any_of(manifest.files.begin(), manifest.files.end(), is_listed)) continue;
+    throw Error(ErrorCode::kBadInput, entry->path().string(), "is not among the files of this checkpoint", "remove it");
+  }
+  if (error) throw io_error(folder.string(), "list the folder", error.value());
+}
+
 [[noreturn]] void refuse_padding(const std::string& where, uint64_t group) {
   throw Error(ErrorCode::kBadInput, where, fmt::format("group {}: expected zeros as padding", group), kDamaged);
 }
@@ -226,6 +238,7 @@ std::vector<PackedProblem> examine_packed(const fs::path& folder, const codec::P
     const bool matches = attempt(file.name, [&] { check_file(folder, file); });
     weights_match = weights_match && (matches || file.role == FileRole::kSide);
   }
+  attempt(folder.string(), [&] { refuse_unlisted_weights(folder, manifest); });
   if (!weights_match) return problems;
   attempt(folder.string(), [&] {
     const PackedCheckpoint checkpoint = PackedCheckpoint::open(folder, loop);

@@ -15,7 +15,6 @@ namespace {
 constexpr uint64_t kLengthBytes = sizeof(uint64_t);
 constexpr uint64_t kDataAlignment = 64;
 constexpr size_t kMostDimensions = 64;
-constexpr size_t kLongestName = 4096;
 
 [[noreturn]] void refuse(const std::string& where, const std::string& problem) {
   throw Error(ErrorCode::kBadInput, where, problem, "the file is damaged or incomplete; fetch it again");
@@ -53,8 +52,8 @@ std::vector<uint64_t> parse_shape(const Json& entry, const std::string& place) {
 StoredTensor parse_tensor(const std::string& name, const Json& entry, uint64_t data_start, uint64_t data_bytes,
                           const std::string& where) {
   const std::string place = fmt::format("{}: tensor '{}'", where, printable(name));
-  if (name.empty() || name.size() > kLongestName || name.find('\0') != std::string::npos) {
-    refuse(place, fmt::format("expected a name of 1 to {} bytes without NUL", kLongestName));
+  if (name.empty() || name.size() > kLongestTensorName || name.find('\0') != std::string::npos) {
+    refuse(place, fmt::format("expected a name of 1 to {} bytes without NUL", kLongestTensorName));
   }
   if (!entry.is_object() || entry.size() != 3) refuse(place, "expected exactly the fields dtype, shape and data_offsets");
   const std::string dtype = json_string(entry, "dtype", place);

@@ -30,6 +30,7 @@ struct SafetensorsHeader {
 };
 
 inline constexpr uint64_t kLargestSafetensorsHeader = 100'000'000;
+inline constexpr size_t kLongestTensorName = 4096;
 
 // `file` is the whole file, of which only the header is touched; `where` names it in errors.
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& where);

@@ -64,6 +64,10 @@ ShardPlan plan_shards(const std::vector<std::vector<PlannedTensor>>& units, cons
     const std::string name = file_name(naming, i, files.size());
     for (size_t k = 0; k < files[i].size(); ++k) {
       const PlannedTensor& tensor = files[i][k];
+      if (tensor.name.size() > kLongestTensorName) {
+        throw Error(ErrorCode::kBadInput, fmt::format("tensor '{}'", printable(tensor.name)),
+                    fmt::format("the output would hold a name of more than {} bytes", kLongestTensorName));
+      }
       if (!plan.locations.emplace(tensor.name, TensorLocation{i, layout.offsets[k], tensor.bytes()}).second) {
         throw Error(ErrorCode::kBadInput, fmt::format("tensor '{}'", printable(tensor.name)),
                     "the output would hold two tensors of this name");

@@ -36,10 +36,23 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, error);
 }
 
-std::optional<std::string> report_fingerprint(const fs::path& path) {
+// What a report says of the run that wrote it.
+struct Reported {
+  std::string fingerprint, source_digest;
+};
+
+std::optional<Reported> read_reported(const fs::path& path) {
   std::error_code error;
   if (!fs::is_regular_file(path, error)) return std::nullopt;
-  return json_string(parse_json(read_text_file(path), path.string()), "fingerprint", path.string());
+  const Json report = parse_json(read_text_file(path), path.string());
+  return Reported{json_string(report, "fingerprint", path.string()),
+                  json_string(json_field(report, "source", path.string()), "digest", path.string())};
+}
+
+void refuse_what_is_no_folder(const fs::path& path) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(path, error)) || is_folder(path)) return;
+  throw Error(ErrorCode::kConflict, path.string(), "expected a folder or nothing", "move it away, or choose another --out");
 }
 
 uint64_t weight_bytes(const ShardPlan& plan) {
@@ -133,6 +146,8 @@ ConfigRun::ConfigRun(const ModelSource& model, const OutputRequest& request, cod
   if (request.part) request_.emit_packed = true, request_.emit_model = false;
   packed_plan_ = plan_shards(packed_units(), packed_naming());
   plain_plan_ = plan_shards(plain_units(), plain_naming());
+  refuse_what_is_no_folder(packed_path_);
+  if (!request_.part) refuse_what_is_no_folder(plain_path_);
   if (!request_.fresh) look_at_former_results();
 }
 
@@ -158,21 +173,38 @@ void ConfigRun::look_at_former_results() {
   const std::string remedy = "choose another --out, or replace it with --fresh";
   const bool packed_exists = is_folder(packed_path_), plain_exists = !request_.part && is_folder(plain_path_);
   if (packed_exists) {
-    if (read_manifest(packed_path_).fingerprint != fingerprint_) {
+    const Manifest manifest = read_manifest(packed_path_);
+    if (manifest.fingerprint != fingerprint_) {
       throw Error(ErrorCode::kConflict, packed_path_.string(), "was made from another source or with other options", remedy);
     }
+    former_digest_ = manifest.source_digest;
     packed_done_ = true;
   }
-  const std::optional<std::string> reported = request_.part ? std::nullopt : report_fingerprint(report_path_);
+  const std::optional<Reported> reported = request_.part ? std::nullopt : read_reported(report_path_);
+  const bool is_reported = reported && reported->fingerprint == fingerprint_;
   if (plain_exists) {
     // The plain folder carries no fingerprint; the report or the journal beside it tells whose it is.
-    if (reported != fingerprint_ && journal_fingerprint(journal_path_) != fingerprint_) {
+    if (!is_reported && journal_fingerprint(journal_path_) != fingerprint_) {
       throw Error(ErrorCode::kConflict, plain_path_.string(), "was not made by this command", remedy);
     }
-    plain_done_ = true;
+    if (is_reported) former_digest_ = reported->source_digest;
+    plain_done_ = is_reported || !journal_replaces_results(journal_path_);
   }
   const bool results = (packed_done_ || !request_.emit_packed) && (plain_done_ || !request_.emit_model);
-  complete_ = results && (request_.part.has_value() || reported == fingerprint_);
+  complete_ = results && (request_.part.has_value() || is_reported);
+}
+
+void ConfigRun::refuse_other_source(const std::string& digest) const {
+  if (!former_digest_ || *former_digest_ == digest) return;
+  throw Error(ErrorCode::kConflict, folder_.string(), fmt::format("was made from other weights than those that {} holds now", model_.path.string()),
+              "choose another --out, or replace it with --fresh");
+}
+
+uint64_t ConfigRun::bytes_to_allocate() const {
+  uint64_t taken = 0;
+  if (request_.emit_packed && !packed_done_) taken += std::min(packed_plan_.total_bytes(), allocated_bytes(partial_folder(packed_path_)));
+  if (request_.emit_model && !plain_done_) taken += std::min(plain_plan_.total_bytes(), allocated_bytes(partial_folder(plain_path_)));
+  return bytes_to_write() - std::min(bytes_to_write(), taken);
 }
 
 uint64_t ConfigRun::bytes_to_write() const noexcept {
@@ -186,15 +218,16 @@ uint64_t ConfigRun::bytes_to_write() const noexcept {
 
 void ConfigRun::begin(ThreadPool& pool) {
   create_folders(folder_);
-  if (request_.fresh) discard_former_work();
-  journal_.emplace(journal_path_, fingerprint_);
+  if (request_.fresh) remove_tree(journal_path_);
+  // Without a journal nobody knows whose work lies there.
+  if (!journal_fingerprint(journal_path_)) discard_unfinished_folders();
+  journal_.emplace(journal_path_, fingerprint_, request_.fresh);
   if (request_.emit_packed && !packed_done_) packed_.emplace(packed_path_, packed_plan_);
   if (request_.emit_model && !plain_done_) plain_.emplace(plain_path_, plain_plan_);
   keep_intact_entries(pool);
 }
 
-void ConfigRun::discard_former_work() {
-  remove_tree(journal_path_);
+void ConfigRun::discard_unfinished_folders() {
   remove_tree(partial_folder(packed_path_));
   if (!request_.part) remove_tree(partial_folder(plain_path_));
 }
@@ -291,13 +324,19 @@ Manifest ConfigRun::make_manifest() const {
 
 void ConfigRun::finish(const MakeReport& report) {
   const Manifest manifest = make_manifest();
+  // A report that speaks for other folders than those that stand beside it would let them pass for its own.
+  if (!request_.part) remove_tree(report_path_);
   if (packed_) finish_packed_folder(*packed_, manifest, model_.config, model_.side_files, card_);
   if (plain_) finish_plain_folder(*plain_, manifest, model_.config, model_.side_files, card_);
   if (!request_.part) write_file_atomically(report_path_, report(manifest));
   journal_->remove();
-  remove_tree(partial_folder(packed_path_));
-  if (!request_.part) remove_tree(partial_folder(plain_path_));
+  discard_unfinished_folders();
   complete_ = true;
+}
+
+void ConfigRun::discard_leftovers() {
+  remove_tree(journal_path_);
+  discard_unfinished_folders();
 }
 
 Json ConfigRun::read_report() const { return parse_json(read_text_file(report_path_), report_path_.string()); }

@@ -50,8 +50,13 @@ class ConfigRun {
 
   // All results are there, made by this same command.
   bool complete() const noexcept { return complete_; }
-  // Bytes that are still to be written.
+  // Bytes that are still to be written, and those of them for which an interrupted run has taken no room on the disk yet.
   uint64_t bytes_to_write() const noexcept;
+  uint64_t bytes_to_allocate() const;
+  // Some results were there before this run.
+  bool has_former_results() const noexcept { return former_digest_.has_value(); }
+  // Throws where they were made from a source with another digest.
+  void refuse_other_source(const std::string& digest) const;
 
   // Opens folders and journal, and keeps of the earlier work what is still intact.
   void begin(ThreadPool& pool);
@@ -63,13 +68,15 @@ class ConfigRun {
   // Gives the results their names. `report` gets the records and returns the text of report.json.
   using MakeReport = std::function<std::string(const Manifest& manifest)>;
   void finish(const MakeReport& report);
+  // Removes what a run left behind that was killed after it had given the results their names.
+  void discard_leftovers();
   Json read_report() const;
   // Bytes of the weight files that were asked for.
   FolderBytes folder_bytes() const noexcept;
 
  private:
   void look_at_former_results();
-  void discard_former_work();
+  void discard_unfinished_folders();
   void keep_intact_entries(ThreadPool& pool);
   bool is_intact(const JournalEntry& entry, const SourceTensor& tensor) const;
   std::string stored_checksum(const TensorRecord& record) const;
@@ -85,6 +92,7 @@ class ConfigRun {
   std::vector<uint64_t> positions_;
   CardFacts card_;
   std::string fingerprint_;
+  std::optional<std::string> former_digest_;  // of the source of results that were there before
   std::filesystem::path folder_, packed_path_, plain_path_, journal_path_, report_path_;
   bool complete_ = false, packed_done_ = false, plain_done_ = false;
   ShardPlan packed_plan_, plain_plan_;

@@ -108,8 +108,9 @@ CardFacts card_facts_of(const PackedCheckpoint& checkpoint) {
   return facts;
 }
 
-void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& pool) {
+void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& pool, const OnWarning& on_warning) {
   const PackedCheckpoint checkpoint = PackedCheckpoint::open(packed, loop_over(pool));
+  for (const std::string& warning : checkpoint.warnings()) on_warning(warning);
   if (checkpoint.manifest().part) {
     throw Error(ErrorCode::kUnsupported, packed.string(), "holds only a part of the model", "join all parts with 'tritllm merge' first");
   }
@@ -122,9 +123,7 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
       write_decoded_matrix(checkpoint.matrix(record), record.name, checkpoint.place(record), plain, pool);
     }
   }
-  std::vector<SideFile> side_files = read_side_files(packed);
-  std::erase_if(side_files, [](const SideFile& file) { return file.name == kManifestName; });
-  finish_plain_folder(plain, checkpoint.manifest(), config, side_files, card_facts_of(checkpoint));
+  finish_plain_folder(plain, checkpoint.manifest(), config, read_side_files(packed), card_facts_of(checkpoint));
 }
 
 void write_plain_model(const fs::path& model_path, const fs::path& out, ElementType type, ThreadPool& pool) {

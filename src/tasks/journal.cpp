@@ -26,24 +26,34 @@ std::optional<std::string_view> take_line(std::string_view& text) {
   return content;
 }
 
-}  // namespace
-
-std::optional<std::string> journal_fingerprint(const std::filesystem::path& path) {
+std::optional<Json> read_header(const std::filesystem::path& path) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) return std::nullopt;
   const std::string text = read_text_file(path, kLargestJournal);
   std::string_view rest = text;
   const auto header = take_line(rest);
+  return header ? std::optional(parse_json(*header, path.string())) : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string> journal_fingerprint(const std::filesystem::path& path) {
+  const auto header = read_header(path);
   if (!header) return std::nullopt;
-  return json_string(parse_json(*header, path.string()), "fingerprint", path.string());
+  return json_string(*header, "fingerprint", path.string());
 }
 
-Journal::Journal(std::filesystem::path path, const std::string& fingerprint)
+bool journal_replaces_results(const std::filesystem::path& path) {
+  const auto header = read_header(path);
+  return header && json_boolean_or(*header, "replaces_results", false, path.string());
+}
+
+Journal::Journal(std::filesystem::path path, const std::string& fingerprint, bool replaces_results)
     : path_(std::move(path)), file_(OutputFile::create_or_open(path_)) {
-  load(fingerprint);
+  load(fingerprint, replaces_results);
 }
 
-void Journal::load(const std::string& fingerprint) {
+void Journal::load(const std::string& fingerprint, bool replaces_results) {
   const std::string text = read_text_file(path_, kLargestJournal);
   std::string_view rest = text;
   if (const auto header = take_line(rest)) {
@@ -62,7 +72,10 @@ void Journal::load(const std::string& fingerprint) {
   }
   // What a kill left behind the last whole line goes.
   file_.resize(text.size() - rest.size());
-  if (file_.size() == 0) file_.append(journal_line({{"fingerprint", fingerprint}}));
+  if (file_.size() != 0) return;
+  Json header{{"fingerprint", fingerprint}};
+  if (replaces_results) header["replaces_results"] = true;
+  file_.append(journal_line(header));
 }
 
 void Journal::add(uint64_t position, JournalEntry entry) {

@@ -21,8 +21,8 @@ struct JournalEntry {
 class Journal {
  public:
   // Reads the entries at `path`, or starts a new file. Throws an Error of kConflict where the journal there belongs to a run with
-  // another fingerprint.
-  Journal(std::filesystem::path path, const std::string& fingerprint);
+  // another fingerprint. `replaces_results`: whether a new journal is of a run that is to replace results under the final names.
+  Journal(std::filesystem::path path, const std::string& fingerprint, bool replaces_results = false);
 
   // By the tensor's position in the source.
   const std::map<uint64_t, JournalEntry>& entries() const noexcept { return entries_; }
@@ -33,7 +33,7 @@ class Journal {
   void remove();
 
  private:
-  void load(const std::string& fingerprint);
+  void load(const std::string& fingerprint, bool replaces_results);
 
   std::filesystem::path path_;
   OutputFile file_;
@@ -42,5 +42,8 @@ class Journal {
 
 // The fingerprint that a journal starts with, or nothing where there is no readable journal.
 std::optional<std::string> journal_fingerprint(const std::filesystem::path& path);
+
+// The journal at `path` is of a run that replaces results: what stands under their names may be the former ones.
+bool journal_replaces_results(const std::filesystem::path& path);
 
 }  // namespace tritllm

@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "io/hf_folder.h"
+#include "io/model_source.h"
 #include "io/packed_checkpoint.h"
 #include "tasks/config_run.h"
 #include "tasks/dequantize.h"
@@ -32,7 +32,9 @@ std::map<std::string, std::vector<fs::path>> find_parts(const std::vector<fs::pa
     if (error) throw io_error(folder.string(), "list the folder", error.value());
     for (const fs::directory_entry& config : configs) {
       if (!config.is_directory(error)) continue;
-      for (const fs::directory_entry& entry : fs::directory_iterator(config.path())) {
+      fs::directory_iterator entries(config.path(), error);
+      if (error) throw io_error(config.path().string(), "list the folder", error.value());
+      for (const fs::directory_entry& entry : entries) {
         const std::string name = entry.path().filename().string();
         if (name.starts_with("part-") && !name.ends_with(".partial") && is_packed_checkpoint(entry.path())) {
           parts[config.path().filename().string()].push_back(entry.path());
@@ -144,16 +146,48 @@ void copy_tensor(const PlacedTensor& tensor, FolderWriter* packed, FolderWriter*
   if (plain != nullptr) write_decoded_matrix(matrix, record.name, tensor.part->place(record), *plain, pool);
 }
 
-Json merge_config(const std::string& config, const std::vector<fs::path>& folders, const MergeRequest& request, ThreadPool& pool) {
+// The files beside the weights, as the source had them: every part holds the same, and its checksums were verified.
+std::vector<SideFile> side_files_of(const PackedCheckpoint& part) {
+  std::vector<SideFile> files;
+  for (const FileRecord& file : part.manifest().files) {
+    if (file.role != FileRole::kSide || file.name == "config.json" || file.name == "README.md") continue;
+    files.push_back({file.name, read_text_file(part.folder() / file.name)});
+  }
+  return files;
+}
+
+// Results of an earlier merge of these parts, which may have been interrupted between its two folders.
+struct FormerResults {
+  bool packed = false, plain = false;
+};
+
+FormerResults look_at_former_results(const fs::path& out, const Manifest& whole) {
+  std::error_code error;
+  const bool packed_exists = fs::exists(out / "packed", error), plain_exists = fs::exists(out / "model", error);
+  const auto refuse = [&](const char* name) {
+    throw Error(ErrorCode::kConflict, (out / name).string(), "exists already", "choose another --out, or remove it");
+  };
+  if (packed_exists) {
+    const Manifest found = read_manifest(out / "packed");
+    if (found.fingerprint != whole.fingerprint || found.source_digest != whole.source_digest || found.part) refuse("packed");
+  }
+  // The plain folder carries no fingerprint: it is ours where the packed one, which gets its name first, is.
+  if (plain_exists && !packed_exists) refuse("model");
+  return {packed_exists, plain_exists};
+}
+
+void check_disk_space(const fs::path& out, uint64_t needed) {
+  const uint64_t available = free_disk_bytes(out);
+  if (needed <= available) return;
+  throw Error(ErrorCode::kIo, out.string(), fmt::format("{} bytes are needed, {} are free", needed, available), "free some space");
+}
+
+Json merge_config(const Parts& parts, const std::string& config, const MergeRequest& request, ThreadPool& pool) {
   const auto start = std::chrono::steady_clock::now();
-  const Parts parts(config, folders, pool);
   Manifest manifest = parts.manifest();
   const fs::path out = request.out / config;
-  for (const char* const name : {"packed", "model"}) {
-    std::error_code error;
-    if (fs::exists(out / name, error)) throw Error(ErrorCode::kConflict, (out / name).string(), "exists already", "choose another --out, or remove it");
-    remove_tree(partial_folder(out / name));
-  }
+  const FormerResults former = look_at_former_results(out, manifest);
+  for (const char* const name : {"packed", "model"}) remove_tree(partial_folder(out / name));
   std::vector<std::vector<PlannedTensor>> packed_units;
   for (TensorRecord& record : manifest.tensors) {
     const ElementType type = record.fate == Fate::kKept ? *element_type_from_safetensors(record.type) : ElementType::kF16;
@@ -165,16 +199,18 @@ Json merge_config(const std::string& config, const std::vector<fs::path>& folder
     const auto names = stored_names(record);
     if (!names.empty()) record.file = packed_plan.files[packed_plan.locations.at(names.front()).file].name;
   }
+  const bool makes_packed = request.emit_packed && !former.packed, makes_plain = request.emit_model && !former.plain;
+  create_folders(out);
+  check_disk_space(out, (makes_packed ? packed_plan.total_bytes() : 0) + (makes_plain ? plain_plan.total_bytes() : 0));
   std::optional<FolderWriter> packed, plain;
-  if (request.emit_packed) packed.emplace(out / "packed", packed_plan);
-  if (request.emit_model) plain.emplace(out / "model", plain_plan);
+  if (makes_packed) packed.emplace(out / "packed", packed_plan);
+  if (makes_plain) plain.emplace(out / "model", plain_plan);
   for (const PlacedTensor& tensor : parts.tensors()) copy_tensor(tensor, packed ? &*packed : nullptr, plain ? &*plain : nullptr, pool);
 
   const fs::path first = parts.first().folder();
   Json source_config = parse_json(read_text_file(first / "config.json"), (first / "config.json").string());
   source_config.erase("quantization_config");
-  std::vector<SideFile> side_files = read_side_files(first);
-  std::erase_if(side_files, [](const SideFile& file) { return file.name == kManifestName; });
+  const std::vector<SideFile> side_files = side_files_of(parts.first());
   const CardFacts card = card_facts_of(parts.first());
   FolderBytes bytes;
   const auto weight_bytes = [](const ShardPlan& plan) {
@@ -182,14 +218,10 @@ Json merge_config(const std::string& config, const std::vector<fs::path>& folder
     for (const ShardFile& file : plan.files) total += file.bytes;
     return total;
   };
-  if (packed) {
-    bytes.packed = weight_bytes(packed_plan);
-    finish_packed_folder(*packed, manifest, source_config, side_files, card);
-  }
-  if (plain) {
-    bytes.model = weight_bytes(plain_plan);
-    finish_plain_folder(*plain, manifest, source_config, side_files, card);
-  }
+  if (packed) finish_packed_folder(*packed, manifest, source_config, side_files, card);
+  if (plain) finish_plain_folder(*plain, manifest, source_config, side_files, card);
+  if (request.emit_packed) bytes.packed = weight_bytes(packed_plan);
+  if (request.emit_model) bytes.model = weight_bytes(plain_plan);
   const RunCost cost{.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), .threads = pool.threads()};
   Json report = report_json(manifest, cost, bytes);
   write_file_atomically(out / "report.json", json_text(report));
@@ -199,8 +231,17 @@ Json merge_config(const std::string& config, const std::vector<fs::path>& folder
 }  // namespace
 
 std::vector<Json> merge_parts(const MergeRequest& request, ThreadPool& pool) {
+  const auto found = find_parts(request.folders);
+  create_folders(request.out);
+  const auto lock = FileLock::try_acquire(request.out / ".lock", FileLock::Kind::kExclusive);
+  if (!lock) {
+    throw Error(ErrorCode::kConflict, request.out.string(), "another run is at work in this folder", "wait for it, or choose another --out");
+  }
+  // All configurations are checked before the first is written.
+  std::map<std::string, Parts> checked;
+  for (const auto& [config, folders] : found) checked.try_emplace(config, config, folders, pool);
   std::vector<Json> reports;
-  for (const auto& [config, folders] : find_parts(request.folders)) reports.push_back(merge_config(config, folders, request, pool));
+  for (const auto& [config, parts] : checked) reports.push_back(merge_config(parts, config, request, pool));
   return reports;
 }
 

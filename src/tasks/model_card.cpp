@@ -9,6 +9,7 @@
 
 #include "codec/config.h"
 #include "codec/quantizer.h"
+#include "core/error.h"
 
 namespace tritllm {
 namespace {
@@ -197,7 +198,7 @@ CardFacts card_facts(const ModelSource& model, std::string options) {
   std::error_code error;
   std::filesystem::path path = std::filesystem::canonical(model.path, error);
   if (error) path = model.path;
-  return {plain_fact(path.filename().string()).value_or("model"), plain_fact(model.base_model), plain_fact(model.license), std::move(options)};
+  return {plain_fact(printable(path.filename().string())).value_or("model"), plain_fact(model.base_model), plain_fact(model.license), std::move(options)};
 }
 
 std::string model_card(CardKind kind, const Manifest& manifest, const CardFacts& facts, uint64_t weight_file_bytes) {

@@ -47,7 +47,8 @@ std::vector<uint64_t> positions_of(const ModelSource& model, const std::optional
 void refuse_quantised_config(const ModelSource& model) {
   const auto found = model.config.find("quantization_config");
   if (found == model.config.end() || found->is_null()) return;
-  const std::string method = found->is_object() ? found->value("quant_method", std::string("unknown")) : "unknown";
+  const auto named = found->is_object() ? found->find("quant_method") : found->end();
+  const std::string method = named != found->end() && named->is_string() ? named->get<std::string>() : "unknown";
   throw Error(ErrorCode::kUnsupported, model.path.string(), fmt::format("the model is already quantised (quant_method '{}')", method),
               "quantise the unquantised model");
 }
@@ -62,7 +63,10 @@ void refuse_output_into_source(const QuantizeOptions& options) {
   for (const codec::Config config : options.configs) {
     const fs::path folder = options.output.folder / codec::config_name(config);
     refuse_same(folder);
-    for (const char* const name : {"packed", "model"}) refuse_same(folder / name);
+    for (const char* const name : {"packed", "model"}) {
+      refuse_same(folder / name);
+      refuse_same(partial_folder(folder / name));
+    }
   }
 }
 
@@ -98,6 +102,7 @@ class QuantizeRun {
   uint64_t total_weights() const;
   uint64_t bytes_to_write() const;
   void check_disk_space() const;
+  void check_former_results(ThreadPool& pool) const;
   std::vector<FileLock> lock_output() const;
   void process(uint64_t position, ThreadPool& pool);
   void quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum, ThreadPool& pool);
@@ -164,12 +169,28 @@ uint64_t QuantizeRun::bytes_to_write() const {
 }
 
 void QuantizeRun::check_disk_space() const {
-  // Folders of an interrupted run already have their size but not all of their blocks, so their share is asked for again.
-  const uint64_t needed = bytes_to_write(), available = free_disk_bytes(options_.output.folder);
+  uint64_t needed = 0;
+  for (const ConfigRun& run : runs_) needed += run.bytes_to_allocate();
+  const uint64_t available = free_disk_bytes(options_.output.folder);
   if (needed <= available) return;
   throw Error(ErrorCode::kIo, options_.output.folder.string(),
               fmt::format("{:.1f} GB are needed, {:.1f} GB are free", static_cast<double>(needed) / 1e9, static_cast<double>(available) / 1e9),
               "free some space, or ask for fewer --configs or --emit packed");
+}
+
+// Results that are there already must be of the same weights: a fingerprint knows only the source's structure.
+void QuantizeRun::check_former_results(ThreadPool& pool) const {
+  if (std::none_of(runs_.begin(), runs_.end(), [](const ConfigRun& run) { return run.has_former_results(); })) return;
+  std::vector<TensorRecord> records(positions_.size());
+  pool.parallel_for(positions_.size(), [&](size_t i, unsigned) {
+    const SourceTensor& tensor = model_.tensors[positions_[i]];
+    records[i].name = tensor.name;
+    records[i].shape = tensor.shape;
+    records[i].source_type = layout_of(tensor.type).name;
+    records[i].source_checksum = source_checksum(tensor);
+  });
+  const std::string digest = source_digest(records);
+  for (const ConfigRun& run : runs_) run.refuse_other_source(digest);
 }
 
 Json QuantizeRun::plan() const {
@@ -236,11 +257,13 @@ std::vector<ConfigResult> QuantizeRun::run() {
   check_disk_space();
 
   ThreadPool pool(threads_);
+  check_former_results(pool);
   costs_.assign(runs_.size(), RunCost{.threads = threads_});
   std::vector<bool> was_complete;
   for (ConfigRun& run : runs_) {
     was_complete.push_back(run.complete());
-    if (!run.complete()) run.begin(pool);
+    if (run.complete()) run.discard_leftovers();
+    else run.begin(pool);
   }
   progress_.tensors_total = positions_.size();
   progress_.weights_total = total_weights();

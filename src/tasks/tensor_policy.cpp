@@ -69,9 +69,10 @@ class NamePattern {
 
 // Names of the embedding and of the head that the config ties to it, where the source holds both.
 std::optional<std::pair<size_t, size_t>> tied_pair(const ModelSource& model) {
-  bool tied = json_boolean_or(model.config, "tie_word_embeddings", false, "config.json");
+  const std::string where = (model.path / "config.json").string();
+  bool tied = json_boolean_or(model.config, "tie_word_embeddings", false, where);
   if (const auto text = model.config.find("text_config"); text != model.config.end() && text->is_object()) {
-    tied = json_boolean_or(*text, "tie_word_embeddings", tied, "config.json");
+    tied = json_boolean_or(*text, "tie_word_embeddings", tied, where + ": /text_config");
   }
   if (!tied) return std::nullopt;
   std::optional<size_t> embedding, head;

@@ -21,7 +21,10 @@ namespace {
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string pattern = (fs::temp_directory_path() / "tritllm-verify-XXXXXX").string();
+    std::error_code error;
+    const fs::path parent = fs::temp_directory_path(error);
+    if (error) throw io_error("TMPDIR", "find the folder for temporary files", error.value());
+    std::string pattern = (parent / "tritllm-verify-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw io_error(pattern, "create a temporary folder", errno);
     path_ = pattern;
   }
