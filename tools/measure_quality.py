@@ -1,6 +1,6 @@
 """Measures how far quantised models are from their source: perplexity and KL divergence on a text.
 
-Owns the measurement alone: it quantises nothing, and reads models only through stock transformers (torch on the CPU, float32),
+Owns the measurement alone: it quantises nothing, and reads models only through stock transformers (torch, float32, on the CPU or a GPU),
 so that it judges the FP16 folders by somebody else's forward pass. Needs the test environment (requirements-test.txt).
 
     python tools/measure_quality.py --source SOURCE_FOLDER --text FILE --windows 40 --context 512 FOLDER...
@@ -71,13 +71,13 @@ def standard_error(values):
     return statistics.stdev(values) / math.sqrt(len(values))
 
 
-def load(folder):
+def load(folder, device):
     """Loads a model in float32 and refuses one whose weights do not fill it exactly, which transformers only warns about."""
     model, report = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     faults = {kind: sorted(map(str, names)) for kind, names in report.items() if names}
     if faults:
         sys.exit(f"error: {folder}: weights do not fit the model: {faults}")
-    return model.eval()
+    return model.to(device).eval()
 
 
 def cut_windows(tokenizer, text, count, context):
@@ -99,12 +99,12 @@ def scored_logits(model, window):
 
 
 @torch.inference_mode()
-def measure(source, folders, windows):
+def measure(source, folders, windows, device):
     """Returns the Scores of the source and of each folder, in order."""
-    models = [load(folder) for folder in [source, *folders]]
+    models = [load(folder, device) for folder in [source, *folders]]
     scores = [Scores() for _ in models]
     began = time.monotonic()
-    for number, window in enumerate(windows, start=1):
+    for number, window in enumerate(windows.to(device), start=1):
         targets = window[-(len(window) // 2):]
         source_logits = scored_logits(models[0], window)
         source_log_probabilities = torch.log_softmax(source_logits.double(), dim=-1)
@@ -132,6 +132,7 @@ def main():
     parser.add_argument("--windows", type=int, default=40)
     parser.add_argument("--context", type=int, default=512, help="tokens of a window")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="torch device, e.g. cuda")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="folders of the models to compare with the source")
     arguments = parser.parse_args()
@@ -142,7 +143,7 @@ def main():
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(arguments.source)
     windows = cut_windows(tokenizer, arguments.text.read_text(encoding="utf-8"), arguments.windows, arguments.context)
-    scores = measure(arguments.source, arguments.folders, windows)
+    scores = measure(arguments.source, arguments.folders, windows, arguments.device)
     rows = [{"model": folder} | score.summary() for folder, score in zip([arguments.source, *arguments.folders], scores)]
     if arguments.json:
         print(json.dumps({"text": str(arguments.text), "context": arguments.context, "models": rows}, indent=1))
