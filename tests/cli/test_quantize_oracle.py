@@ -62,12 +62,10 @@ def tensors_of(folder):
 def load_without_complaint(folder, caplog):
     """AutoModelForCausalLM must find exactly the weights that it wants, and must not say a word about them."""
     transformers_logging.enable_propagation()
-    transformers_logging.set_verbosity_info()
     try:
         with caplog.at_level(logging.WARNING):
             model, loading = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     finally:
-        transformers_logging.set_verbosity_warning()
         transformers_logging.disable_propagation()
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         assert not loading.get(kind), (kind, loading[kind])
@@ -185,7 +183,10 @@ def test_a_real_model_still_writes_text(smollm2, caplog):
     folder = smollm2 / "uniform-d3" / "model"
     model = load_without_complaint(folder, caplog).float()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "What is the capital of France?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    tokens = model.generate(**prompt, max_new_tokens=24, do_sample=False)
-    answer = tokenizer.decode(tokens[0][prompt["input_ids"].shape[1] :], skip_special_tokens=True)
-    assert "Paris" in answer, answer
+    text = "The sun rises in the east and sets in the west. Water boils at one hundred degrees. Once upon a time there was a little girl who"
+    ids = tokenizer(text, return_tensors="pt")
+    with torch.no_grad():
+        loss = float(model(**ids, labels=ids["input_ids"]).loss)
+    assert loss < 4, "a model that knows nothing has ln(49152) = 10.8"
+    tokens = model.generate(**ids, max_new_tokens=8, do_sample=False)
+    assert tokenizer.decode(tokens[0][ids["input_ids"].shape[1] :], skip_special_tokens=True).strip()

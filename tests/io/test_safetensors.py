@@ -126,7 +126,7 @@ def mutated(content, source):
             content[at] = source.randrange(256)
         elif kind == 1:
             digits = [i for i in range(8, start) if chr(content[i]).isdigit()]
-            content[source.choice(digits)] = ord(source.choice("0123456789"))
+            content[source.choice(digits or [at])] = ord(source.choice("0123456789"))
         elif kind == 2:
             del content[source.randrange(len(content)) :]
         elif kind == 3:

@@ -99,7 +99,7 @@ TEST(ModelCard, UnknownLicencesAskTheReaderToLook) {
 }
 
 TEST(ModelCard, HostileNamesStayPlainText) {
-  const std::string hostile = "org/x\n---\n# Owned\n<script>alert(1)</script>[a](javascript:b)`c`|d\x1b[2J\"'\\";
+  const std::string hostile = "org/x; rm y\n---\n# Owned\n<script>alert(1)</script>[a](javascript:b)`c`|d\x1b[2J\"'\\";
   for (const CardKind kind : {CardKind::kPacked, CardKind::kPlain}) {
     Manifest manifest = sample_manifest();
     manifest.tensors[1].name = "a`|\n# Tensor<img>";
@@ -107,8 +107,9 @@ TEST(ModelCard, HostileNamesStayPlainText) {
     for (const char* const forbidden : {"\n# Owned", "<script", "](javascript", "\x1b", "\nlicense_link", "\n# Tensor", "<img"})
       EXPECT_FALSE(has(card, forbidden)) << forbidden;
     EXPECT_EQ(card.find("\n---\n"), card.find("\n---\n", 4)) << "the front matter ends once";
-    const std::string front = card.substr(0, card.find("\n---\n") + 1);
-    EXPECT_EQ(std::count(front.begin(), front.end(), '"'), 0);
+    EXPECT_TRUE(has(card, "\nbase_model: \"org/x; rm y---# Ownedscriptalert(1)/scripta(javascript:b)cd2J\"\n")) << card;
+    EXPECT_TRUE(has(card, "\nlicense: \"mitlicense_link: http://evil\"\n")) << card;
+    EXPECT_TRUE(has(card, "--model 'org/x; rm y"));
   }
 }
 

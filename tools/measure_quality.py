@@ -1,0 +1,155 @@
+"""Measures how far quantised models are from their source: perplexity and KL divergence on a text.
+
+Owns the measurement alone: it quantises nothing, and reads models only through stock transformers (torch, float32, on the CPU or a GPU),
+so that it judges the FP16 folders by somebody else's forward pass. Needs the test environment (requirements-test.txt).
+
+    python tools/measure_quality.py --source SOURCE_FOLDER --text FILE --windows 40 --context 512 FOLDER...
+
+The text is tokenised as one piece by the source's tokenizer, without special tokens. Windows are cut from its start, one after the
+other, no token left out and none used twice; where the tokenizer puts BOS before a text, each window begins with BOS and takes one
+token of the text less. The second half of each window is scored: a token there has at least half a window of context, so that the
+figures are of the model and not of short contexts. Each window's source logits are computed once and compared with every folder;
+memory is bounded by all models in float32 plus the scored logits of one window, twice in float32 and once in float64.
+
+KL divergence is the source's distribution against the folder's, sum p·(log p − log q) in nats, at each scored token, in float64.
+Its standard error is over tokens. Tokens of one window depend on each other a little, so the JSON also has each window's mean:
+the same windows measure every folder, so the comparison of two folders by windows is paired, and sharper than the two errors say.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import statistics
+import sys
+import time
+
+import torch
+import transformers
+
+# Rows of logits turned to float64 at a time: 32 rows of the largest vocabularies (262,144) are 64 MiB.
+ROWS_AT_A_TIME = 32
+
+
+class Scores:
+    """What is collected of one folder, token by token."""
+
+    def __init__(self):
+        self.losses = []
+        self.divergences = []
+        self.same_top = []
+        self.window_divergences = []
+
+    def add_window(self, source, logits, targets):
+        """Scores one window. `source` [tokens, vocabulary] are log probabilities in float64, logits the same shape, targets [tokens]."""
+        before = len(self.divergences)
+        for start in range(0, len(targets), ROWS_AT_A_TIME):
+            rows = slice(start, start + ROWS_AT_A_TIME)
+            model = torch.log_softmax(logits[rows].double(), dim=-1)
+            self.losses += (-model.gather(1, targets[rows, None]).squeeze(1)).tolist()
+            self.divergences += (source[rows].exp() * (source[rows] - model)).sum(dim=-1).tolist()
+            self.same_top += (source[rows].argmax(dim=-1) == model.argmax(dim=-1)).tolist()
+        self.window_divergences.append(statistics.fmean(self.divergences[before:]))
+
+    def summary(self):
+        perplexity = math.exp(statistics.fmean(self.losses))
+        divergences = torch.tensor(self.divergences, dtype=torch.float64)
+        return {
+            "perplexity": perplexity,
+            "perplexity_stderr": perplexity * standard_error(self.losses),
+            "kl_divergence_mean": divergences.mean().item(),
+            "kl_divergence_stderr": standard_error(self.divergences),
+            "kl_divergence_median": divergences.quantile(0.5).item(),
+            "kl_divergence_p99": divergences.quantile(0.99).item(),
+            "same_top_token": statistics.fmean(self.same_top),
+            "tokens_scored": len(self.losses),
+            "window_kl_divergences": self.window_divergences,
+        }
+
+
+def standard_error(values):
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def load(folder, device):
+    """Loads a model in float32 and refuses one whose weights do not fill it exactly, which transformers only warns about."""
+    model, report = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    faults = {kind: sorted(map(str, names)) for kind, names in report.items() if names}
+    if faults:
+        sys.exit(f"error: {folder}: weights do not fit the model: {faults}")
+    return model.to(device).eval()
+
+
+def cut_windows(tokenizer, text, count, context):
+    """The first `count` windows as a tensor [count, context]."""
+    tokens = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    # Asked of a text's own encoding, since the settings that promise a BOS are not always obeyed.
+    adds_bos = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
+    prefix = [tokenizer.bos_token_id] if adds_bos else []
+    taken = context - len(prefix)
+    if len(tokens) < count * taken:
+        sys.exit(f"error: the text has {len(tokens)} tokens, enough for {len(tokens) // taken} windows of {context}, not {count}")
+    return torch.tensor([prefix + tokens[i * taken:(i + 1) * taken] for i in range(count)])
+
+
+def scored_logits(model, window):
+    """Logits [scored, vocabulary] that predict the second half of the window: those of the position before each token."""
+    scored = len(window) // 2
+    return model(window[None], logits_to_keep=scored + 1, use_cache=False).logits[0, :-1]
+
+
+@torch.inference_mode()
+def measure(source, folders, windows, device):
+    """Returns the Scores of the source and of each folder, in order."""
+    models = [load(folder, device) for folder in [source, *folders]]
+    scores = [Scores() for _ in models]
+    began = time.monotonic()
+    for number, window in enumerate(windows.to(device), start=1):
+        targets = window[-(len(window) // 2):]
+        source_logits = scored_logits(models[0], window)
+        source_log_probabilities = torch.log_softmax(source_logits.double(), dim=-1)
+        for model, score in zip(models, scores):
+            logits = source_logits if model is models[0] else scored_logits(model, window)
+            score.add_window(source_log_probabilities, logits, targets)
+        so_far = " ".join(f"{statistics.fmean(score.divergences):.4f}" for score in scores[1:])
+        print(f"window {number}/{len(windows)}, {time.monotonic() - began:.0f} s: KL divergence {so_far}", file=sys.stderr, flush=True)
+    return scores
+
+
+def print_table(rows):
+    print("| model | perplexity | KL divergence, mean | median | 99 % | same top token |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        print(f"| {row['model']} | {row['perplexity']:.2f} ± {row['perplexity_stderr']:.2f} "
+              f"| {row['kl_divergence_mean']:.4f} ± {row['kl_divergence_stderr']:.4f} | {row['kl_divergence_median']:.4f} "
+              f"| {row['kl_divergence_p99']:.3f} | {100 * row['same_top_token']:.1f} % |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--source", required=True, help="folder of the unquantised model")
+    parser.add_argument("--text", required=True, type=pathlib.Path, help="UTF-8 text file")
+    parser.add_argument("--windows", type=int, default=40)
+    parser.add_argument("--context", type=int, default=512, help="tokens of a window")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="torch device, e.g. cuda")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="folders of the models to compare with the source")
+    arguments = parser.parse_args()
+    if arguments.windows < 1 or arguments.context < 4:
+        parser.error("--windows must be at least 1 and --context at least 4")
+    torch.set_num_threads(arguments.threads)
+    transformers.utils.logging.disable_progress_bar()
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(arguments.source)
+    windows = cut_windows(tokenizer, arguments.text.read_text(encoding="utf-8"), arguments.windows, arguments.context)
+    scores = measure(arguments.source, arguments.folders, windows, arguments.device)
+    rows = [{"model": folder} | score.summary() for folder, score in zip([arguments.source, *arguments.folders], scores)]
+    if arguments.json:
+        print(json.dumps({"text": str(arguments.text), "context": arguments.context, "models": rows}, indent=1))
+    else:
+        print_table(rows)
+
+
+if __name__ == "__main__":
+    main()
