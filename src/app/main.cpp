@@ -2,6 +2,7 @@
 // Exit status: 0 done, 1 failure, 2 usage.
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <exception>
@@ -35,6 +36,14 @@ void set_up_signals() {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
+// A large model in many configurations has more files open at once than the usual soft limit of 1024.
+void allow_many_files() {
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int run_command(int argc, char** argv) {
   CLI::App app{"tritllm: balanced ternary language models", "tritllm"};
   app.require_subcommand(1);
@@ -66,6 +75,7 @@ int run_command(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace tritllm;
   app::set_up_signals();
+  app::allow_many_files();
   try {
     return app::run_command(argc, argv);
   } catch (const Error& error) {

@@ -97,7 +97,9 @@ void OutputFile::close() {
 }
 
 std::optional<FileLock> FileLock::try_acquire(const fs::path& path, Kind kind) {
-  const int descriptor = open_or_throw(path, O_RDWR | O_CREAT | O_NOFOLLOW, "open the lock file");
+  std::error_code error;
+  const int flags = fs::is_directory(path, error) ? O_RDONLY | O_DIRECTORY : O_RDWR | O_CREAT | O_NOFOLLOW;
+  const int descriptor = open_or_throw(path, flags, "open for locking");
   if (::flock(descriptor, (kind == Kind::kShared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) return FileLock(descriptor);
   const int reason = errno;
   ::close(descriptor);
@@ -168,12 +170,30 @@ void sync_folder(const fs::path& folder) {
   if (result != 0 && reason != EINVAL) throw io_error(named.string(), "flush the folder to the disk", reason);
 }
 
+namespace {
+
+void rename_or_throw(const fs::path& from, const fs::path& to, const fs::path& named) {
+  if (::rename(from.c_str(), to.c_str()) != 0) throw io_error(named.string(), "put the finished folder in place of the former one", errno);
+}
+
+// Exchanges two folders; where the file system cannot do that in one step, nothing bears the name for a moment.
+void exchange_folders(const fs::path& from, const fs::path& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return;
+  if (errno != EINVAL && errno != ENOSYS) throw io_error(to.string(), "put the finished folder in place of the former one", errno);
+  fs::path aside = from;
+  aside += ".former";
+  remove_tree(aside);
+  rename_or_throw(to, aside, to);
+  rename_or_throw(from, to, to);
+  rename_or_throw(aside, from, to);
+}
+
+}  // namespace
+
 void publish_folder(const fs::path& from, const fs::path& to) {
   std::error_code error;
   if (fs::exists(to, error)) {
-    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
-      throw io_error(to.string(), "put the finished folder in place of the former one", errno);
-    }
+    exchange_folders(from, to);
     sync_folder(to.parent_path());
     remove_tree(from);
   } else if (::rename(from.c_str(), to.c_str()) != 0) {

@@ -39,7 +39,7 @@ class OutputFile {
   int descriptor_ = -1;
 };
 
-// Holds an advisory lock on a file for its lifetime; the file stays behind, empty.
+// Holds an advisory lock for its lifetime, on a file (which stays behind, empty) or on a folder that exists.
 class FileLock {
  public:
   enum class Kind { kShared, kExclusive };

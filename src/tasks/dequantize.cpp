@@ -22,18 +22,35 @@ void refuse_existing(const fs::path& out) {
   if (fs::exists(out, error)) throw Error(ErrorCode::kConflict, out.string(), "exists already", "choose another folder, or remove it");
 }
 
+// The folder that is being made, and the lock that keeps a second call out of it.
+struct LockedFolder {
+  FileLock lock;
+  FolderWriter writer;
+};
+
+void remove_contents(const fs::path& folder) {
+  std::error_code error;
+  fs::directory_iterator entries(folder, error);
+  if (error) throw io_error(folder.string(), "list the folder", error.value());
+  for (const fs::directory_entry& entry : entries) remove_tree(entry.path());
+}
+
 // A folder that an interrupted call left behind is begun anew: nothing in it can be told from a torn write.
-FolderWriter begin_folder(const fs::path& out, ShardPlan plan) {
+LockedFolder begin_folder(const fs::path& out, ShardPlan plan) {
   fs::path folder = out;
   if (folder.filename().empty()) folder = folder.parent_path();  // "out/" names "out"
   refuse_existing(folder);
   if (folder.has_parent_path()) create_folders(folder.parent_path());
-  remove_tree(partial_folder(folder));
+  const fs::path partial = partial_folder(folder);
+  create_folders(partial);
+  auto lock = FileLock::try_acquire(partial, FileLock::Kind::kExclusive);
+  if (!lock) throw Error(ErrorCode::kConflict, folder.string(), "another run is at work on this folder", "wait for it, or choose another name");
+  remove_contents(partial);
   const uint64_t available = free_disk_bytes(folder.has_parent_path() ? folder.parent_path() : fs::path("."));
   if (plan.total_bytes() > available) {
     throw Error(ErrorCode::kIo, folder.string(), fmt::format("{} bytes are needed, {} are free", plan.total_bytes(), available), "free some space");
   }
-  return FolderWriter(folder, std::move(plan));
+  return {std::move(*lock), FolderWriter(folder, std::move(plan))};
 }
 
 // Elements of a tensor as bytes of the wanted type.
@@ -116,7 +133,8 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
   }
   const fs::path config_path = packed / "config.json";
   const Json config = parse_json(read_text_file(config_path), config_path.string());
-  FolderWriter plain = begin_folder(out, plan_shards(plain_units_of(checkpoint.manifest().tensors), plain_naming()));
+  LockedFolder made = begin_folder(out, plan_shards(plain_units_of(checkpoint.manifest().tensors), plain_naming()));
+  FolderWriter& plain = made.writer;
   for (const TensorRecord& record : checkpoint.manifest().tensors) {
     if (record.fate == Fate::kKept) plain.write(record.name, 0, checkpoint.kept(record));
     if (record.fate == Fate::kTernary) {
@@ -130,7 +148,8 @@ void write_plain_model(const fs::path& model_path, const fs::path& out, ElementT
   const ModelSource model = open_model(model_path);
   std::vector<std::vector<PlannedTensor>> units;
   for (const SourceTensor& tensor : model.tensors) units.push_back({{tensor.name, is_weight_type(tensor.type) ? type : tensor.type, tensor.shape}});
-  FolderWriter plain = begin_folder(out, plan_shards(units, plain_naming()));
+  LockedFolder made = begin_folder(out, plan_shards(units, plain_naming()));
+  FolderWriter& plain = made.writer;
   for (const SourceTensor& tensor : model.tensors) {
     if (!is_weight_type(tensor.type)) {
       plain.write(tensor.name, 0, tensor.bytes);

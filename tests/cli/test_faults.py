@@ -117,6 +117,23 @@ def test_every_write_call_of_other_commands_fails(memory, shim, command):
     in_parallel(strike, range(1, len(names) + 1))
 
 
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS], ids=errno.errorcode.get)
+def test_file_systems_that_cannot_exchange_folders(memory, shim, number):
+    model = small_model(memory / "model")
+    succeeded(quantize(model, memory / "reference"))
+    succeeded(quantize(model, memory / "former", "--depth", "up_proj=1"))
+    arguments = lambda out: quantize_arguments(model, out, "--fresh", threads=1)
+    shutil.copytree(memory / "former", memory / "counted")
+    names = shim.calls(arguments(memory / "counted"), memory / "log")
+    exchanges = [call for call, name in enumerate(names, 1) if name == "renameat2"]
+    assert len(exchanges) == 2
+    for call in exchanges:
+        out = memory / f"out-{call}"
+        shutil.copytree(memory / "former", out)
+        succeeded(shim.run(arguments(out), number, call))
+        same_results(out, memory / "reference")
+
+
 def test_file_size_limit(memory):
     model = small_model(memory / "model")
     succeeded(quantize(model, memory / "reference"))

@@ -134,6 +134,21 @@ def test_two_runs_at_once(memory, model):
     succeeded(quantize(model, out))
 
 
+def test_two_decodings_at_once(memory, model):
+    succeeded(quantize(model, memory / "out"))
+    unfinished = memory / "decoded.partial"
+    unfinished.mkdir()
+    (unfinished / "theirs").write_text("being written")
+    arguments = ["dequantize", memory / "out" / CONFIG / "packed", memory / "decoded"]
+    folder = os.open(unfinished, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    error_line(run(*arguments), "decoded", "another run")
+    assert (unfinished / "theirs").read_text() == "being written"
+    os.close(folder)
+    succeeded(run(*arguments))
+    assert folder_digest(memory / "decoded") == folder_digest(memory / "out" / CONFIG / "model")
+
+
 def test_the_same_command_again_changes_nothing(memory, model):
     succeeded(quantize(model, memory / "out"))
     before = {path: path.stat().st_mtime_ns for path in (memory / "out" / CONFIG).rglob("*")}
