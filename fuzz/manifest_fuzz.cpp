@@ -1,5 +1,5 @@
-// Owns the fuzz target of io/manifest.h. The input is taken as it is, and once more as the text before a checksum that fits it, since no
-// mutation would ever find one. A manifest that is accepted can be written, and read again as the same.
+// Owns the fuzz target of io/manifest.h. The input is taken as it is, and once more as the text before a checksum that fits it,
+// since no mutation would ever find one. A manifest that is accepted can be written, and read again as the same.
 #include <fmt/format.h>
 
 #include <cstdint>

@@ -60,7 +60,8 @@ int main(int count, char** arguments) {
     const fs::path packed = options.output.folder / config / "packed";
     const std::string manifest = read_text_file(packed / kManifestName);
     write_file_atomically(folder / "manifest" / config, manifest);
-    write_file_atomically(folder / "packed" / config, manifest + "\xff" + read_text_file(packed / "trits-00001-of-00001.safetensors"));
+    write_file_atomically(folder / "packed" / config,
+                          manifest + "\xff" + read_text_file(packed / "trits-00001-of-00001.safetensors"));
   }
   return 0;
 }

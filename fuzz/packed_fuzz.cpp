@@ -1,5 +1,5 @@
-// Owns the fuzz target of packed checkpoints. An input is "manifest 0xff weights": sizes and checksums of the manifest are made to fit
-// the input, so that mutations get past them to the structure. What open() accepts is examined and decoded.
+// Owns the fuzz target of packed checkpoints. An input is "manifest 0xff weights": sizes and checksums of the manifest are made to
+// fit the input, so that mutations get past them to the structure. What open() accepts is examined and decoded.
 #include <fmt/format.h>
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Owns the fuzz target of io/safetensors.h: any bytes end in an Error or in tensors that tile the file's data, each range as large as
-// its shape and type say.
+// Owns the fuzz target of io/safetensors.h: any bytes end in an Error or in tensors that tile the file's data, each range as large
+// as its shape and type say.
 #include <cstdint>
 #include <cstdlib>
 #include <unordered_set>

@@ -1,5 +1,6 @@
-// Damage to a packed checkpoint: every truncation and every flipped bit of every file of a small one, and files that are wrong although
-// all checksums fit. Weights, index and manifest are refused at opening; other files load with a warning; examining finds everything.
+// Damage to a packed checkpoint: every truncation and every flipped bit of every file of a small one, and files that are wrong
+// although all checksums fit. Weights, index and manifest are refused at opening; other files load with a warning; examining finds
+// everything.
 #include "io/packed_checkpoint.h"
 
 #include <gtest/gtest.h>
@@ -186,7 +187,8 @@ class PackedDamage : public testing::Test {
 
     static std::map<std::string, std::string> read_all(const fs::path& path) {
       std::map<std::string, std::string> files;
-      for (const fs::directory_entry& entry : fs::directory_iterator(path)) files[entry.path().filename()] = read_text_file(entry.path());
+      for (const fs::directory_entry& entry : fs::directory_iterator(path))
+        files[entry.path().filename()] = read_text_file(entry.path());
       return files;
     }
   };
@@ -290,8 +292,12 @@ TEST_F(PackedDamage, PaddingThatIsNotZeroIsFoundThoughChecksumsFit) {
 TEST_F(PackedDamage, ManifestsThatContradictTheWeightsAreRefusedThoughTheirChecksumFits) {
   const std::vector<std::function<void(Manifest&)>> changes{
       [&](Manifest& m) { matrix_of(m).depth = 3; },
-      [&](Manifest& m) { matrix_of(m).shape = {3, 65}; },
-      [&](Manifest& m) { matrix_of(m).shape = {uint64_t{1} << 40, 17}; },
+      [&](Manifest& m) {
+        matrix_of(m).shape = {3, 65};
+      },
+      [&](Manifest& m) {
+        matrix_of(m).shape = {uint64_t{1} << 40, 17};
+      },
       [&](Manifest& m) { matrix_of(m).name = "another.weight"; },
       [&](Manifest& m) { matrix_of(m).fate = Fate::kTied; },
       [&](Manifest& m) { matrix_of(m).fate = Fate::kKept, matrix_of(m).type = "F16"; },
@@ -326,13 +332,18 @@ TEST_F(PackedDamage, ManifestsOfAnotherFormatAreRefused) {
     const std::string digits = checksum_of(text);
     return text + "  \"checksum\": \"" + digits + "\"\n}\n";
   };
-  const std::vector<std::pair<std::string, std::string>> changes{
-      {"\"format_version\": 1", "\"format_version\": 2"}, {"\"format_version\": 1", "\"format_version\": \"1\""},
-      {"\"tritllm-packed\"", "\"other\""},                {"\"group_size\": 16", "\"group_size\": 32"},
-      {"\"fate\": \"ternary\"", "\"fate\": \"lost\""},    {"\"role\": \"weights\"", "\"role\": \"heavy\""},
-      {"\"depth\": 2", "\"depth\": 5"},                   {"\"depth\": 2", "\"depth\": 0"},
-      {"\"depth\": 2", "\"depth\": 2.0"},                 {"\"depth\": 2", "\"depth\": 2, \"depth\": 2"},
-      {"\"tensors\": [", "\"tensors\": {} , \"x\": ["},   {"\"cosine\": ", "\"cosine\": null, \"c\": "}};
+  const std::vector<std::pair<std::string, std::string>> changes{{"\"format_version\": 1", "\"format_version\": 2"},
+                                                                 {"\"format_version\": 1", "\"format_version\": \"1\""},
+                                                                 {"\"tritllm-packed\"", "\"other\""},
+                                                                 {"\"group_size\": 16", "\"group_size\": 32"},
+                                                                 {"\"fate\": \"ternary\"", "\"fate\": \"lost\""},
+                                                                 {"\"role\": \"weights\"", "\"role\": \"heavy\""},
+                                                                 {"\"depth\": 2", "\"depth\": 5"},
+                                                                 {"\"depth\": 2", "\"depth\": 0"},
+                                                                 {"\"depth\": 2", "\"depth\": 2.0"},
+                                                                 {"\"depth\": 2", "\"depth\": 2, \"depth\": 2"},
+                                                                 {"\"tensors\": [", "\"tensors\": {} , \"x\": ["},
+                                                                 {"\"cosine\": ", "\"cosine\": null, \"c\": "}};
   for (const auto& [from, to] : changes) {
     write(packed() / kManifestName, rewritten(from, to));
     EXPECT_FALSE(opens()) << to;
