@@ -209,10 +209,10 @@ uint64_t ConfigRun::bytes_to_allocate() const {
 
 uint64_t ConfigRun::bytes_to_write() const noexcept {
   if (complete_) return 0;
-  uint64_t bytes = 0;
-  for (const SideFile& file : model_.side_files) bytes += 2 * file.contents.size();
-  if (request_.emit_packed && !packed_done_) bytes += packed_plan_.total_bytes();
-  if (request_.emit_model && !plain_done_) bytes += plain_plan_.total_bytes();
+  uint64_t side_bytes = 0, bytes = 0;
+  for (const SideFile& file : model_.side_files) side_bytes += file.contents.size();
+  if (request_.emit_packed && !packed_done_) bytes += packed_plan_.total_bytes() + side_bytes;
+  if (request_.emit_model && !plain_done_) bytes += plain_plan_.total_bytes() + side_bytes;
   return bytes;
 }
 

@@ -30,7 +30,7 @@ bool is_one_of(std::string_view part, const std::array<std::string_view, kCount>
 
 constexpr std::array<std::string_view, 6> kEmbeddings{"embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", "embed_tokens_per_layer"};
 constexpr std::array<std::string_view, 3> kHeads{"lm_head", "embed_out", "output"};
-constexpr std::array<std::string_view, 3> kRouters{"gate", "router", "shared_expert_gate"};
+constexpr std::array<std::string_view, 2> kRouters{"gate", "shared_expert_gate"};
 
 // A pattern compiled once, with bounds on what matching may cost: both pattern and names come from outside.
 class NamePattern {
@@ -96,7 +96,10 @@ void check_type(const SourceTensor& tensor) {
 TensorRole role_of(const SourceTensor& tensor) {
   if (!is_weight_type(tensor.type) || tensor.elements() == 0) return TensorRole::kOther;
   std::vector<std::string_view> parts = name_parts(tensor.name);
-  const bool is_stack = tensor.shape.size() == 3 && std::find(parts.begin(), parts.end(), "experts") != parts.end();
+  const auto some_part_contains = [&](std::string_view word) {
+    return std::any_of(parts.begin(), parts.end(), [&](std::string_view part) { return part.find(word) != part.npos; });
+  };
+  const bool is_stack = tensor.shape.size() == 3 && (some_part_contains("experts") || some_part_contains("moe"));
   if (tensor.shape.size() != 2 && !is_stack) return TensorRole::kOther;
   if (parts.back() == "weight" && parts.size() > 1) parts.pop_back();
   else if (!is_stack) return TensorRole::kOther;
@@ -104,7 +107,7 @@ TensorRole role_of(const SourceTensor& tensor) {
   const auto contains = [&](std::string_view word) { return module.find(word) != module.npos; };
   if (is_one_of(module, kEmbeddings)) return TensorRole::kEmbedding;
   if (is_one_of(module, kHeads)) return TensorRole::kHead;
-  if (is_one_of(module, kRouters) || std::find(parts.begin(), parts.end(), "router") != parts.end()) return TensorRole::kOther;
+  if (is_one_of(module, kRouters) || some_part_contains("router")) return TensorRole::kOther;
   if (contains("norm") || contains("embed") || contains("bias") || module.starts_with("ln_") || module == "wpe") return TensorRole::kOther;
   return TensorRole::kMatrix;
 }

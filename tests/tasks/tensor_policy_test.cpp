@@ -34,6 +34,9 @@ TEST(RoleOf, LinearMatrices) {
                 {"model.layers.0.mlp.experts.gate_up_proj", {4, 8, 4}},
                 {"model.layers.0.mlp.experts.down_proj", {4, 4, 8}},
                 {"language_model.model.layers.1.feed_forward.experts.gate_up_proj", {2, 8, 4}},
+                // Granite MoE: stacks that are called linear
+                {"model.layers.0.block_sparse_moe.input_linear.weight", {4, 8, 4}},
+                {"model.layers.0.block_sparse_moe.output_linear.weight", {4, 4, 8}},
                 // Others: fused matrices, GPT-2, vision towers and projectors
                 {"model.layers.0.self_attn.qkv_proj.weight", {8, 4}},
                 {"h.0.attn.c_attn.weight", {4, 12}},
@@ -66,6 +69,7 @@ TEST(RoleOf, WhatIsKept) {
                                     {"model.layers.0.mlp.router.weight", {4, 4}},
                                     {"model.layers.0.block_sparse_moe.router.layer.weight", {4, 4}},
                                     {"model.layers.0.mlp.router.bias", {4}},
+                                    {"model.language_model.layers.0.altup.modality_router.weight", {4, 4}},
                                     {"model.layers.0.mlp.experts.gate_up_proj_bias", {4, 8}},
                                     {"model.layers.0.self_attn.sinks", {8}},
                                     {"transformer.wpe.weight", {9, 4}},
