@@ -1,7 +1,7 @@
 """Measures how far quantised models are from their source: perplexity and KL divergence on a text.
 
-Owns the measurement alone: it quantises nothing, and reads models only through stock transformers (torch, float32, on the CPU or a GPU),
-so that it judges the FP16 folders by somebody else's forward pass. Needs the test environment (requirements-test.txt).
+Owns the measurement alone: it quantises nothing, and reads models only through stock transformers (torch, float32, on the CPU or
+a GPU), so that it judges the FP16 folders by somebody else's forward pass. Needs the test environment (requirements-test.txt).
 
     python tools/measure_quality.py --source SOURCE_FOLDER --text FILE --windows 40 --context 512 FOLDER...
 
@@ -41,7 +41,7 @@ class Scores:
         self.window_divergences = []
 
     def add_window(self, source, logits, targets):
-        """Scores one window. `source` [tokens, vocabulary] are log probabilities in float64, logits the same shape, targets [tokens]."""
+        """Scores one window. `source` are log probabilities in float64, shaped [tokens, vocabulary] as logits; targets [tokens]."""
         before = len(self.divergences)
         for start in range(0, len(targets), ROWS_AT_A_TIME):
             rows = slice(start, start + ROWS_AT_A_TIME)
@@ -112,7 +112,8 @@ def measure(source, folders, windows, device):
             logits = source_logits if model is models[0] else scored_logits(model, window)
             score.add_window(source_log_probabilities, logits, targets)
         so_far = " ".join(f"{statistics.fmean(score.divergences):.4f}" for score in scores[1:])
-        print(f"window {number}/{len(windows)}, {time.monotonic() - began:.0f} s: KL divergence {so_far}", file=sys.stderr, flush=True)
+        seconds = time.monotonic() - began
+        print(f"window {number}/{len(windows)}, {seconds:.0f} s: KL divergence {so_far}", file=sys.stderr, flush=True)
     return scores
 
 
