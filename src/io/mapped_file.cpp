@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
+#include "core/checksum.h"
 #include "core/error.h"
 
 namespace tritllm {
@@ -51,6 +53,18 @@ void release_pages(std::span<const std::byte> mapped) noexcept {
   const auto first = (reinterpret_cast<uintptr_t>(mapped.data()) + page - 1) / page * page;
   const auto last = (reinterpret_cast<uintptr_t>(mapped.data()) + mapped.size()) / page * page;
   if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+std::string checksum_and_release(std::span<const std::byte> mapped) {
+  constexpr size_t kPiece = size_t{8} << 20;
+  Checksum checksum;
+  while (!mapped.empty()) {
+    const std::span<const std::byte> piece = mapped.first(std::min(kPiece, mapped.size()));
+    checksum.add(piece);
+    release_pages(piece);
+    mapped = mapped.subspan(piece.size());
+  }
+  return checksum.hex();
 }
 
 }  // namespace tritllm

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string>
 
 namespace tritllm {
 
@@ -30,5 +31,8 @@ class MappedFile {
 
 // Tells the system that these mapped bytes are not needed for now, so that reading a model larger than memory does not fill it.
 void release_pages(std::span<const std::byte> mapped) noexcept;
+
+// Checksum of mapped bytes (core/checksum.h), read a piece at a time and released behind it: a file of any size takes no memory.
+std::string checksum_and_release(std::span<const std::byte> mapped);
 
 }  // namespace tritllm

@@ -32,7 +32,7 @@ void check_file(const fs::path& folder, const FileRecord& file) {
     throw Error(ErrorCode::kBadInput, path.string(), fmt::format("expected {} bytes, found {}", file.bytes, mapped.bytes().size()),
                 kDamaged);
   }
-  if (const std::string found = checksum_of(mapped.bytes()); found != file.checksum) {
+  if (const std::string found = checksum_and_release(mapped.bytes()); found != file.checksum) {
     throw Error(ErrorCode::kBadInput, path.string(), fmt::format("expected the checksum {}, found {}", file.checksum, found), kDamaged);
   }
 }

@@ -7,6 +7,7 @@
 
 #include "core/checksum.h"
 #include "core/error.h"
+#include "io/mapped_file.h"
 #include "io/packed_checkpoint.h"
 
 namespace tritllm {
@@ -246,7 +247,7 @@ void ConfigRun::keep_intact_entries(ThreadPool& pool) {
 }
 
 bool ConfigRun::is_intact(const JournalEntry& entry, const SourceTensor& tensor) const {
-  if (entry.record.source_checksum != source_checksum(tensor)) {
+  if (entry.record.source_checksum != checksum_and_release(tensor.bytes)) {
     throw Error(ErrorCode::kConflict, tensor.place, "changed since the unfinished run in the output folder read it",
                 "restore the source, or discard that run's work with --fresh");
   }

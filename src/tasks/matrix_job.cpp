@@ -10,7 +10,6 @@
 
 #include "codec/decoder.h"
 #include "codec/grouping.h"
-#include "core/checksum.h"
 #include "core/error.h"
 #include "core/half.h"
 #include "io/mapped_file.h"
@@ -205,18 +204,6 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
     tally.add(count, worker);
   });
   tally.flush();
-}
-
-std::string source_checksum(const SourceTensor& tensor) {
-  constexpr size_t kPiece = size_t{8} << 20;
-  Checksum checksum;
-  for (std::span<const std::byte> rest = tensor.bytes; !rest.empty();) {
-    const std::span<const std::byte> piece = rest.first(std::min(kPiece, rest.size()));
-    checksum.add(piece);
-    release_pages(piece);
-    rest = rest.subspan(piece.size());
-  }
-  return checksum.hex();
 }
 
 uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept {

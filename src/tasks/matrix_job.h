@@ -45,9 +45,6 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
 // The type that a kept tensor is stored as.
 ElementType kept_type(ElementType source) noexcept;
 
-// Of the tensor's bytes as they stand in the source; they are not kept in memory.
-std::string source_checksum(const SourceTensor& tensor);
-
 // Bytes of memory that quantize_matrix() takes for a matrix, apart from its threads' scratch.
 uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept;
 uint64_t scratch_memory(unsigned threads) noexcept;

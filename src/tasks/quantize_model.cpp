@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "io/mapped_file.h"
 #include "kernels/kernel_table.h"
 #include "tasks/report.h"
 
@@ -187,7 +188,7 @@ void QuantizeRun::check_former_results(ThreadPool& pool) const {
     records[i].name = tensor.name;
     records[i].shape = tensor.shape;
     records[i].source_type = layout_of(tensor.type).name;
-    records[i].source_checksum = source_checksum(tensor);
+    records[i].source_checksum = checksum_and_release(tensor.bytes);
   });
   const std::string digest = source_digest(records);
   for (const ConfigRun& run : runs_) run.refuse_other_source(digest);
@@ -299,7 +300,7 @@ void QuantizeRun::process(uint64_t position, ThreadPool& pool) {
     progress_.weights_done += tensor.elements();
   } else {
     const uint64_t before = progress_.weights_done;
-    quantize_tensor(position, wanting, source_checksum(tensor), pool);
+    quantize_tensor(position, wanting, checksum_and_release(tensor.bytes), pool);
     progress_.weights_done = before + tensor.elements();
     sync_now_and_then();
   }

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "io/model_source.h"
+#include "io/mapped_file.h"
 #include "kernels/kernel_table.h"
 #include "tasks/dequantize.h"
 #include "tasks/matrix_job.h"
@@ -115,7 +116,7 @@ std::vector<PackedProblem> verify_against_source(const fs::path& packed, const f
       problems.push_back({source.string(), where, "missing in the source, or of another shape"});
       continue;
     }
-    if (source_checksum(*found->second) != record.source_checksum) {
+    if (checksum_and_release(found->second->bytes) != record.source_checksum) {
       problems.push_back({source.string(), where, "not the tensor that was quantised: its checksum differs from the manifest's"});
       continue;
     }
