@@ -1,5 +1,6 @@
 // Measures the codec on simulated matrices: signal-to-noise ratio by distribution, and weights per second beside the copy bandwidth
-// that the same machine reaches in the same run. Every speed is of one thread, from float32 weights in memory to packed bytes in memory.
+// that the same machine reaches in the same run. Every speed is of one thread, from float32 weights in memory to packed bytes in
+// memory.
 //
 //   codec_bench [--rows N] [--columns N] [--repetitions N] [--quality]
 #include <fmt/format.h>
@@ -74,10 +75,11 @@ codec::MatrixFigures quantize(const std::vector<float>& weights, codec::MatrixSh
     return static_cast<const float*>(last.data());
   };
   for (size_t block = 0; block < quantizer.blocks(); ++block) quantizer.survey(block, block_of(block));
-  quantizer.choose_codebook([&](uint64_t group, float* out) { std::copy_n(weights.data() + group * codec::kGroupSize, codec::kGroupSize, out); },
-                            [](size_t count, const std::function<void(size_t)>& body) {
-                              for (size_t i = 0; i < count; ++i) body(i);
-                            });
+  quantizer.choose_codebook(
+      [&](uint64_t group, float* out) { std::copy_n(weights.data() + group * codec::kGroupSize, codec::kGroupSize, out); },
+      [](size_t count, const std::function<void(size_t)>& body) {
+        for (size_t i = 0; i < count; ++i) body(i);
+      });
   for (size_t block = 0; block < quantizer.blocks(); ++block) quantizer.encode(block, block_of(block), encoded);
   return quantizer.figures();
 }
@@ -109,7 +111,8 @@ int main(int argc, char** argv) {
   const std::vector<std::string> distributions{"gauss", "t5", "laplace", "t5+spread"};
   const auto config_at = [](codec::Recipe recipe, int depth) { return codec::Config{recipe, depth}; };
   if (quality) {
-    fmt::print("SQNR in dB, {} x {}\n| distribution | recipe | d=1 | d=2 | d=3 | d=4 |\n|---|---|---|---|---|---|\n", shape.rows, shape.columns);
+    fmt::print("SQNR in dB, {} x {}\n| distribution | recipe | d=1 | d=2 | d=3 | d=4 |\n|---|---|---|---|---|---|\n", shape.rows,
+               shape.columns);
     for (const std::string& distribution : distributions) {
       const std::vector<float> weights = simulate(distribution, shape);
       for (const codec::Recipe recipe : {codec::Recipe::kUniform, codec::Recipe::kOptimal}) {
@@ -125,7 +128,8 @@ int main(int argc, char** argv) {
   const std::vector<float> weights = simulate("t5+spread", shape);
   fmt::print("one thread, {} x {}, copy bandwidth {:.1f} GB/s (bytes read + written)\n", shape.rows, shape.columns,
              copy_gigabytes_per_second(size_t{1} << 28));
-  fmt::print("| instruction set | recipe | d=1 | d=2 | d=3 | d=4 | (million weights/s, median of {})\n|---|---|---|---|---|---|\n", repetitions);
+  fmt::print("| instruction set | recipe | d=1 | d=2 | d=3 | d=4 | (million weights/s, median of {})\n|---|---|---|---|---|---|\n",
+             repetitions);
   for (const kernels::KernelTable& table : kernels::supported_tables()) {
     for (const codec::Recipe recipe : {codec::Recipe::kUniform, codec::Recipe::kOptimal}) {
       fmt::print("| {} | {} |", table.name, codec::recipe_name(recipe));

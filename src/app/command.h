@@ -22,7 +22,8 @@ void add_common_options(CLI::App& command, CommonOptions& options);
 
 // Adds an option with its TRITLLM_* twin in the environment.
 template <typename Value>
-CLI::Option* add_option(CLI::App& command, const std::string& flag, Value& value, const std::string& help, const std::string& environment) {
+CLI::Option* add_option(CLI::App& command, const std::string& flag, Value& value, const std::string& help,
+                        const std::string& environment) {
   return command.add_option(flag, value, help)->envname("TRITLLM_" + environment)->capture_default_str();
 }
 
@@ -34,8 +35,8 @@ RunCommand register_inspect(CLI::App& app);
 RunCommand register_verify(CLI::App& app);
 RunCommand register_merge(CLI::App& app);
 
-void print(std::string_view text);         // to standard output
-void print_json(const Json& json);         // likewise, indented
+void print(std::string_view text);          // to standard output
+void print_json(const Json& json);          // likewise, indented
 void print_message(std::string_view text);  // a line to standard error
 
 // "1.23 GB", "456 KB".

@@ -36,12 +36,14 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 RunCommand register_dequantize(CLI::App& app) {
-  auto* const command = app.add_subcommand("dequantize", "Turn a packed checkpoint or a GGUF file into an ordinary Hugging Face folder");
+  auto* const command =
+      app.add_subcommand("dequantize", "Turn a packed checkpoint or a GGUF file into an ordinary Hugging Face folder");
   const auto arguments = std::make_shared<Arguments>();
   command->add_option("model", arguments->model, "Packed folder, or GGUF file")->required();
   command->add_option("out", arguments->out, "Folder to make")->required();
   command->add_option("--type", arguments->type, "f16 or f32; packed folders always give f16, others f32 unless told")
-      ->check(CLI::IsMember({"f16", "f32"}))->envname("TRITLLM_TYPE");
+      ->check(CLI::IsMember({"f16", "f32"}))
+      ->envname("TRITLLM_TYPE");
   add_common_options(*command, arguments->common);
   return [arguments] { return run(*arguments); };
 }

@@ -18,36 +18,43 @@ struct Arguments {
   bool tensors = false;
 };
 
-std::string shape_text(const Json& tensor) { return fmt::format("[{}]", fmt::join(tensor["shape"].get<std::vector<uint64_t>>(), ", ")); }
+std::string shape_text(const Json& tensor) {
+  return fmt::format("[{}]", fmt::join(tensor["shape"].get<std::vector<uint64_t>>(), ", "));
+}
 
 void print_packed(const Json& json, bool tensors) {
-  print(fmt::format("packed checkpoint, {} of {}\n", json["recipe"].get<std::string>(), printable(json["source"]["name"].get<std::string>())));
-  print(fmt::format("  {} of {} weights ternary: {:.2f} bits each nominal, {:.2f} stored\n", json["weights"].get<uint64_t>(), json["all_weights"].get<uint64_t>(),
-                    json["nominal_bits_per_weight"].get<double>(), json["stored_bits_per_weight"].get<double>()));
+  print(fmt::format("packed checkpoint, {} of {}\n", json["recipe"].get<std::string>(),
+                    printable(json["source"]["name"].get<std::string>())));
+  print(fmt::format("  {} of {} weights ternary: {:.2f} bits each nominal, {:.2f} stored\n", json["weights"].get<uint64_t>(),
+                    json["all_weights"].get<uint64_t>(), json["nominal_bits_per_weight"].get<double>(),
+                    json["stored_bits_per_weight"].get<double>()));
   if (json["file_bits_per_weight"].is_number()) {
-    print(fmt::format("  weight files {}, {:.2f} bits per weight over all weights\n", readable_bytes(json["packed_bytes"].get<uint64_t>()),
-                      json["file_bits_per_weight"].get<double>()));
+    print(fmt::format("  weight files {}, {:.2f} bits per weight over all weights\n",
+                      readable_bytes(json["packed_bytes"].get<uint64_t>()), json["file_bits_per_weight"].get<double>()));
   }
   if (!json["sqnr_db"].is_null()) print(fmt::format("  SQNR {:.2f} dB over all matrices\n", json["sqnr_db"].get<double>()));
-  print(fmt::format("  source digest {}, made by tritllm {}\n", json["source"]["digest"].get<std::string>(), printable(json["tool_version"].get<std::string>())));
+  print(fmt::format("  source digest {}, made by tritllm {}\n", json["source"]["digest"].get<std::string>(),
+                    printable(json["tool_version"].get<std::string>())));
   if (!tensors) return;
   for (const Json& tensor : json["tensors"]) {
     const std::string fate = tensor["fate"].get<std::string>();
     const std::string depth = fate == "ternary" ? fmt::format(" d={}", tensor["depth"].get<int>()) : "";
-    const std::string error = fate == "ternary" && !tensor["sqnr_db"].is_null() ? fmt::format("  {:.2f} dB", tensor["sqnr_db"].get<double>()) : "";
+    const std::string error =
+        fate == "ternary" && !tensor["sqnr_db"].is_null() ? fmt::format("  {:.2f} dB", tensor["sqnr_db"].get<double>()) : "";
     print(fmt::format("  {} {} {}{}{}\n", printable(tensor["name"].get<std::string>()), shape_text(tensor), fate, depth, error));
   }
 }
 
 void print_source(const Json& json, bool tensors) {
-  print(fmt::format("{}, {} tensors, {} weights, {}\n", json["kind"].get<std::string>() == "gguf" ? "GGUF file" : "Hugging Face folder",
-                    json["tensors"].size(), json["all_weights"].get<uint64_t>(), readable_bytes(json["weight_bytes"].get<uint64_t>())));
+  print(fmt::format("{}, {} tensors, {} weights, {}\n",
+                    json["kind"].get<std::string>() == "gguf" ? "GGUF file" : "Hugging Face folder", json["tensors"].size(),
+                    json["all_weights"].get<uint64_t>(), readable_bytes(json["weight_bytes"].get<uint64_t>())));
   print(fmt::format("  {} weights in linear matrices would become ternary\n", json["matrix_weights"].get<uint64_t>()));
   for (const Json& warning : json["warnings"]) print(fmt::format("  warning: {}\n", printable(warning.get<std::string>())));
   if (!tensors) return;
   for (const Json& tensor : json["tensors"]) {
-    print(fmt::format("  {} {} {} {}\n", printable(tensor["name"].get<std::string>()), shape_text(tensor), tensor["type"].get<std::string>(),
-                      tensor["role"].get<std::string>()));
+    print(fmt::format("  {} {} {} {}\n", printable(tensor["name"].get<std::string>()), shape_text(tensor),
+                      tensor["type"].get<std::string>(), tensor["role"].get<std::string>()));
   }
 }
 

@@ -48,7 +48,9 @@ int run_command(int argc, char** argv) {
   CLI::App app{"tritllm: balanced ternary language models", "tritllm"};
   app.require_subcommand(1);
   app.set_version_flag("--version", fmt::format("tritllm {}", TRITLLM_VERSION));
-  app.footer("Every option can also be set by an environment variable of its name, e.g. TRITLLM_THREADS. TRITLLM_ISA forces an instruction set.");
+  app.footer(
+      "Every option can also be set by an environment variable of its name, e.g. TRITLLM_THREADS. TRITLLM_ISA forces an "
+      "instruction set.");
   const std::vector<std::pair<const char*, RunCommand>> commands{{"quantize", register_quantize(app)},
                                                                  {"dequantize", register_dequantize(app)},
                                                                  {"inspect", register_inspect(app)},

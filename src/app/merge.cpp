@@ -22,7 +22,9 @@ int run(const Arguments& arguments) {
   MergeRequest request;
   request.folders.assign(arguments.folders.begin(), arguments.folders.end());
   request.out = arguments.out.empty() ? arguments.folders.front() : arguments.out;
-  const auto wanted = [&](const char* name) { return std::find(arguments.emit.begin(), arguments.emit.end(), name) != arguments.emit.end(); };
+  const auto wanted = [&](const char* name) {
+    return std::find(arguments.emit.begin(), arguments.emit.end(), name) != arguments.emit.end();
+  };
   request.emit_packed = wanted("packed");
   request.emit_model = wanted("model");
   const std::vector<Json> reports = merge_parts(request, pool);
@@ -31,8 +33,8 @@ int run(const Arguments& arguments) {
     return 0;
   }
   for (const Json& report : reports) {
-    print(fmt::format("{}: {} tensors, {:.2f} bits per weight stored\n", report["recipe"].get<std::string>(), report["tensors"].size(),
-                      report["stored_bits_per_weight"].get<double>()));
+    print(fmt::format("{}: {} tensors, {:.2f} bits per weight stored\n", report["recipe"].get<std::string>(),
+                      report["tensors"].size(), report["stored_bits_per_weight"].get<double>()));
   }
   return 0;
 }
@@ -45,7 +47,8 @@ RunCommand register_merge(CLI::App& app) {
   command->add_option("folders", arguments->folders, "The --out folders of the runs, one where they shared it")->required();
   add_option(*command, "--out", arguments->out, "Where the whole model goes; the first folder where not given", "OUT");
   add_option(*command, "--emit", arguments->emit, "What to write: packed, model (FP16), or both", "EMIT")
-      ->delimiter(',')->check(CLI::IsMember({"packed", "model"}));
+      ->delimiter(',')
+      ->check(CLI::IsMember({"packed", "model"}));
   add_common_options(*command, arguments->common);
   return [arguments] { return run(*arguments); };
 }

@@ -32,8 +32,10 @@ void ProgressBar::show(const QuantizeProgress& progress) {
   const bool last = progress.tensors_done == progress.tensors_total;
   if (!last && progress.seconds - last_shown_ < (terminal_ ? kTerminalInterval : kLogInterval)) return;
   last_shown_ = progress.seconds;
-  const double share = progress.weights_total == 0 ? 1.0 : static_cast<double>(progress.weights_done) / static_cast<double>(progress.weights_total);
-  const std::string counts = fmt::format("{:3.0f} %  {}/{} tensors  {}", 100 * share, progress.tensors_done, progress.tensors_total, time_left(progress));
+  const double share =
+      progress.weights_total == 0 ? 1.0 : static_cast<double>(progress.weights_done) / static_cast<double>(progress.weights_total);
+  const std::string counts =
+      fmt::format("{:3.0f} %  {}/{} tensors  {}", 100 * share, progress.tensors_done, progress.tensors_total, time_left(progress));
   if (!terminal_) {
     if (!progress.tensor.empty()) print_message(fmt::format("{}  {}", counts, printable(progress.tensor)));
     return;

@@ -22,8 +22,8 @@ struct Arguments {
 Part parse_part(const std::string& text) {
   unsigned long long index = 0, count = 0;
   int used = 0;
-  if (std::sscanf(text.c_str(), "%llu/%llu%n", &index, &count, &used) != 2 || static_cast<size_t>(used) != text.size() || index < 1 ||
-      index > count || count > 100'000) {
+  if (std::sscanf(text.c_str(), "%llu/%llu%n", &index, &count, &used) != 2 || static_cast<size_t>(used) != text.size() ||
+      index < 1 || index > count || count > 100'000) {
     throw Error(ErrorCode::kUsage, "--shard", fmt::format("expected i/n with 1 <= i <= n, found '{}'", text));
   }
   return {index, count};
@@ -72,8 +72,9 @@ void print_plan(const Json& plan) {
   print(fmt::format("{}: {} tensors, {} weights\n", printable(plan["model"].get<std::string>()), plan["tensors"].get<uint64_t>(),
                     plan["all_weights"].get<uint64_t>()));
   for (const Json& config : plan["configs"]) {
-    print(fmt::format("  {:<12} {} weights become ternary, {:.2f} bits each stored, {} to write\n", config["config"].get<std::string>(),
-                      config["weights"].get<uint64_t>(), config["stored_bits_per_weight"].get<double>(),
+    print(fmt::format("  {:<12} {} weights become ternary, {:.2f} bits each stored, {} to write\n",
+                      config["config"].get<std::string>(), config["weights"].get<uint64_t>(),
+                      config["stored_bits_per_weight"].get<double>(),
                       config["complete"].get<bool>() ? "nothing" : readable_bytes(config["bytes_to_write"].get<uint64_t>())));
   }
   print(fmt::format("disk {}, memory {}, about {} on {} threads\n", readable_bytes(plan["bytes_to_write"].get<uint64_t>()),
@@ -88,10 +89,11 @@ void print_results(const std::vector<ConfigResult>& results, const Arguments& ar
       continue;
     }
     const Json& report = result.report;
-    print(fmt::format("{}: {:.2f} bits per weight stored, SQNR {} dB{}{}\n", result.config, report["stored_bits_per_weight"].get<double>(),
-                      report["sqnr_db"].is_null() ? "-" : fmt::format("{:.2f}", report["sqnr_db"].get<double>()),
-                      report["packed_bytes"].get<uint64_t>() == 0 ? "" : ", packed " + readable_bytes(report["packed_bytes"].get<uint64_t>()),
-                      result.was_complete ? " (was complete)" : ""));
+    print(fmt::format(
+        "{}: {:.2f} bits per weight stored, SQNR {} dB{}{}\n", result.config, report["stored_bits_per_weight"].get<double>(),
+        report["sqnr_db"].is_null() ? "-" : fmt::format("{:.2f}", report["sqnr_db"].get<double>()),
+        report["packed_bytes"].get<uint64_t>() == 0 ? "" : ", packed " + readable_bytes(report["packed_bytes"].get<uint64_t>()),
+        result.was_complete ? " (was complete)" : ""));
   }
 }
 
@@ -129,13 +131,23 @@ RunCommand register_quantize(CLI::App& app) {
   const auto arguments = std::make_shared<Arguments>();
   Arguments& a = *arguments;
   add_option(*command, "--model", a.model, "Hugging Face model folder, or GGUF file", "MODEL")->required();
-  add_option(*command, "--out", a.out, "Folder for the results: OUT/CONFIG/packed, OUT/CONFIG/model, OUT/CONFIG/report.json", "OUT")->required();
-  add_option(*command, "--configs", a.configs, "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4", "CONFIGS")->delimiter(',');
+  add_option(*command, "--out", a.out, "Folder for the results: OUT/CONFIG/packed, OUT/CONFIG/model, OUT/CONFIG/report.json", "OUT")
+      ->required();
+  add_option(*command, "--configs", a.configs, "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4", "CONFIGS")
+      ->delimiter(',');
   add_option(*command, "--emit", a.emit, "What to write: packed, model (FP16), or both", "EMIT")->delimiter(',');
-  command->add_option("--depth", a.depth_rules, "'REGEX=D': matrices with a matching name get depth D (1 to 4, or keep); may be repeated")
-      ->expected(1)->take_all()->envname("TRITLLM_DEPTH");
-  command->add_option("--embed-depth", a.embedding_depth, "Quantise the token embedding too, at this depth")->check(CLI::Range(1, 4))->envname("TRITLLM_EMBED_DEPTH");
-  command->add_option("--head-depth", a.head_depth, "Quantise the output head too, at this depth")->check(CLI::Range(1, 4))->envname("TRITLLM_HEAD_DEPTH");
+  command
+      ->add_option("--depth", a.depth_rules,
+                   "'REGEX=D': matrices with a matching name get depth D (1 to 4, or keep); may be repeated")
+      ->expected(1)
+      ->take_all()
+      ->envname("TRITLLM_DEPTH");
+  command->add_option("--embed-depth", a.embedding_depth, "Quantise the token embedding too, at this depth")
+      ->check(CLI::Range(1, 4))
+      ->envname("TRITLLM_EMBED_DEPTH");
+  command->add_option("--head-depth", a.head_depth, "Quantise the output head too, at this depth")
+      ->check(CLI::Range(1, 4))
+      ->envname("TRITLLM_HEAD_DEPTH");
   add_option(*command, "--max-memory", a.max_memory, "Limit of memory, e.g. 512M", "MAX_MEMORY");
   add_option(*command, "--shard", a.shard, "i/n: quantise only the i-th of n parts; 'tritllm merge' joins them", "SHARD");
   command->add_flag("--dry-run", a.dry_run, "Show sizes, memory and time; write nothing")->envname("TRITLLM_DRY_RUN");

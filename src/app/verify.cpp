@@ -21,15 +21,18 @@ int run(const Arguments& arguments) {
   ThreadPool pool(arguments.common.threads);
   std::vector<PackedProblem> problems = verify_model(arguments.path, pool);
   if (problems.empty() && !arguments.source.empty()) {
-    if (!is_packed_checkpoint(arguments.path)) throw Error(ErrorCode::kUsage, "--source", "only a packed folder can be compared with its source");
+    if (!is_packed_checkpoint(arguments.path))
+      throw Error(ErrorCode::kUsage, "--source", "only a packed folder can be compared with its source");
     problems = verify_against_source(arguments.path, arguments.source, arguments.sample, pool);
   }
   if (arguments.common.json) {
     Json errors = Json::array();
-    for (const PackedProblem& problem : problems) errors.push_back({{"file", problem.file}, {"where", printable(problem.where)}, {"message", printable(problem.message)}});
+    for (const PackedProblem& problem : problems)
+      errors.push_back({{"file", problem.file}, {"where", printable(problem.where)}, {"message", printable(problem.message)}});
     print_json({{"ok", problems.empty()}, {"errors", std::move(errors)}});
   } else {
-    for (const PackedProblem& problem : problems) print_message(fmt::format("error: {}: {}", printable(problem.where), printable(problem.message)));
+    for (const PackedProblem& problem : problems)
+      print_message(fmt::format("error: {}: {}", printable(problem.where), printable(problem.message)));
     if (problems.empty() && !arguments.common.quiet) print(fmt::format("{}: sound\n", printable(arguments.path)));
   }
   return problems.empty() ? 0 : 1;

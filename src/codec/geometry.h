@@ -31,9 +31,7 @@ struct MatrixShape {
   uint64_t trit_bytes(int depth) const noexcept { return static_cast<uint64_t>(depth) * lines() * kGroupSize; }
   uint64_t scale_bytes() const noexcept { return lines() * kScaleTrits; }
   // Trits, scale codes and codebook.
-  uint64_t stored_bytes(int depth) const noexcept {
-    return trit_bytes(depth) + scale_bytes() + kCodebookSize * sizeof(float);
-  }
+  uint64_t stored_bytes(int depth) const noexcept { return trit_bytes(depth) + scale_bytes() + kCodebookSize * sizeof(float); }
 };
 
 // Information content: (depth + 3/16)·log2 3 bits a weight.

@@ -134,8 +134,8 @@ void best_entries(const float* weights, size_t groups, int largest_code, const f
   }
 }
 
-void step_sums(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* entries, float* numerators,
-               float* denominators) noexcept {
+void step_sums(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* entries,
+               float* numerators, float* denominators) noexcept {
   const auto limit = static_cast<float>(largest_code);
   for (size_t g = 0; g < groups; ++g) {
     const Group magnitudes = magnitudes_of(weights + g * kGroupSize);
@@ -181,8 +181,8 @@ void encode(const float* weights, size_t groups, int largest_code, const float* 
   }
 }
 
-constexpr GroupKernels kScalar{"scalar",       magnitudes,   candidate_scales, nearest_entries,
-                               best_steps,     best_entries, step_sums,        encode};
+constexpr GroupKernels kScalar{"scalar",   magnitudes,   candidate_scales, nearest_entries,
+                               best_steps, best_entries, step_sums,        encode};
 
 }  // namespace
 

@@ -41,8 +41,8 @@ struct GroupKernels {
                     float* numerators, float* denominators) noexcept;
 
   // Codes [groups][16] with each group's entry, and the figures.
-  void (*encode)(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* entries, int8_t* codes,
-                 const GroupFigures& figures) noexcept;
+  void (*encode)(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* entries,
+                 int8_t* codes, const GroupFigures& figures) noexcept;
 };
 
 // The specification.

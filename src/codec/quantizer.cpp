@@ -110,9 +110,9 @@ void MatrixQuantizer::choose_codebook(const ReadGroup& read, const ParallelLoop&
 
 // Groups that stand for the whole matrix while its codebook is built, gathered so that kernels can run over them.
 struct MatrixQuantizer::Sample {
-  std::vector<uint64_t> groups;         // indices, ascending
-  std::vector<double> multiplicities;   // how many groups each one stands for
-  std::vector<float> weights;           // [groups][16]
+  std::vector<uint64_t> groups;        // indices, ascending
+  std::vector<double> multiplicities;  // how many groups each one stands for
+  std::vector<float> weights;          // [groups][16]
 
   // Calls body(first, count) over pieces of the sample.
   void for_pieces(const ParallelLoop& loop, const std::function<void(size_t first, size_t count)>& body) const {
@@ -130,9 +130,8 @@ MatrixQuantizer::Sample MatrixQuantizer::take_sample(const ReadGroup& read, cons
   }
   if (large.size() > kLargeGroups) {
     const auto cut = large.begin() + static_cast<ptrdiff_t>(kLargeGroups);
-    std::nth_element(large.begin(), cut, large.end(), [&](uint64_t a, uint64_t b) {
-      return surveyed_[a] != surveyed_[b] ? surveyed_[a] > surveyed_[b] : a < b;
-    });
+    std::nth_element(large.begin(), cut, large.end(),
+                     [&](uint64_t a, uint64_t b) { return surveyed_[a] != surveyed_[b] ? surveyed_[a] > surveyed_[b] : a < b; });
     large.erase(cut, large.end());
     std::sort(large.begin(), large.end());
   }
@@ -216,8 +215,12 @@ void MatrixQuantizer::encode(size_t block, const float* weights, EncodedBlock& o
     kernels_.best_entries(weights, groups, largest_code_, codebook_.data(), out.entries.data());
   }
   std::vector<float> figures(6 * groups);
-  const GroupFigures group_figures{figures.data(),              figures.data() + groups,     figures.data() + 2 * groups,
-                                   figures.data() + 3 * groups, figures.data() + 4 * groups, figures.data() + 5 * groups};
+  const GroupFigures group_figures{figures.data(),
+                                   figures.data() + groups,
+                                   figures.data() + 2 * groups,
+                                   figures.data() + 3 * groups,
+                                   figures.data() + 4 * groups,
+                                   figures.data() + 5 * groups};
   kernels_.encode(weights, groups, largest_code_, codebook_.data(), out.entries.data(), out.codes.data(), group_figures);
   pack_lines(out.lines, config_.depth, out.codes.data(), out.entries.data(), {planes.data(), out.planes.size()}, out.scales.data());
   blocks_[block] = sum_figures(group_figures, out, block);

@@ -13,7 +13,8 @@ constexpr std::array<bool, 256> kIsTritByte = [] {
   return valid;
 }();
 
-// ⌊n / 3^kPosition⌋ for n in 0..80, as one 16-bit multiplication whose high half is kept: a compiler makes a SIMD instruction of it.
+// ⌊n / 3^kPosition⌋ for n in 0..80, as one 16-bit multiplication whose high half is kept: a compiler makes a SIMD instruction of
+// it.
 template <size_t kPosition>
 uint16_t quotient_by_power(uint16_t n) noexcept {
   if constexpr (kPosition == 0) return n;
@@ -51,7 +52,8 @@ void pack_codes(const int8_t* codes, std::span<uint8_t* const> planes, size_t li
   for (size_t group = kLineGroups; group-- > 0;) {
     // Adding H turns balanced digits −1..1 into ordinary ones 0..2.
     uint16_t numbers[kGroupSize];
-    for (size_t j = 0; j < kGroupSize; ++j) numbers[j] = static_cast<uint16_t>(codes[group * kGroupSize + j] + largest_code(int{kDepth}));
+    for (size_t j = 0; j < kGroupSize; ++j)
+      numbers[j] = static_cast<uint16_t>(codes[group * kGroupSize + j] + largest_code(int{kDepth}));
     append_trits<kDepth>(numbers, kNothingAbove, sums);
   }
   for (size_t plane = 0; plane < kDepth; ++plane) {

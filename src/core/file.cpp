@@ -173,7 +173,8 @@ void sync_folder(const fs::path& folder) {
 namespace {
 
 void rename_or_throw(const fs::path& from, const fs::path& to, const fs::path& named) {
-  if (::rename(from.c_str(), to.c_str()) != 0) throw io_error(named.string(), "put the finished folder in place of the former one", errno);
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    throw io_error(named.string(), "put the finished folder in place of the former one", errno);
 }
 
 // Exchanges two folders; where the file system cannot do that in one step, nothing bears the name for a moment.
@@ -219,7 +220,8 @@ uint64_t allocated_bytes(const fs::path& folder) {
   std::error_code error;
   for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     struct stat info {};
-    if (::lstat(entry->path().c_str(), &info) == 0 && S_ISREG(info.st_mode)) bytes += static_cast<uint64_t>(info.st_blocks) * kBlock;
+    if (::lstat(entry->path().c_str(), &info) == 0 && S_ISREG(info.st_mode))
+      bytes += static_cast<uint64_t>(info.st_blocks) * kBlock;
   }
   return bytes;
 }

@@ -11,6 +11,7 @@ struct Row {
 };
 
 // In the order of the enumeration, which the static_assert below holds it to.
+// clang-format off
 constexpr std::array kRows{
     Row{ElementType::kBool, {"BOOL", 1, 1}},      Row{ElementType::kU8, {"U8", 1, 1}},
     Row{ElementType::kI8, {"I8", 1, 1}},          Row{ElementType::kU16, {"U16", 1, 2}},
@@ -26,6 +27,7 @@ constexpr std::array kRows{
     Row{ElementType::kQ3_K, {"Q3_K", 256, 110}},  Row{ElementType::kQ4_K, {"Q4_K", 256, 144}},
     Row{ElementType::kQ5_K, {"Q5_K", 256, 176}},  Row{ElementType::kQ6_K, {"Q6_K", 256, 210}},
 };
+// clang-format on
 
 constexpr bool rows_follow_enumeration() {
   for (size_t i = 0; i < kRows.size(); ++i) {
@@ -51,10 +53,8 @@ bool is_weight_type(ElementType type) noexcept {
     case ElementType::kF16:
     case ElementType::kBF16:
     case ElementType::kF32:
-    case ElementType::kF64:
-      return true;
-    default:
-      return is_quantised_type(type);
+    case ElementType::kF64: return true;
+    default: return is_quantised_type(type);
   }
 }
 

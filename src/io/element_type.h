@@ -8,12 +8,14 @@
 
 namespace tritllm {
 
+// clang-format off
 enum class ElementType : uint8_t {
   kBool, kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64,       // safetensors integers
   kF8E4M3, kF8E5M2, kF16, kBF16, kF32, kF64, kC64,           // safetensors floating point
   kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0,                          // GGUF, blocks of 32 elements
   kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K,                          // GGUF, blocks of 256 elements
 };
+// clang-format on
 
 // A tensor's last dimension is stored as whole blocks; plain types are blocks of one element.
 struct ElementLayout {
@@ -27,7 +29,8 @@ ElementLayout layout_of(ElementType type) noexcept;
 // The type with this safetensors dtype name, or nothing where the name is not one that tritllm knows (sub-byte types included).
 std::optional<ElementType> element_type_from_safetensors(std::string_view name) noexcept;
 
-// Floating-point types that convert to float32 without loss, F64 excepted (rounded); not FP8, which means nothing without its scales.
+// Floating-point types that convert to float32 without loss, F64 excepted (rounded); not FP8, which means nothing without its
+// scales.
 bool is_weight_type(ElementType type) noexcept;
 
 // A format that has itself thrown bits away: its weights lie on a lattice, and quantising them again adds error to error.

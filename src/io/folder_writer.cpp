@@ -56,7 +56,8 @@ std::vector<FileRecord> FolderWriter::finish_weights() {
     file.sync();
     file.close();
     const MappedFile written = MappedFile::open(file.path());
-    records.push_back({file.path().filename().string(), FileRole::kWeights, written.bytes().size(), checksum_and_release(written.bytes())});
+    records.push_back(
+        {file.path().filename().string(), FileRole::kWeights, written.bytes().size(), checksum_and_release(written.bytes())});
   }
   files_.clear();
   if (!plan_.index_name.empty()) {

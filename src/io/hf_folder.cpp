@@ -24,8 +24,8 @@ constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kSingleName = "model.safetensors";
 
 bool is_plain_file_name(std::string_view name) {
-  return !name.empty() && name.size() <= 255 && name != "." && name != ".." && name.find_first_of(std::string_view("/\\\0", 3)) == name.npos &&
-         is_valid_utf8(name);
+  return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
+         name.find_first_of(std::string_view("/\\\0", 3)) == name.npos && is_valid_utf8(name);
 }
 
 // The name belongs to text that goes with a model. Weights of other formats and programs are left behind.
@@ -53,7 +53,8 @@ void add_side_files(const fs::path& folder, const std::string& prefix, std::vect
     std::error_code error;
     if (!is_plain_file_name(name) || !is_side_file(name) || !fs::is_regular_file(entry, error)) continue;
     if (prefix.size() + name.size() > kLongestSideFileName) {
-      throw Error(ErrorCode::kBadInput, entry.string(), fmt::format("expected a file name of at most {} bytes", kLongestSideFileName - prefix.size()),
+      throw Error(ErrorCode::kBadInput, entry.string(),
+                  fmt::format("expected a file name of at most {} bytes", kLongestSideFileName - prefix.size()),
                   "rename or remove the file");
     }
     files.push_back({prefix + name, read_text_file(entry, kLargestSideFile)});
@@ -74,8 +75,9 @@ std::vector<std::string> weight_files(const fs::path& folder, std::unordered_map
 }
 
 // Adds the tensors of one weight file; with an index, the file must hold exactly the tensors that the index places there.
-void add_weight_file(const fs::path& path, const std::string& name, const std::unordered_map<std::string, std::string>& expected_places,
-                     std::unordered_set<std::string>& seen, ModelSource& model) {
+void add_weight_file(const fs::path& path, const std::string& name,
+                     const std::unordered_map<std::string, std::string>& expected_places, std::unordered_set<std::string>& seen,
+                     ModelSource& model) {
   MappedFile file = MappedFile::open(path);
   SafetensorsHeader header = parse_safetensors(file.bytes(), path.string());
   for (StoredTensor& stored : header.tensors) {
@@ -128,7 +130,8 @@ WeightMap parse_weight_map(std::string_view text, const std::string& where) {
   std::unordered_set<std::string> known;
   for (const auto& [tensor, file] : map.items()) {
     if (!file.is_string() || !is_plain_file_name(file.get_ref<const std::string&>())) {
-      throw Error(ErrorCode::kBadInput, where, fmt::format("weight_map: expected the plain name of a file for '{}'", printable(tensor)));
+      throw Error(ErrorCode::kBadInput, where,
+                  fmt::format("weight_map: expected the plain name of a file for '{}'", printable(tensor)));
     }
     const auto& name = file.get_ref<const std::string&>();
     if (known.insert(name).second) parsed.files.push_back(name);

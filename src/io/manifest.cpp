@@ -16,10 +16,10 @@
 namespace tritllm {
 namespace {
 
-constexpr std::array<std::pair<Fate, std::string_view>, 3> kFates{{
-    {Fate::kTernary, "ternary"}, {Fate::kKept, "kept"}, {Fate::kTied, "tied"}}};
-constexpr std::array<std::pair<FileRole, std::string_view>, 3> kRoles{{
-    {FileRole::kWeights, "weights"}, {FileRole::kIndex, "index"}, {FileRole::kSide, "side"}}};
+constexpr std::array<std::pair<Fate, std::string_view>, 3> kFates{
+    {{Fate::kTernary, "ternary"}, {Fate::kKept, "kept"}, {Fate::kTied, "tied"}}};
+constexpr std::array<std::pair<FileRole, std::string_view>, 3> kRoles{
+    {{FileRole::kWeights, "weights"}, {FileRole::kIndex, "index"}, {FileRole::kSide, "side"}}};
 
 template <typename Value, size_t kCount>
 std::string_view name_in(const std::array<std::pair<Value, std::string_view>, kCount>& table, Value value) noexcept {
@@ -27,7 +27,8 @@ std::string_view name_in(const std::array<std::pair<Value, std::string_view>, kC
 }
 
 template <typename Value, size_t kCount>
-Value value_in(const std::array<std::pair<Value, std::string_view>, kCount>& table, const std::string& name, const std::string& where) {
+Value value_in(const std::array<std::pair<Value, std::string_view>, kCount>& table, const std::string& name,
+               const std::string& where) {
   const auto row = std::find_if(table.begin(), table.end(), [&](const auto& candidate) { return candidate.second == name; });
   if (row == table.end()) throw Error(ErrorCode::kBadInput, where, fmt::format("unknown value '{}'", name));
   return row->first;
@@ -106,7 +107,8 @@ PartOfModel parse_part(const Json& json, size_t tensors, const std::string& wher
   part.tensors = json_integer(json, "tensors", where);
   part.positions = json_integers(json, "positions", where);
   const auto not_ascending = [](uint64_t a, uint64_t b) { return a >= b; };
-  if (part.positions.size() != tensors || std::adjacent_find(part.positions.begin(), part.positions.end(), not_ascending) != part.positions.end() ||
+  if (part.positions.size() != tensors ||
+      std::adjacent_find(part.positions.begin(), part.positions.end(), not_ascending) != part.positions.end() ||
       (!part.positions.empty() && part.positions.back() >= part.tensors)) {
     throw Error(ErrorCode::kBadInput, where, "expected one ascending position for each tensor of the part");
   }
@@ -171,7 +173,8 @@ TensorRecord parse_tensor_record(const Json& json, const std::string& where) {
   record.checksum = json_checksum(json, "checksum", place);
   if (record.fate == Fate::kKept) {
     record.type = json_string(json, "type", place);
-    if (!element_type_from_safetensors(record.type)) throw Error(ErrorCode::kBadInput, place, fmt::format("unknown type '{}'", record.type));
+    if (!element_type_from_safetensors(record.type))
+      throw Error(ErrorCode::kBadInput, place, fmt::format("unknown type '{}'", record.type));
     return record;
   }
   record.depth = static_cast<int>(json_integer(json, "depth", place, 1, codec::kMaxDepth));
@@ -187,7 +190,8 @@ std::string manifest_text(const Manifest& manifest) {
   Json tensors = Json::array(), files = Json::array();
   for (const TensorRecord& record : manifest.tensors) tensors.push_back(to_json(record));
   for (const FileRecord& file : manifest.files) {
-    files.push_back({{"name", file.name}, {"role", name_in(kRoles, file.role)}, {"bytes", file.bytes}, {"checksum", file.checksum}});
+    files.push_back(
+        {{"name", file.name}, {"role", name_in(kRoles, file.role)}, {"bytes", file.bytes}, {"checksum", file.checksum}});
   }
   Json json{{"format", "tritllm-packed"},
             {"format_version", kFormatVersion},
@@ -217,7 +221,8 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
     throw Error(ErrorCode::kBadInput, where, "does not match its own checksum", "the file is damaged or was edited; restore it");
   }
   const Json json = parse_json(text, where);
-  if (json_string(json, "format", where) != "tritllm-packed") throw Error(ErrorCode::kBadInput, where, "expected the format \"tritllm-packed\"");
+  if (json_string(json, "format", where) != "tritllm-packed")
+    throw Error(ErrorCode::kBadInput, where, "expected the format \"tritllm-packed\"");
   if (const uint64_t version = json_integer(json, "format_version", where); version != kFormatVersion) {
     throw Error(ErrorCode::kUnsupported, where, fmt::format("expected format_version {}, found {}", kFormatVersion, version),
                 "use a newer tritllm");
@@ -242,7 +247,8 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   for (const Json& tensor : json_array(json, "tensors", where)) {
     manifest.tensors.push_back(parse_tensor_record(tensor, where));
     if (!names.insert(manifest.tensors.back().name).second) {
-      throw Error(ErrorCode::kBadInput, where, fmt::format("the tensor '{}' is listed twice", printable(manifest.tensors.back().name)));
+      throw Error(ErrorCode::kBadInput, where,
+                  fmt::format("the tensor '{}' is listed twice", printable(manifest.tensors.back().name)));
     }
   }
   std::unordered_set<std::string> file_names;
@@ -280,7 +286,8 @@ BitsPerWeight bits_per_weight(const std::vector<TensorRecord>& tensors) {
 std::string source_digest(const std::vector<TensorRecord>& tensors) {
   Checksum digest;
   for (const TensorRecord& record : tensors) {
-    digest.add(fmt::format("{}\n{}\n{}\n{}\n", record.name, record.source_type, fmt::join(record.shape, ","), record.source_checksum));
+    digest.add(
+        fmt::format("{}\n{}\n{}\n{}\n", record.name, record.source_type, fmt::join(record.shape, ","), record.source_checksum));
   }
   return digest.hex();
 }

@@ -45,12 +45,12 @@ struct TensorRecord {
   std::string source_type;      // as ElementLayout names it
   std::string source_checksum;  // of the stored bytes in the source file
   Fate fate = Fate::kKept;
-  int depth = 0;                // ternary only
-  std::string type;             // kept only: the dtype it is stored as
-  std::string tied_to;          // tied only
-  std::string file;             // not for tied
-  std::string checksum;         // of the stored bytes; trits, scales and codebook one after the other
-  ErrorFigures error;           // ternary only
+  int depth = 0;         // ternary only
+  std::string type;      // kept only: the dtype it is stored as
+  std::string tied_to;   // tied only
+  std::string file;      // not for tied
+  std::string checksum;  // of the stored bytes; trits, scales and codebook one after the other
+  ErrorFigures error;    // ternary only
 
   uint64_t elements() const noexcept;
   codec::MatrixShape matrix_shape() const noexcept;  // leading dimensions are rows
@@ -74,7 +74,7 @@ struct FileRecord {
 
 // One of several runs that each quantise some of the tensors (`--shard i/n`).
 struct PartOfModel {
-  uint64_t index;                   // from 1
+  uint64_t index;  // from 1
   uint64_t count;
   uint64_t tensors;                 // of the whole model
   std::vector<uint64_t> positions;  // of this part's tensors among them, ascending

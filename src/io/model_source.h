@@ -15,24 +15,25 @@ namespace tritllm {
 
 // A file that belongs to the model besides its weights: tokenizer, generation settings, licence texts.
 struct SideFile {
-  std::string name;      // relative to the model's folder, '/' between parts; never "..", never absolute
+  std::string name;  // relative to the model's folder, '/' between parts; never "..", never absolute
   std::string contents;
 };
 
 struct ModelSource {
-  std::filesystem::path path;          // what the user named
-  std::string kind;                    // "hf_folder" or "gguf"
-  std::vector<MappedFile> files;       // in the order of the index; own the tensors' bytes
-  std::vector<SourceTensor> tensors;   // in file order, each name once
-  Json config;                         // config.json (made from the metadata for GGUF)
-  std::vector<SideFile> side_files;    // without config.json and the README
-  std::string card;                    // the source's README.md, empty where there is none
+  std::filesystem::path path;             // what the user named
+  std::string kind;                       // "hf_folder" or "gguf"
+  std::vector<MappedFile> files;          // in the order of the index; own the tensors' bytes
+  std::vector<SourceTensor> tensors;      // in file order, each name once
+  Json config;                            // config.json (made from the metadata for GGUF)
+  std::vector<SideFile> side_files;       // without config.json and the README
+  std::string card;                       // the source's README.md, empty where there is none
   std::optional<std::string> base_model;  // hub id, where the source tells one
   std::optional<std::string> license;     // SPDX-like identifier as used in model cards, where the source tells one
   std::vector<std::string> warnings;      // things the user should hear: ignored Python files, already quantised weights
 };
 
-// OWNER/NAME of a model hub, from that or from its page's address; nothing where the text is something else, such as a title or a path.
+// OWNER/NAME of a model hub, from that or from its page's address; nothing where the text is something else, such as a title or a
+// path.
 std::optional<std::string> hub_id(std::string_view text);
 
 // An HF folder, or a GGUF file.

@@ -33,7 +33,8 @@ void check_file(const fs::path& folder, const FileRecord& file) {
                 kDamaged);
   }
   if (const std::string found = checksum_and_release(mapped.bytes()); found != file.checksum) {
-    throw Error(ErrorCode::kBadInput, path.string(), fmt::format("expected the checksum {}, found {}", file.checksum, found), kDamaged);
+    throw Error(ErrorCode::kBadInput, path.string(), fmt::format("expected the checksum {}, found {}", file.checksum, found),
+                kDamaged);
   }
 }
 
@@ -43,7 +44,8 @@ void check_codebook(const codec::Codebook& codebook, const std::string& where) {
     const float scale = codebook[entry];
     if (!(scale >= former && scale <= kLargestHalf) || std::signbit(scale)) {
       throw Error(ErrorCode::kBadInput, where,
-                  fmt::format("codebook entry {}: expected a scale from {} to {}, found {}", entry, former, kLargestHalf, scale), kDamaged);
+                  fmt::format("codebook entry {}: expected a scale from {} to {}, found {}", entry, former, kLargestHalf, scale),
+                  kDamaged);
     }
     former = scale;
   }
@@ -54,8 +56,8 @@ void check_trit_bytes(std::span<const uint8_t> bytes, const char* kind, const st
   loop((bytes.size() + kPiece - 1) / kPiece, [&](size_t piece) {
     const size_t begin = piece * kPiece;
     if (const auto bad = codec::find_invalid_trit_byte(bytes.subspan(begin, std::min(kPiece, bytes.size() - begin)))) {
-      throw Error(ErrorCode::kBadInput, where, fmt::format("{} byte {}: {} is not a byte of five trits", kind, begin + *bad, bytes[begin + *bad]),
-                  kDamaged);
+      throw Error(ErrorCode::kBadInput, where,
+                  fmt::format("{} byte {}: {} is not a byte of five trits", kind, begin + *bad, bytes[begin + *bad]), kDamaged);
     }
   });
 }
@@ -66,7 +68,8 @@ void refuse_unlisted_weights(const fs::path& folder, const Manifest& manifest) {
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     const auto is_listed = [&](const FileRecord& file) { return file.name == name; };
-    if (entry->path().extension() != ".safetensors" || std::any_of(manifest.files.begin(), manifest.files.end(), is_listed)) continue;
+    if (entry->path().extension() != ".safetensors" || std::any_of(manifest.files.begin(), manifest.files.end(), is_listed))
+      continue;
     throw Error(ErrorCode::kBadInput, entry->path().string(), "is not among the files of this checkpoint", "remove it");
   }
   if (error) throw io_error(folder.string(), "list the folder", error.value());
@@ -151,7 +154,8 @@ void PackedCheckpoint::read_weight_file(const FileRecord& file) {
   for (StoredTensor& tensor : parse_safetensors(mapped.bytes(), where).tensors) {
     Stored stored{mapped.bytes().subspan(tensor.offset, tensor.bytes), tensor.type, std::move(tensor.shape)};
     if (!stored_.emplace(tensor.name, std::move(stored)).second) {
-      throw Error(ErrorCode::kBadInput, where, fmt::format("the tensor '{}' stands in two files", printable(tensor.name)), kDamaged);
+      throw Error(ErrorCode::kBadInput, where, fmt::format("the tensor '{}' stands in two files", printable(tensor.name)),
+                  kDamaged);
     }
   }
   files_.push_back(std::move(mapped));
@@ -160,13 +164,15 @@ void PackedCheckpoint::read_weight_file(const FileRecord& file) {
 // The weight files hold exactly what the manifest lists, in the type and shape that follow from it.
 void PackedCheckpoint::check_tensors() const {
   size_t expected = 0;
-  const auto expect = [&](const TensorRecord& record, const std::string& name, ElementType type, const std::vector<uint64_t>& shape) {
+  const auto expect = [&](const TensorRecord& record, const std::string& name, ElementType type,
+                          const std::vector<uint64_t>& shape) {
     const auto found = stored_.find(name);
     if (found == stored_.end() || found->second.type != type || found->second.shape != shape) {
       throw Error(ErrorCode::kBadInput, place(record),
                   fmt::format("expected '{}' as {} [{}], found {}", printable(name), layout_of(type).name, fmt::join(shape, ", "),
                               found == stored_.end() ? "none"
-                                                     : fmt::format("{} [{}]", layout_of(found->second.type).name, fmt::join(found->second.shape, ", "))),
+                                                     : fmt::format("{} [{}]", layout_of(found->second.type).name,
+                                                                   fmt::join(found->second.shape, ", "))),
                   kDamaged);
     }
     ++expected;
@@ -175,7 +181,8 @@ void PackedCheckpoint::check_tensors() const {
     if (record.fate == Fate::kKept) expect(record, record.name, *element_type_from_safetensors(record.type), record.shape);
     if (record.fate != Fate::kTernary) continue;
     const codec::MatrixShape shape = record.matrix_shape();
-    expect(record, trits_name(record.name), ElementType::kU8, {static_cast<uint64_t>(record.depth), shape.lines(), codec::kGroupSize});
+    expect(record, trits_name(record.name), ElementType::kU8,
+           {static_cast<uint64_t>(record.depth), shape.lines(), codec::kGroupSize});
     expect(record, scales_name(record.name), ElementType::kU8, {shape.lines(), codec::kScaleTrits});
     expect(record, codebook_name(record.name), ElementType::kF32, {codec::kCodebookSize});
   }
@@ -186,8 +193,11 @@ void PackedCheckpoint::check_tensors() const {
 }
 
 TernaryMatrix PackedCheckpoint::matrix(const TensorRecord& record) const {
-  TernaryMatrix matrix{record.matrix_shape(), record.depth, as_uint8(stored(trits_name(record.name)).bytes),
-                       as_uint8(stored(scales_name(record.name)).bytes), {}};
+  TernaryMatrix matrix{record.matrix_shape(),
+                       record.depth,
+                       as_uint8(stored(trits_name(record.name)).bytes),
+                       as_uint8(stored(scales_name(record.name)).bytes),
+                       {}};
   std::memcpy(matrix.codebook.data(), stored(codebook_name(record.name)).bytes.data(), sizeof(matrix.codebook));
   return matrix;
 }
@@ -247,7 +257,8 @@ std::vector<PackedProblem> examine_packed(const fs::path& folder, const codec::P
       attempt(record.file, [&] {
         if (record.fate == Fate::kTernary) validate_matrix(checkpoint.matrix(record), checkpoint.place(record), loop);
         if (const std::string found = checkpoint.checksum(record); found != record.checksum) {
-          throw Error(ErrorCode::kBadInput, checkpoint.place(record), fmt::format("expected the checksum {}, found {}", record.checksum, found));
+          throw Error(ErrorCode::kBadInput, checkpoint.place(record),
+                      fmt::format("expected the checksum {}, found {}", record.checksum, found));
         }
       });
     }

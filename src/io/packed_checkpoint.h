@@ -1,5 +1,5 @@
-// Owns the reading of a packed checkpoint (docs/format.md): opening it with every checksum verified, and the bytes of its tensors. Does
-// not own writing (src/tasks) nor the layouts that kernels want (src/kernels).
+// Owns the reading of a packed checkpoint (docs/format.md): opening it with every checksum verified, and the bytes of its tensors.
+// Does not own writing (src/tasks) nor the layouts that kernels want (src/kernels).
 #pragma once
 
 #include <array>

@@ -67,7 +67,8 @@ StoredTensor parse_tensor(const std::string& name, const Json& entry, uint64_t d
   }
   const auto begin = range[0].get<uint64_t>(), end = range[1].get<uint64_t>();
   if (begin > end || end > data_bytes) {
-    refuse(place, fmt::format("data_offsets: expected a range inside the {} bytes of data, found [{}, {}]", data_bytes, begin, end));
+    refuse(place,
+           fmt::format("data_offsets: expected a range inside the {} bytes of data, found [{}, {}]", data_bytes, begin, end));
   }
   const auto elements = checked_product(shape);
   const auto bytes = elements ? checked_multiply(*elements, layout_of(*type).block_bytes) : std::nullopt;
@@ -97,7 +98,8 @@ void check_tiling(const std::vector<StoredTensor>& tensors, uint64_t data_start,
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& where) {
   const uint64_t length = header_length(file, where);
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + kLengthBytes, length);
-  if (text.empty() || text.front() != '{') refuse(where, fmt::format("expected the JSON header to start with '{{' at byte {}", kLengthBytes));
+  if (text.empty() || text.front() != '{')
+    refuse(where, fmt::format("expected the JSON header to start with '{{' at byte {}", kLengthBytes));
   const Json header = parse_json(text, where);
 
   SafetensorsHeader parsed;
@@ -121,9 +123,7 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::
   return parsed;
 }
 
-uint64_t PlannedTensor::bytes() const noexcept {
-  return checked_product(shape).value_or(0) * layout_of(type).block_bytes;
-}
+uint64_t PlannedTensor::bytes() const noexcept { return checked_product(shape).value_or(0) * layout_of(type).block_bytes; }
 
 SafetensorsLayout plan_safetensors(std::span<const PlannedTensor> tensors, const std::map<std::string, std::string>& metadata) {
   Json header = Json::object();
@@ -136,7 +136,8 @@ SafetensorsLayout plan_safetensors(std::span<const PlannedTensor> tensors, const
     end += tensor.bytes();
     layout.offsets.push_back(begin);
     // Appended without ordered_json's search for an equal key, which would be quadratic; the caller's names differ.
-    members.emplace_back(tensor.name, Json{{"dtype", layout_of(tensor.type).name}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}});
+    members.emplace_back(tensor.name,
+                         Json{{"dtype", layout_of(tensor.type).name}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}});
   }
   std::string text = header.dump();
   text.resize((kLengthBytes + text.size() + kDataAlignment - 1) / kDataAlignment * kDataAlignment - kLengthBytes, ' ');

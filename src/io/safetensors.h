@@ -1,5 +1,5 @@
-// Owns the safetensors container: a strict reader over bytes that nobody has vouched for, and a writer that knows every offset before
-// the first byte of data. Does not own which tensors a model has (hf_folder.h, checkpoint.h).
+// Owns the safetensors container: a strict reader over bytes that nobody has vouched for, and a writer that knows every offset
+// before the first byte of data. Does not own which tensors a model has (hf_folder.h, checkpoint.h).
 //
 // The format: 8 bytes little-endian header length, a JSON header {"name": {dtype, shape, data_offsets: [begin, end]}, …,
 // "__metadata__": {string: string}}, then the data, which the ranges cover exactly: no hole, no overlap, no tail.

@@ -17,7 +17,7 @@ inline constexpr uint64_t kLargestShard = 5'000'000'000;
 
 // How the files of one kind of checkpoint are called and marked.
 struct ShardNaming {
-  std::string_view stem;    // "model" makes model-00001-of-00002.safetensors
+  std::string_view stem;       // "model" makes model-00001-of-00002.safetensors
   bool single_without_number;  // a lone file is called STEM.safetensors and needs no index
   std::string_view index_name;
   std::map<std::string, std::string> metadata;

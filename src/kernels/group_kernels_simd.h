@@ -1,10 +1,11 @@
 // Owns the group operations of codec/group_kernels.h for SIMD: one group a lane, so that every lane does the specification's float
-// operations in the specification's order and gives its bits. Written once over a vector type V; each instruction set's file defines V and
-// includes this inside its own namespace, which keeps code for one machine out of another's tables.
+// operations in the specification's order and gives its bits. Written once over a vector type V; each instruction set's file
+// defines V and includes this inside its own namespace, which keeps code for one machine out of another's tables.
 //
-// V needs: Float, Int, Mask, kLanes; set(x), load/store (floats), multiply/add/subtract/divide, min/max, root, absolute, round_even,
-// greater(a, b), and_mask(mask, x), select(mask, yes, no), to_int, set_int, select_int, combine4 (four int vectors → one whose 32-bit lanes hold their low
-// bytes), load_groups (16 vectors, vector i = weight i of kLanes groups), store_codes, store_low_bytes.
+// V needs: Float, Int, Mask, kLanes; set(x), load/store (floats), multiply/add/subtract/divide, min/max, root, absolute,
+// round_even, greater(a, b), and_mask(mask, x), select(mask, yes, no), to_int, set_int, select_int, combine4 (four int vectors →
+// one whose 32-bit lanes hold their low bytes), load_groups (16 vectors, vector i = weight i of kLanes groups), store_codes,
+// store_low_bytes.
 //
 // Machine, date, gain: AMD Zen 4, 2026-11, against the scalar specification: see docs/performance.md, "Quantising".
 
@@ -105,7 +106,8 @@ struct GroupOperations {
     low = smaller;
   }
 
-  // Batcher's merge-exchange network (Knuth, The Art of Computer Programming, volume 3, algorithm 5.2.2 M) for 16 values, ascending.
+  // Batcher's merge-exchange network (Knuth, The Art of Computer Programming, volume 3, algorithm 5.2.2 M) for 16 values,
+  // ascending.
   static void sort(Float* a) noexcept {
 #pragma GCC unroll 4
     for (size_t p = 8; p > 0; p /= 2) {
@@ -204,7 +206,8 @@ struct GroupOperations {
     });
   }
 
-  static void best_entries(const float* weights, size_t groups, int largest_code, const float* codebook, uint8_t* entries) noexcept {
+  static void best_entries(const float* weights, size_t groups, int largest_code, const float* codebook,
+                           uint8_t* entries) noexcept {
     const Limits limits = limits_of(largest_code);
     for_lanes(weights, groups, [&](size_t first, size_t count, const float* w) {
       Float a[kSize], h[kSize];

@@ -17,11 +17,12 @@ namespace {
 // Part of every fingerprint: work of another codec is never continued.
 constexpr std::string_view kCodecVersion = "tritllm codec 1";
 
-std::string run_fingerprint(const ModelSource& model, const std::string& config, const std::vector<TensorPlan>& plans, const CardFacts& card,
-                            const std::string& policy) {
+std::string run_fingerprint(const ModelSource& model, const std::string& config, const std::vector<TensorPlan>& plans,
+                            const CardFacts& card, const std::string& policy) {
   Checksum checksum;
   checksum.add(fmt::format("{}\n{}\n{}\n{}\n", kCodecVersion, TRITLLM_VERSION, config, policy));
-  checksum.add(fmt::format("{}\n{}\n{}\n{}\n", card.source_name, card.base_model.value_or(""), card.license.value_or(""), model.kind));
+  checksum.add(
+      fmt::format("{}\n{}\n{}\n{}\n", card.source_name, card.base_model.value_or(""), card.license.value_or(""), model.kind));
   for (size_t i = 0; i < model.tensors.size(); ++i) {
     const SourceTensor& tensor = model.tensors[i];
     checksum.add(fmt::format("{}\n{}\n{}\n{} {}\n", tensor.name, layout_of(tensor.type).name, fmt::join(tensor.shape, ","),
@@ -107,8 +108,8 @@ Json plain_config(Json config) {
   return config;
 }
 
-void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& source_config, const std::vector<SideFile>& side_files,
-                          const CardFacts& card) {
+void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& source_config,
+                          const std::vector<SideFile>& side_files, const CardFacts& card) {
   const uint64_t weights = weight_bytes(packed.plan());
   manifest.files = packed.finish_weights();
   add_side_file(packed, &manifest.files, "config.json", json_text(packed_config(source_config, manifest)));
@@ -118,8 +119,8 @@ void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& s
   packed.publish();
 }
 
-void finish_plain_folder(FolderWriter& plain, const Manifest& manifest, const Json& source_config, const std::vector<SideFile>& side_files,
-                         const CardFacts& card) {
+void finish_plain_folder(FolderWriter& plain, const Manifest& manifest, const Json& source_config,
+                         const std::vector<SideFile>& side_files, const CardFacts& card) {
   const uint64_t weights = weight_bytes(plain.plan());
   plain.finish_weights();
   add_side_file(plain, nullptr, "config.json", json_text(plain_config(source_config)));
@@ -197,14 +198,17 @@ void ConfigRun::look_at_former_results() {
 
 void ConfigRun::refuse_other_source(const std::string& digest) const {
   if (!former_digest_ || *former_digest_ == digest) return;
-  throw Error(ErrorCode::kConflict, folder_.string(), fmt::format("was made from other weights than those that {} holds now", model_.path.string()),
+  throw Error(ErrorCode::kConflict, folder_.string(),
+              fmt::format("was made from other weights than those that {} holds now", model_.path.string()),
               "choose another --out, or replace it with --fresh");
 }
 
 uint64_t ConfigRun::bytes_to_allocate() const {
   uint64_t taken = 0;
-  if (request_.emit_packed && !packed_done_) taken += std::min(packed_plan_.total_bytes(), allocated_bytes(partial_folder(packed_path_)));
-  if (request_.emit_model && !plain_done_) taken += std::min(plain_plan_.total_bytes(), allocated_bytes(partial_folder(plain_path_)));
+  if (request_.emit_packed && !packed_done_)
+    taken += std::min(packed_plan_.total_bytes(), allocated_bytes(partial_folder(packed_path_)));
+  if (request_.emit_model && !plain_done_)
+    taken += std::min(plain_plan_.total_bytes(), allocated_bytes(partial_folder(plain_path_)));
   return bytes_to_write() - std::min(bytes_to_write(), taken);
 }
 

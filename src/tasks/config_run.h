@@ -109,8 +109,8 @@ Json packed_config(Json config, const Manifest& manifest);
 Json plain_config(Json config);
 
 // Writes everything beside the weights into a finished set of weight files and publishes the folder.
-void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& source_config, const std::vector<SideFile>& side_files,
-                          const CardFacts& card);
+void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& source_config,
+                          const std::vector<SideFile>& side_files, const CardFacts& card);
 void finish_plain_folder(FolderWriter& plain, const Manifest& manifest, const Json& source_config,
                          const std::vector<SideFile>& side_files, const CardFacts& card);
 

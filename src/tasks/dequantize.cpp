@@ -19,7 +19,8 @@ constexpr uint64_t kPieceElements = uint64_t{1} << 18;
 
 void refuse_existing(const fs::path& out) {
   std::error_code error;
-  if (fs::exists(out, error)) throw Error(ErrorCode::kConflict, out.string(), "exists already", "choose another folder, or remove it");
+  if (fs::exists(out, error))
+    throw Error(ErrorCode::kConflict, out.string(), "exists already", "choose another folder, or remove it");
 }
 
 // The folder that is being made, and the lock that keeps a second call out of it.
@@ -44,11 +45,14 @@ LockedFolder begin_folder(const fs::path& out, ShardPlan plan) {
   const fs::path partial = partial_folder(folder);
   create_folders(partial);
   auto lock = FileLock::try_acquire(partial, FileLock::Kind::kExclusive);
-  if (!lock) throw Error(ErrorCode::kConflict, folder.string(), "another run is at work on this folder", "wait for it, or choose another name");
+  if (!lock)
+    throw Error(ErrorCode::kConflict, folder.string(), "another run is at work on this folder",
+                "wait for it, or choose another name");
   remove_contents(partial);
   const uint64_t available = free_disk_bytes(folder.has_parent_path() ? folder.parent_path() : fs::path("."));
   if (plan.total_bytes() > available) {
-    throw Error(ErrorCode::kIo, folder.string(), fmt::format("{} bytes are needed, {} are free", plan.total_bytes(), available), "free some space");
+    throw Error(ErrorCode::kIo, folder.string(), fmt::format("{} bytes are needed, {} are free", plan.total_bytes(), available),
+                "free some space");
   }
   return {std::move(*lock), FolderWriter(folder, std::move(plan))};
 }
@@ -98,7 +102,8 @@ void write_decoded_matrix(const TernaryMatrix& matrix, const std::string& name, 
   const uint64_t lines = matrix.shape.lines();
   pool.parallel_for((lines + codec::kBlockLines - 1) / codec::kBlockLines, [&](size_t block, unsigned) {
     const uint64_t first_line = block * codec::kBlockLines;
-    const size_t count = static_cast<size_t>(std::min<uint64_t>(codec::kBlockLines, lines - first_line)), groups = count * codec::kLineGroups;
+    const size_t count = static_cast<size_t>(std::min<uint64_t>(codec::kBlockLines, lines - first_line)),
+                 groups = count * codec::kLineGroups;
     std::vector<int8_t> codes(groups * codec::kGroupSize);
     std::vector<uint8_t> entries(groups);
     decode_lines(matrix, first_line, count, codes.data(), entries.data());
@@ -115,7 +120,8 @@ CardFacts card_facts_of(const PackedCheckpoint& checkpoint) {
   std::error_code error;
   const fs::path card_path = checkpoint.folder() / "README.md";
   const std::string card = fs::is_regular_file(card_path, error) ? read_text_file(card_path) : "";
-  CardFacts facts{checkpoint.manifest().source_name, front_matter_value(card, "base_model"), front_matter_value(card, "license"), ""};
+  CardFacts facts{checkpoint.manifest().source_name, front_matter_value(card, "base_model"), front_matter_value(card, "license"),
+                  ""};
   // The options that followed --configs in the reproduction command; the name before it may hold anything.
   const std::string before = fmt::format(" --configs {}", checkpoint.manifest().recipe), after = " --out out\n";
   if (const size_t begin = card.rfind(before); begin != card.npos) {
@@ -129,7 +135,8 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
   const PackedCheckpoint checkpoint = PackedCheckpoint::open(packed, loop_over(pool));
   for (const std::string& warning : checkpoint.warnings()) on_warning(warning);
   if (checkpoint.manifest().part) {
-    throw Error(ErrorCode::kUnsupported, packed.string(), "holds only a part of the model", "join all parts with 'tritllm merge' first");
+    throw Error(ErrorCode::kUnsupported, packed.string(), "holds only a part of the model",
+                "join all parts with 'tritllm merge' first");
   }
   const fs::path config_path = packed / "config.json";
   const Json config = parse_json(read_text_file(config_path), config_path.string());
@@ -147,7 +154,8 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
 void write_plain_model(const fs::path& model_path, const fs::path& out, ElementType type, ThreadPool& pool) {
   const ModelSource model = open_model(model_path);
   std::vector<std::vector<PlannedTensor>> units;
-  for (const SourceTensor& tensor : model.tensors) units.push_back({{tensor.name, is_weight_type(tensor.type) ? type : tensor.type, tensor.shape}});
+  for (const SourceTensor& tensor : model.tensors)
+    units.push_back({{tensor.name, is_weight_type(tensor.type) ? type : tensor.type, tensor.shape}});
   LockedFolder made = begin_folder(out, plan_shards(units, plain_naming()));
   FolderWriter& plain = made.writer;
   for (const SourceTensor& tensor : model.tensors) {
@@ -158,7 +166,8 @@ void write_plain_model(const fs::path& model_path, const fs::path& out, ElementT
     const uint64_t elements = tensor.elements();
     pool.parallel_for((elements + kPieceElements - 1) / kPieceElements, [&](size_t piece, unsigned) {
       const uint64_t first = piece * kPieceElements;
-      plain.write(tensor.name, first * layout_of(type).block_bytes, converted(tensor, first, std::min(kPieceElements, elements - first), type));
+      plain.write(tensor.name, first * layout_of(type).block_bytes,
+                  converted(tensor, first, std::min(kPieceElements, elements - first), type));
     });
     release_pages(tensor.bytes);
   }

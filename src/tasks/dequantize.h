@@ -1,5 +1,5 @@
-// Owns turning a compressed model back into an ordinary one: a packed checkpoint or a GGUF file into a Hugging Face folder that stock
-// software loads.
+// Owns turning a compressed model back into an ordinary one: a packed checkpoint or a GGUF file into a Hugging Face folder that
+// stock software loads.
 #pragma once
 
 #include <filesystem>
@@ -16,8 +16,9 @@ namespace tritllm {
 
 // Bit for bit the FP16 folder that quantising wrote beside the packed one. Fails where `out` exists.
 using OnWarning = std::function<void(const std::string& warning)>;
-void dequantize_packed(const std::filesystem::path& packed, const std::filesystem::path& out, ThreadPool& pool,
-                       const OnWarning& on_warning = [](const std::string&) {});
+void dequantize_packed(
+    const std::filesystem::path& packed, const std::filesystem::path& out, ThreadPool& pool,
+    const OnWarning& on_warning = [](const std::string&) {});
 
 // A model folder or GGUF file as an HF folder with weights of this type (F32 or F16).
 void write_plain_model(const std::filesystem::path& model, const std::filesystem::path& out, ElementType type, ThreadPool& pool);

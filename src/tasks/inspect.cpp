@@ -16,9 +16,11 @@ Json inspect_packed(const std::filesystem::path& folder) {
     if (file.role == FileRole::kWeights) bytes.packed += file.bytes;
   }
   Json json = report_json(manifest, {}, bytes);
-  for (const char* const of_the_run : {"model_bytes", "seconds", "thread_seconds", "threads", "weights_per_thread_second"}) json.erase(of_the_run);
+  for (const char* const of_the_run : {"model_bytes", "seconds", "thread_seconds", "threads", "weights_per_thread_second"})
+    json.erase(of_the_run);
   Json files = Json::array();
-  for (const FileRecord& file : manifest.files) files.push_back({{"name", file.name}, {"bytes", file.bytes}, {"checksum", file.checksum}});
+  for (const FileRecord& file : manifest.files)
+    files.push_back({{"name", file.name}, {"bytes", file.bytes}, {"checksum", file.checksum}});
   Json result{{"kind", "packed"}};
   result.update(json);
   result["files"] = std::move(files);
@@ -47,7 +49,8 @@ Json inspect_model(const std::filesystem::path& path) {
     elements += tensor.elements();
     const TensorRole role = role_of(tensor);
     if (role == TensorRole::kMatrix) matrix_weights += tensor.elements();
-    tensors.push_back({{"name", tensor.name}, {"shape", tensor.shape}, {"type", layout_of(tensor.type).name}, {"role", role_name(role)}});
+    tensors.push_back(
+        {{"name", tensor.name}, {"shape", tensor.shape}, {"type", layout_of(tensor.type).name}, {"role", role_name(role)}});
   }
   Json side_files = Json::array();
   for (const SideFile& file : model.side_files) side_files.push_back(file.name);

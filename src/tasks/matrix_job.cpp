@@ -33,8 +33,10 @@ std::span<const std::byte> bytes_of(const std::vector<Value>& values, size_t cou
 }
 
 [[noreturn]] void refuse_weight(const SourceTensor& tensor, uint64_t index, float weight) {
-  throw Error(ErrorCode::kBadInput, fmt::format("{}: row {}, column {}", tensor.place, index / tensor.columns(), index % tensor.columns()),
-              fmt::format("expected a finite number up to {}, found {}", kLargestHalf, weight), "the source model is damaged; fetch it again");
+  throw Error(ErrorCode::kBadInput,
+              fmt::format("{}: row {}, column {}", tensor.place, index / tensor.columns(), index % tensor.columns()),
+              fmt::format("expected a finite number up to {}, found {}", kLargestHalf, weight),
+              "the source model is damaged; fetch it again");
 }
 
 void check_weights(const SourceTensor& tensor, uint64_t first, std::span<const float> weights) {
@@ -60,8 +62,13 @@ class MatrixJob {
  public:
   MatrixJob(const SourceTensor& tensor, std::span<const MatrixTarget> targets, const codec::GroupKernels& kernels, ThreadPool& pool,
             const OnWeights& on_weights)
-      : tensor_(tensor), shape_{tensor.rows(), tensor.columns()}, targets_(targets), pool_(pool), tally_(on_weights),
-        scratch_(pool.threads()), results_(targets.size()) {
+      : tensor_(tensor),
+        shape_{tensor.rows(), tensor.columns()},
+        targets_(targets),
+        pool_(pool),
+        tally_(on_weights),
+        scratch_(pool.threads()),
+        results_(targets.size()) {
     for (const MatrixTarget& target : targets) quantizers_.emplace_back(target.config, shape_, kernels);
   }
 
@@ -177,7 +184,8 @@ std::vector<MatrixResult> quantize_matrix(const SourceTensor& tensor, std::span<
 
 ElementType kept_type(ElementType source) noexcept { return is_weight_type(source) ? ElementType::kF16 : source; }
 
-void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> sinks, ThreadPool& pool, const OnWeights& on_weights) {
+void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> sinks, ThreadPool& pool,
+                      const OnWeights& on_weights) {
   const auto write_all = [&](uint64_t offset, std::span<const std::byte> bytes) {
     for (const TensorSinks& sink : sinks) {
       if (sink.packed != nullptr) sink.packed->write(tensor.name, offset, bytes);
@@ -207,7 +215,8 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
 }
 
 uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept {
-  constexpr uint64_t kSampleBytes = uint64_t{8} << 20;  // sample, its sums and the dynamic programme, of one configuration at a time
+  constexpr uint64_t kSampleBytes = uint64_t{8}
+                                    << 20;  // sample, its sums and the dynamic programme, of one configuration at a time
   return configs * (shape.groups() * sizeof(float) + (uint64_t{1} << 16)) + shape.groups() * sizeof(uint64_t) + kSampleBytes;
 }
 

@@ -1,5 +1,5 @@
-// Owns the work on one tensor: reading it once in blocks, for all configurations at the same time, and writing what each of them makes of
-// it. Does not own which tensors there are, nor the record of what is done (config_run.h).
+// Owns the work on one tensor: reading it once in blocks, for all configurations at the same time, and writing what each of them
+// makes of it. Does not own which tensors there are, nor the record of what is done (config_run.h).
 #pragma once
 
 #include <functional>
@@ -40,7 +40,8 @@ std::vector<MatrixResult> quantize_matrix(const SourceTensor& tensor, std::span<
                                           const codec::GroupKernels& kernels, ThreadPool& pool, const OnWeights& on_weights);
 
 // Stores a tensor that is not quantised: floating point as FP16, anything else unchanged.
-void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> sinks, ThreadPool& pool, const OnWeights& on_weights);
+void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> sinks, ThreadPool& pool,
+                      const OnWeights& on_weights);
 
 // The type that a kept tensor is stored as.
 ElementType kept_type(ElementType source) noexcept;

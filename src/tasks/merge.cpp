@@ -43,7 +43,8 @@ std::map<std::string, std::vector<fs::path>> find_parts(const std::vector<fs::pa
     }
   }
   if (parts.empty()) {
-    throw Error(ErrorCode::kNotFound, folders.front().string(), "holds no finished part of a model", "make them with 'tritllm quantize --shard i/n'");
+    throw Error(ErrorCode::kNotFound, folders.front().string(), "holds no finished part of a model",
+                "make them with 'tritllm quantize --shard i/n'");
   }
   return parts;
 }
@@ -81,7 +82,9 @@ class Parts {
   }
 
  private:
-  [[noreturn]] void refuse(const std::string& problem) const { throw Error(ErrorCode::kConflict, config_, problem, "make the missing or differing parts again"); }
+  [[noreturn]] void refuse(const std::string& problem) const {
+    throw Error(ErrorCode::kConflict, config_, problem, "make the missing or differing parts again");
+  }
 
   void check_parts() const {
     const Manifest& reference = parts_.front().manifest();
@@ -205,7 +208,8 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   std::optional<FolderWriter> packed, plain;
   if (makes_packed) packed.emplace(out / "packed", packed_plan);
   if (makes_plain) plain.emplace(out / "model", plain_plan);
-  for (const PlacedTensor& tensor : parts.tensors()) copy_tensor(tensor, packed ? &*packed : nullptr, plain ? &*plain : nullptr, pool);
+  for (const PlacedTensor& tensor : parts.tensors())
+    copy_tensor(tensor, packed ? &*packed : nullptr, plain ? &*plain : nullptr, pool);
 
   const fs::path first = parts.first().folder();
   Json source_config = parse_json(read_text_file(first / "config.json"), (first / "config.json").string());
@@ -222,7 +226,8 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   if (plain) finish_plain_folder(*plain, manifest, source_config, side_files, card);
   if (request.emit_packed) bytes.packed = weight_bytes(packed_plan);
   if (request.emit_model) bytes.model = weight_bytes(plain_plan);
-  const RunCost cost{.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), .threads = pool.threads()};
+  const RunCost cost{.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
+                     .threads = pool.threads()};
   Json report = report_json(manifest, cost, bytes);
   write_file_atomically(out / "report.json", json_text(report));
   return report;
@@ -235,7 +240,8 @@ std::vector<Json> merge_parts(const MergeRequest& request, ThreadPool& pool) {
   create_folders(request.out);
   const auto lock = FileLock::try_acquire(request.out / ".lock", FileLock::Kind::kExclusive);
   if (!lock) {
-    throw Error(ErrorCode::kConflict, request.out.string(), "another run is at work in this folder", "wait for it, or choose another --out");
+    throw Error(ErrorCode::kConflict, request.out.string(), "another run is at work in this folder",
+                "wait for it, or choose another --out");
   }
   // All configurations are checked before the first is written.
   std::map<std::string, Parts> checked;

@@ -20,7 +20,7 @@ struct LicenceRule {
   std::string_view name_prefix;  // every model name must begin with it
   std::string_view attribution;  // shown first
   std::string_view link;
-  std::string_view duties;       // Markdown list
+  std::string_view duties;  // Markdown list
 };
 
 constexpr std::array kLicenceRules{
@@ -95,7 +95,8 @@ std::string front_matter(CardKind kind, const CardFacts& facts, const LicenceRul
   std::string text = "---\n";
   if (facts.license) text += fmt::format("license: {}\n", yaml_value(plain_text(*facts.license)));
   if (rule != nullptr) text += fmt::format("license_link: {}\n", rule->link);
-  if (facts.base_model) text += fmt::format("base_model: {}\nbase_model_relation: quantized\n", yaml_value(plain_text(*facts.base_model)));
+  if (facts.base_model)
+    text += fmt::format("base_model: {}\nbase_model_relation: quantized\n", yaml_value(plain_text(*facts.base_model)));
   text += "tags:\n- quantization\n- ternary\n- balanced-ternary\n- tritllm\n";
   return text + fmt::format("library_name: {}\n---\n\n", kind == CardKind::kPacked ? "tritllm" : "transformers");
 }
@@ -110,8 +111,9 @@ std::string depth_list(const Totals& totals) {
   std::string list;
   for (const auto& [depth, matrices] : totals.matrices_by_depth) {
     const int levels = 2 * codec::largest_code(depth) + 1;
-    list += totals.matrices_by_depth.size() == 1 ? fmt::format("d={} ({} levels)", depth, levels)
-                                                 : fmt::format("{}d={} ({} levels): {} matrices", list.empty() ? "" : "; ", depth, levels, matrices);
+    list += totals.matrices_by_depth.size() == 1
+                ? fmt::format("d={} ({} levels)", depth, levels)
+                : fmt::format("{}d={} ({} levels): {} matrices", list.empty() ? "" : "; ", depth, levels, matrices);
   }
   return list;
 }
@@ -180,7 +182,9 @@ std::string error_table(const Manifest& manifest) {
     return a->error.relative_mse != b->error.relative_mse ? a->error.relative_mse > b->error.relative_mse : a->name < b->name;
   };
   std::sort(matrices.begin(), matrices.end(), worse);
-  const auto decibel = [](const TensorRecord& record) { return record.error.sqnr_db ? fmt::format("{:.2f}", *record.error.sqnr_db) : "exact"; };
+  const auto decibel = [](const TensorRecord& record) {
+    return record.error.sqnr_db ? fmt::format("{:.2f}", *record.error.sqnr_db) : "exact";
+  };
   const TensorRecord& median = *matrices[matrices.size() / 2];
   std::string text = "| Matrix | SQNR, dB | Relative MSE | Cosine | Largest error |\n|---|---|---|---|---|\n";
   const auto row = [&](const std::string& label, const TensorRecord& record) {
@@ -188,7 +192,8 @@ std::string error_table(const Manifest& manifest) {
                         std::floor(record.error.cosine * 1e6) / 1e6, record.error.max_abs_error);
   };
   row(fmt::format("median of {}", matrices.size()), median);
-  for (size_t i = 0; i < std::min<size_t>(3, matrices.size()); ++i) row(fmt::format("worst: `{}`", plain_text(matrices[i]->name)), *matrices[i]);
+  for (size_t i = 0; i < std::min<size_t>(3, matrices.size()); ++i)
+    row(fmt::format("worst: `{}`", plain_text(matrices[i]->name)), *matrices[i]);
   return text;
 }
 
@@ -198,7 +203,8 @@ CardFacts card_facts(const ModelSource& model, std::string options) {
   std::error_code error;
   std::filesystem::path path = std::filesystem::canonical(model.path, error);
   if (error) path = model.path;
-  return {plain_fact(printable(path.filename().string())).value_or("model"), plain_fact(model.base_model), plain_fact(model.license), std::move(options)};
+  return {plain_fact(printable(path.filename().string())).value_or("model"), plain_fact(model.base_model),
+          plain_fact(model.license), std::move(options)};
 }
 
 std::string model_card(CardKind kind, const Manifest& manifest, const CardFacts& facts, uint64_t weight_file_bytes) {
@@ -206,30 +212,44 @@ std::string model_card(CardKind kind, const Manifest& manifest, const CardFacts&
   const std::string title = card_title(manifest, facts, rule);
   std::string card = front_matter(kind, facts, rule) + fmt::format("# {}\n\n", title);
   if (rule != nullptr) card += fmt::format("{} ", rule->attribution);
-  card += fmt::format("Balanced ternary quantisation of {}: each weight is a sum of trits with one scale for 16 weights. Made without calibration data.\n\n",
-                      plain_text(facts.base_model.value_or(facts.source_name)));
+  card += fmt::format(
+      "Balanced ternary quantisation of {}: each weight is a sum of trits with one scale for 16 weights. Made without calibration "
+      "data.\n\n",
+      plain_text(facts.base_model.value_or(facts.source_name)));
   if (kind == CardKind::kPacked) {
-    card += "## Use\n\nThis folder holds the packed weights. `tritllm dequantize FOLDER OUT` turns it into an FP16 folder for `transformers`, bit for bit the one that "
-            "was written with it; `tritllm verify FOLDER` checks every byte.\n\n";
+    card +=
+        "## Use\n\nThis folder holds the packed weights. `tritllm dequantize FOLDER OUT` turns it into an FP16 folder for "
+        "`transformers`, bit for bit the one that "
+        "was written with it; `tritllm verify FOLDER` checks every byte.\n\n";
   } else {
-    card += fmt::format("## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\nmodel = AutoModelForCausalLM.from_pretrained(\"{0}\")\n"
-                        "tokenizer = AutoTokenizer.from_pretrained(\"{0}\")\n```\n\nThe weights are dequantised to FP16, so this folder is as large as an FP16 model; "
-                        "the packed form is the small one.\n\n", title);
+    card += fmt::format(
+        "## Use\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\nmodel = "
+        "AutoModelForCausalLM.from_pretrained(\"{0}\")\n"
+        "tokenizer = AutoTokenizer.from_pretrained(\"{0}\")\n```\n\nThe weights are dequantised to FP16, so this folder is as "
+        "large as an FP16 model; "
+        "the packed form is the small one.\n\n",
+        title);
   }
-  card += "## Quantisation\n\n" + details_table(kind, manifest, facts, weight_file_bytes) + "\n## Measured error\n\n" + error_table(manifest);
-  card += "\nErrors of the decoded weights against the source's, before the last rounding to FP16. How a model answers is another question: measure it on your task.\n";
+  card += "## Quantisation\n\n" + details_table(kind, manifest, facts, weight_file_bytes) + "\n## Measured error\n\n" +
+          error_table(manifest);
+  card +=
+      "\nErrors of the decoded weights against the source's, before the last rounding to FP16. How a model answers is another "
+      "question: measure it on your task.\n";
   const auto is_quantised = [](const std::string& type) { return type.size() > 1 && type[0] == 'Q'; };
   if (std::any_of(manifest.source_types.begin(), manifest.source_types.end(), is_quantised)) {
     card += "\nThe source was already quantised, so its errors come on top of these.\n";
   }
   card += "\n## Licence\n\nThe weights stay under the source model's licence";
-  card += facts.license ? fmt::format(" (`{}`)", plain_text(*facts.license)) : ", which the source's files did not name: look it up before you pass this model on";
+  card += facts.license ? fmt::format(" (`{}`)", plain_text(*facts.license))
+                        : ", which the source's files did not name: look it up before you pass this model on";
   card += ".\n";
   if (rule != nullptr) card += fmt::format("\n{}", rule->duties);
   card += fmt::format("\n## Make it again\n\n```bash\ntritllm quantize --model {} --configs {}{} --out out\n```\n",
                       shell_value(plain_text(facts.base_model.value_or(facts.source_name))), manifest.recipe, facts.options);
-  card += "\n## Citation\n\n```\n@article{stentzel2026ternaryptq,\n  title  = {Balanced Ternary Post-Training Quantization for Large Language Models},\n"
-          "  author = {Stentzel, Eric},\n  year   = 2026,\n  note   = {Entrit Systems}\n}\n```\n";
+  card +=
+      "\n## Citation\n\n```\n@article{stentzel2026ternaryptq,\n  title  = {Balanced Ternary Post-Training Quantization for Large "
+      "Language Models},\n"
+      "  author = {Stentzel, Eric},\n  year   = 2026,\n  note   = {Entrit Systems}\n}\n```\n";
   return card;
 }
 

@@ -50,8 +50,8 @@ void refuse_quantised_config(const ModelSource& model) {
   if (found == model.config.end() || found->is_null()) return;
   const auto named = found->is_object() ? found->find("quant_method") : found->end();
   const std::string method = named != found->end() && named->is_string() ? named->get<std::string>() : "unknown";
-  throw Error(ErrorCode::kUnsupported, model.path.string(), fmt::format("the model is already quantised (quant_method '{}')", method),
-              "quantise the unquantised model");
+  throw Error(ErrorCode::kUnsupported, model.path.string(),
+              fmt::format("the model is already quantised (quant_method '{}')", method), "quantise the unquantised model");
 }
 
 // No output folder may be the source, hold it, or lie where the source's files are.
@@ -145,7 +145,8 @@ void QuantizeRun::choose_threads() {
   threads_ = options_.threads != 0 ? options_.threads : std::max(1u, std::thread::hardware_concurrency());
   const uint64_t least = side_memory() + largest_matrix_memory(1) + scratch_memory(1);
   if (options_.max_memory < least) {
-    throw Error(ErrorCode::kUsage, "--max-memory", fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, options_.max_memory >> 20));
+    throw Error(ErrorCode::kUsage, "--max-memory",
+                fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, options_.max_memory >> 20));
   }
   while (threads_ > 1 && side_memory() + largest_matrix_memory(1) + scratch_memory(threads_) > options_.max_memory) --threads_;
 }
@@ -175,7 +176,8 @@ void QuantizeRun::check_disk_space() const {
   const uint64_t available = free_disk_bytes(options_.output.folder);
   if (needed <= available) return;
   throw Error(ErrorCode::kIo, options_.output.folder.string(),
-              fmt::format("{:.1f} GB are needed, {:.1f} GB are free", static_cast<double>(needed) / 1e9, static_cast<double>(available) / 1e9),
+              fmt::format("{:.1f} GB are needed, {:.1f} GB are free", static_cast<double>(needed) / 1e9,
+                          static_cast<double>(available) / 1e9),
               "free some space, or ask for fewer --configs or --emit packed");
 }
 
@@ -243,7 +245,9 @@ std::vector<FileLock> QuantizeRun::lock_output() const {
   std::vector<FileLock> locks;
   const auto acquire = [&](const std::string& name, FileLock::Kind kind) {
     auto lock = FileLock::try_acquire(folder / name, kind);
-    if (!lock) throw Error(ErrorCode::kConflict, folder.string(), "another run is at work in this folder", "wait for it, or choose another --out");
+    if (!lock)
+      throw Error(ErrorCode::kConflict, folder.string(), "another run is at work in this folder",
+                  "wait for it, or choose another --out");
     locks.push_back(std::move(*lock));
   };
   acquire(".lock", is_part ? FileLock::Kind::kShared : FileLock::Kind::kExclusive);
@@ -309,7 +313,8 @@ void QuantizeRun::process(uint64_t position, ThreadPool& pool) {
 }
 
 // Configurations that keep the tensor and those that quantise it, the latter as many at a time as memory allows.
-void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum, ThreadPool& pool) {
+void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum,
+                                  ThreadPool& pool) {
   const SourceTensor& tensor = model_.tensors[position];
   std::vector<size_t> ternary, kept;
   for (const size_t i : wanting) (runs_[i].plan(position).fate == Fate::kTernary ? ternary : kept).push_back(i);

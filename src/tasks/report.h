@@ -7,8 +7,8 @@
 namespace tritllm {
 
 struct RunCost {
-  double seconds = 0;         // wall clock of the run that finished this configuration; it may have made others beside it
-  double thread_seconds = 0;  // spent on this configuration's codec, summed over threads
+  double seconds = 0;              // wall clock of the run that finished this configuration; it may have made others beside it
+  double thread_seconds = 0;       // spent on this configuration's codec, summed over threads
   uint64_t quantised_weights = 0;  // in that run; fewer than the model's where an interrupted run was continued
   unsigned threads = 0;
 };

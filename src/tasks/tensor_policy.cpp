@@ -28,7 +28,8 @@ bool is_one_of(std::string_view part, const std::array<std::string_view, kCount>
   return std::find(names.begin(), names.end(), part) != names.end();
 }
 
-constexpr std::array<std::string_view, 6> kEmbeddings{"embed_tokens", "wte", "word_embeddings", "tok_embeddings", "embed_in", "embed_tokens_per_layer"};
+constexpr std::array<std::string_view, 6> kEmbeddings{"embed_tokens",   "wte",      "word_embeddings",
+                                                      "tok_embeddings", "embed_in", "embed_tokens_per_layer"};
 constexpr std::array<std::string_view, 3> kHeads{"lm_head", "embed_out", "output"};
 constexpr std::array<std::string_view, 2> kRouters{"gate", "shared_expert_gate"};
 
@@ -42,8 +43,9 @@ class NamePattern {
     if (code_ == nullptr) {
       std::array<PCRE2_UCHAR, 200> message{};
       pcre2_get_error_message(error, message.data(), message.size());
-      throw Error(ErrorCode::kUsage, "--depth", fmt::format("'{}' is not a regular expression: {} at position {}", pattern,
-                                                             reinterpret_cast<const char*>(message.data()), offset));
+      throw Error(ErrorCode::kUsage, "--depth",
+                  fmt::format("'{}' is not a regular expression: {} at position {}", pattern,
+                              reinterpret_cast<const char*>(message.data()), offset));
     }
     data_.reset(pcre2_match_data_create(1, nullptr));
     limits_.reset(pcre2_match_context_create(nullptr));
@@ -51,8 +53,10 @@ class NamePattern {
   }
 
   bool matches(const std::string& name) const {
-    const int result = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data_.get(), limits_.get());
-    if (result < PCRE2_ERROR_NOMATCH) throw Error(ErrorCode::kUsage, "--depth", fmt::format("the pattern cannot be matched against '{}'", printable(name)));
+    const int result =
+        pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data_.get(), limits_.get());
+    if (result < PCRE2_ERROR_NOMATCH)
+      throw Error(ErrorCode::kUsage, "--depth", fmt::format("the pattern cannot be matched against '{}'", printable(name)));
     return result >= 0;
   }
 
@@ -60,7 +64,9 @@ class NamePattern {
   template <auto kFree>
   struct Free {
     template <typename Object>
-    void operator()(Object* object) const { kFree(object); }
+    void operator()(Object* object) const {
+      kFree(object);
+    }
   };
   std::unique_ptr<pcre2_code, Free<pcre2_code_free>> code_;
   std::unique_ptr<pcre2_match_data, Free<pcre2_match_data_free>> data_;
@@ -86,7 +92,8 @@ std::optional<std::pair<size_t, size_t>> tied_pair(const ModelSource& model) {
 
 void check_type(const SourceTensor& tensor) {
   if (tensor.type == ElementType::kF8E4M3 || tensor.type == ElementType::kF8E5M2 || tensor.type == ElementType::kC64) {
-    throw Error(ErrorCode::kUnsupported, tensor.place, fmt::format("tensors of type {} cannot be read", layout_of(tensor.type).name),
+    throw Error(ErrorCode::kUnsupported, tensor.place,
+                fmt::format("tensors of type {} cannot be read", layout_of(tensor.type).name),
                 "convert the model to BF16, FP16 or F32 first");
   }
 }
@@ -108,7 +115,8 @@ TensorRole role_of(const SourceTensor& tensor) {
   if (is_one_of(module, kEmbeddings)) return TensorRole::kEmbedding;
   if (is_one_of(module, kHeads)) return TensorRole::kHead;
   if (is_one_of(module, kRouters) || some_part_contains("router")) return TensorRole::kOther;
-  if (contains("norm") || contains("embed") || contains("bias") || module.starts_with("ln_") || module == "wpe") return TensorRole::kOther;
+  if (contains("norm") || contains("embed") || contains("bias") || module.starts_with("ln_") || module == "wpe")
+    return TensorRole::kOther;
   return TensorRole::kMatrix;
 }
 
@@ -168,7 +176,8 @@ std::vector<TensorPlan> plan_tensors(const ModelSource& model, const TensorPolic
     }
   }
   for (size_t k = 0; k < patterns.size(); ++k) {
-    if (!matched[k]) throw Error(ErrorCode::kUsage, "--depth", fmt::format("no matrix has a name that matches '{}'", policy.rules[k].pattern));
+    if (!matched[k])
+      throw Error(ErrorCode::kUsage, "--depth", fmt::format("no matrix has a name that matches '{}'", policy.rules[k].pattern));
   }
   if (policy.head_depth && tied) {
     throw Error(ErrorCode::kUsage, "--head-depth", "the model's head is tied to its embedding", "use --embed-depth for both");

@@ -1,5 +1,5 @@
-// Owns the decision what becomes of each tensor of a model: ternary at which depth, kept, or tied to another. It looks at names, shapes and
-// types only, so that models of unknown families can be quantised.
+// Owns the decision what becomes of each tensor of a model: ternary at which depth, kept, or tied to another. It looks at names,
+// shapes and types only, so that models of unknown families can be quantised.
 #pragma once
 
 #include <optional>

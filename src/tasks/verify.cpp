@@ -8,8 +8,8 @@
 #include "codec/quantizer.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "io/model_source.h"
 #include "io/mapped_file.h"
+#include "io/model_source.h"
 #include "kernels/kernel_table.h"
 #include "tasks/dequantize.h"
 #include "tasks/matrix_job.h"
@@ -58,8 +58,10 @@ std::vector<PackedProblem> verify_source(const fs::path& path, ThreadPool& pool)
     release_pages(tensor.bytes);
     const auto first_bad = std::find_if(bad.begin(), bad.end(), [](const auto& index) { return index.has_value(); });
     if (first_bad == bad.end()) continue;
-    problems.push_back({path.string(), fmt::format("{}: row {}, column {}", tensor.place, **first_bad / tensor.columns(), **first_bad % tensor.columns()),
-                        "not a finite number that FP16 can hold"});
+    problems.push_back(
+        {path.string(),
+         fmt::format("{}: row {}, column {}", tensor.place, **first_bad / tensor.columns(), **first_bad % tensor.columns()),
+         "not a finite number that FP16 can hold"});
   }
   return problems;
 }
@@ -120,7 +122,8 @@ std::vector<PackedProblem> verify_against_source(const fs::path& packed, const f
       problems.push_back({source.string(), where, "not the tensor that was quantised: its checksum differs from the manifest's"});
       continue;
     }
-    const std::string again = requantized_checksum(*found->second, {recipe, record.depth}, scratch.path() / fmt::format("matrix-{}", i), pool);
+    const std::string again =
+        requantized_checksum(*found->second, {recipe, record.depth}, scratch.path() / fmt::format("matrix-{}", i), pool);
     if (again != record.checksum) {
       problems.push_back({record.file, fmt::format("{}: tensor '{}'", (packed / record.file).string(), printable(record.name)),
                           "quantising the source again gives other bytes"});

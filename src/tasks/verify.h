@@ -14,7 +14,7 @@ std::vector<PackedProblem> verify_model(const std::filesystem::path& path, Threa
 
 // Quantises `sample` of the packed folder's matrices (all where 0) anew from the source, compares them byte for byte, and
 // compares the checksum of every source tensor that it read.
-std::vector<PackedProblem> verify_against_source(const std::filesystem::path& packed, const std::filesystem::path& source, size_t sample,
-                                                 ThreadPool& pool);
+std::vector<PackedProblem> verify_against_source(const std::filesystem::path& packed, const std::filesystem::path& source,
+                                                 size_t sample, ThreadPool& pool);
 
 }  // namespace tritllm

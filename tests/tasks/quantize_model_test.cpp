@@ -201,7 +201,8 @@ TEST_F(QuantizeModel, EmitChoosesTheFolders) {
   write_plainly(model_ / "tokenizer.json", std::string(1'000'000, ' '));
   const Json plan = plan_quantization(packed);
   const Json report = quantize_model(packed)[0].report;
-  EXPECT_LE(plan["bytes_to_write"].get<uint64_t>(), all_bytes(folder_ / "out" / "uniform-d1" / "packed")) << "side files are counted once";
+  EXPECT_LE(plan["bytes_to_write"].get<uint64_t>(), all_bytes(folder_ / "out" / "uniform-d1" / "packed"))
+      << "side files are counted once";
   EXPECT_EQ(report["model_bytes"], 0);
   EXPECT_GT(report["packed_bytes"], 0);
   EXPECT_FALSE(fs::exists(folder_ / "out" / "uniform-d1" / "model"));
