@@ -7,10 +7,9 @@
 namespace tritllm {
 
 std::optional<std::string> hub_id(std::string_view text) {
-  if (const size_t scheme = text.find("://"); scheme != text.npos) {
-    const size_t path = text.find('/', scheme + 3);
-    text = path == text.npos ? "" : text.substr(path + 1);
-  }
+  constexpr std::string_view kHub = "https://huggingface.co/";
+  if (text.starts_with(kHub)) text.remove_prefix(kHub.size());
+  if (text.ends_with('/')) text.remove_suffix(1);
   constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
   const size_t slash = text.find('/');
   const bool is_id = slash != text.npos && slash > 0 && slash + 1 < text.size() && text.find('/', slash + 1) == text.npos &&
