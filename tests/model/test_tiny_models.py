@@ -1,4 +1,4 @@
-"""Whether the oracle can tell right from wrong: each mistake in reading a config changes the logits, each other wording does not."""
+"""Whether the oracle can tell right from wrong: a mistake in reading a config changes the logits, another wording does not."""
 import shutil
 
 import numpy as np

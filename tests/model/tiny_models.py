@@ -118,7 +118,8 @@ VARIANTS = {
     "llama_attention_bias": llama({"attention_bias": True}),
     "llama_mlp_bias": llama({"mlp_bias": True}),
     "llama_linear": llama(
-        rotary("linear", factor=4.0), mistakes=(rotary("default"), rotary("linear", factor=2.0), rotary("linear", 10000.0, factor=4.0))
+        rotary("linear", factor=4.0),
+        mistakes=(rotary("default"), rotary("linear", factor=2.0), rotary("linear", 10000.0, factor=4.0)),
     ),
     "llama_linear_v4": llama(rotary("linear", factor=4.0), rewrite=rotary_v4({"type": "linear", "factor": 4.0})),
     "llama_llama3": llama(
