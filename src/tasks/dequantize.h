@@ -14,8 +14,9 @@
 
 namespace tritllm {
 
-// Bit for bit the FP16 folder that quantising wrote beside the packed one. Fails where `out` exists.
 using OnWarning = std::function<void(const std::string& warning)>;
+
+// Bit for bit the FP16 folder that quantising wrote beside the packed one. Fails where `out` exists.
 void dequantize_packed(
     const std::filesystem::path& packed, const std::filesystem::path& out, ThreadPool& pool,
     const OnWarning& on_warning = [](const std::string&) {});
