@@ -77,10 +77,7 @@ std::vector<PlannedTensor> packed_tensors(const std::string& name, const std::ve
   if (plan.fate == Fate::kKept) return {{name, kept_type(source), shape}};
   TensorRecord record;
   record.shape = shape;
-  const codec::MatrixShape matrix = record.matrix_shape();
-  return {{trits_name(name), ElementType::kU8, {static_cast<uint64_t>(plan.depth), matrix.lines(), codec::kGroupSize}},
-          {scales_name(name), ElementType::kU8, {matrix.lines(), codec::kScaleTrits}},
-          {codebook_name(name), ElementType::kF32, {codec::kCodebookSize}}};
+  return matrix_tensors(name, record.matrix_shape(), plan.depth);
 }
 
 Json packed_config(Json config, const Manifest& manifest) {
@@ -265,13 +262,7 @@ bool ConfigRun::is_intact(const JournalEntry& entry, const SourceTensor& tensor)
 std::string ConfigRun::stored_checksum(const TensorRecord& record) const {
   if (record.fate == Fate::kTied) return "";
   Checksum checksum;
-  if (record.fate == Fate::kKept) {
-    packed_->add_to_checksum(record.name, checksum);
-  } else {
-    for (const std::string& name : {trits_name(record.name), scales_name(record.name), codebook_name(record.name)}) {
-      packed_->add_to_checksum(name, checksum);
-    }
-  }
+  for (const std::string& name : stored_names(record)) packed_->add_to_checksum(name, checksum);
   return checksum.hex();
 }
 
@@ -287,8 +278,7 @@ void ConfigRun::record(uint64_t position, const std::string& source_checksum, co
   record.fate = plan.fate;
   record.tied_to = plan.tied_to;
   if (plan.fate != Fate::kTied) {
-    const std::string& stored_name = plan.fate == Fate::kTernary ? trits_name(tensor.name) : tensor.name;
-    record.file = packed_plan_.files[packed_plan_.locations.at(stored_name).file].name;
+    record.file = packed_plan_.files[packed_plan_.locations.at(stored_names(record).front()).file].name;
     // Without a packed folder there are no bytes to speak for; the source's checksum stands in.
     record.checksum = packed_ ? stored_checksum(record) : source_checksum;
     if (plain_) {

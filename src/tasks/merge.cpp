@@ -123,12 +123,6 @@ class Parts {
   std::vector<PlacedTensor> tensors_;  // in the source's order
 };
 
-std::vector<std::string> stored_names(const TensorRecord& record) {
-  if (record.fate == Fate::kTied) return {};
-  if (record.fate == Fate::kKept) return {record.name};
-  return {trits_name(record.name), scales_name(record.name), codebook_name(record.name)};
-}
-
 void copy_tensor(const PlacedTensor& tensor, FolderWriter* packed, FolderWriter* plain, ThreadPool& pool) {
   const TensorRecord& record = *tensor.record;
   if (record.fate == Fate::kTied) return;
