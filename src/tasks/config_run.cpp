@@ -57,12 +57,6 @@ void refuse_what_is_no_folder(const fs::path& path) {
   throw Error(ErrorCode::kConflict, path.string(), "expected a folder or nothing", "move it away, or choose another --out");
 }
 
-uint64_t weight_bytes(const ShardPlan& plan) {
-  uint64_t total = 0;
-  for (const ShardFile& file : plan.files) total += file.bytes;
-  return total;
-}
-
 // Adds files and remembers them for the manifest.
 void add_side_file(FolderWriter& writer, std::vector<FileRecord>* records, const std::string& name, std::string_view contents) {
   writer.add_file(name, contents);
@@ -107,7 +101,7 @@ Json plain_config(Json config) {
 
 void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& source_config,
                           const std::vector<SideFile>& side_files, const CardFacts& card) {
-  const uint64_t weights = weight_bytes(packed.plan());
+  const uint64_t weights = packed.plan().weight_bytes();
   manifest.files = packed.finish_weights();
   add_side_file(packed, &manifest.files, "config.json", json_text(packed_config(source_config, manifest)));
   for (const SideFile& file : side_files) add_side_file(packed, &manifest.files, file.name, file.contents);
@@ -118,7 +112,7 @@ void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& s
 
 void finish_plain_folder(FolderWriter& plain, const Manifest& manifest, const Json& source_config,
                          const std::vector<SideFile>& side_files, const CardFacts& card) {
-  const uint64_t weights = weight_bytes(plain.plan());
+  const uint64_t weights = plain.plan().weight_bytes();
   plain.finish_weights();
   add_side_file(plain, nullptr, "config.json", json_text(plain_config(source_config)));
   for (const SideFile& file : side_files) add_side_file(plain, nullptr, file.name, file.contents);
@@ -337,7 +331,7 @@ void ConfigRun::discard_leftovers() {
 Json ConfigRun::read_report() const { return parse_json(read_text_file(report_path_), report_path_.string()); }
 
 FolderBytes ConfigRun::folder_bytes() const noexcept {
-  return {request_.emit_packed ? weight_bytes(packed_plan_) : 0, request_.emit_model ? weight_bytes(plain_plan_) : 0};
+  return {request_.emit_packed ? packed_plan_.weight_bytes() : 0, request_.emit_model ? plain_plan_.weight_bytes() : 0};
 }
 
 }  // namespace tritllm

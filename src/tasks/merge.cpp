@@ -211,15 +211,10 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   const std::vector<SideFile> side_files = side_files_of(parts.first());
   const CardFacts card = card_facts_of(parts.first());
   FolderBytes bytes;
-  const auto weight_bytes = [](const ShardPlan& plan) {
-    uint64_t total = 0;
-    for (const ShardFile& file : plan.files) total += file.bytes;
-    return total;
-  };
   if (packed) finish_packed_folder(*packed, manifest, source_config, side_files, card);
   if (plain) finish_plain_folder(*plain, manifest, source_config, side_files, card);
-  if (request.emit_packed) bytes.packed = weight_bytes(packed_plan);
-  if (request.emit_model) bytes.model = weight_bytes(plain_plan);
+  if (request.emit_packed) bytes.packed = packed_plan.weight_bytes();
+  if (request.emit_model) bytes.model = plain_plan.weight_bytes();
   const RunCost cost{.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
                      .threads = pool.threads()};
   Json report = report_json(manifest, cost, bytes);
