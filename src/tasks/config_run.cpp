@@ -296,17 +296,9 @@ Manifest ConfigRun::make_manifest() const {
   manifest.fingerprint = fingerprint_;
   manifest.source_name = card_.base_model.value_or(card_.source_name);
   manifest.source_kind = model_.kind;
-  for (const uint64_t position : positions_) {
-    manifest.tensors.push_back(journal_->entries().at(position).record);
-    const std::string& type = manifest.tensors.back().source_type;
-    if (std::find(manifest.source_types.begin(), manifest.source_types.end(), type) == manifest.source_types.end()) {
-      manifest.source_types.push_back(type);
-    }
-  }
-  manifest.source_digest = source_digest(manifest.tensors);
-  const BitsPerWeight bits = bits_per_weight(manifest.tensors);
-  manifest.nominal_bits_per_weight = bits.nominal;
-  manifest.stored_bits_per_weight = bits.stored;
+  std::vector<TensorRecord> tensors;
+  for (const uint64_t position : positions_) tensors.push_back(journal_->entries().at(position).record);
+  set_tensors(manifest, std::move(tensors));
   if (request_.part) manifest.part = PartOfModel{request_.part->index, request_.part->count, model_.tensors.size(), positions_};
   return manifest;
 }

@@ -66,18 +66,9 @@ class Parts {
     Manifest whole = parts_.front().manifest();
     whole.part.reset();
     whole.files.clear();
-    whole.tensors.clear();
-    whole.source_types.clear();
-    for (const PlacedTensor& tensor : tensors_) {
-      whole.tensors.push_back(*tensor.record);
-      if (std::find(whole.source_types.begin(), whole.source_types.end(), tensor.record->source_type) == whole.source_types.end()) {
-        whole.source_types.push_back(tensor.record->source_type);
-      }
-    }
-    whole.source_digest = source_digest(whole.tensors);
-    const BitsPerWeight bits = bits_per_weight(whole.tensors);
-    whole.nominal_bits_per_weight = bits.nominal;
-    whole.stored_bits_per_weight = bits.stored;
+    std::vector<TensorRecord> tensors;
+    for (const PlacedTensor& tensor : tensors_) tensors.push_back(*tensor.record);
+    set_tensors(whole, std::move(tensors));
     return whole;
   }
 
