@@ -292,4 +292,18 @@ std::string source_digest(const std::vector<TensorRecord>& tensors) {
   return digest.hex();
 }
 
+void set_tensors(Manifest& manifest, std::vector<TensorRecord> tensors) {
+  manifest.source_types.clear();
+  for (const TensorRecord& record : tensors) {
+    if (std::ranges::find(manifest.source_types, record.source_type) == manifest.source_types.end()) {
+      manifest.source_types.push_back(record.source_type);
+    }
+  }
+  manifest.source_digest = source_digest(tensors);
+  const BitsPerWeight bits = bits_per_weight(tensors);
+  manifest.nominal_bits_per_weight = bits.nominal;
+  manifest.stored_bits_per_weight = bits.stored;
+  manifest.tensors = std::move(tensors);
+}
+
 }  // namespace tritllm

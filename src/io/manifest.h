@@ -106,4 +106,8 @@ BitsPerWeight bits_per_weight(const std::vector<TensorRecord>& tensors);
 // Identifies a source by what its tensors are called and hold.
 std::string source_digest(const std::vector<TensorRecord>& tensors);
 
+// Gives the manifest its tensors and what follows from them: the source's types (in order of first mention) and digest, and the
+// bits per weight.
+void set_tensors(Manifest& manifest, std::vector<TensorRecord> tensors);
+
 }  // namespace tritllm

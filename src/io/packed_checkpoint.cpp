@@ -106,6 +106,18 @@ std::string trits_name(const std::string& matrix) { return matrix + ".trits"; }
 std::string scales_name(const std::string& matrix) { return matrix + ".scales"; }
 std::string codebook_name(const std::string& matrix) { return matrix + ".codebook"; }
 
+std::vector<PlannedTensor> matrix_tensors(const std::string& matrix, const codec::MatrixShape& shape, int depth) {
+  return {{trits_name(matrix), ElementType::kU8, {static_cast<uint64_t>(depth), shape.lines(), codec::kGroupSize}},
+          {scales_name(matrix), ElementType::kU8, {shape.lines(), codec::kScaleTrits}},
+          {codebook_name(matrix), ElementType::kF32, {codec::kCodebookSize}}};
+}
+
+std::vector<std::string> stored_names(const TensorRecord& record) {
+  if (record.fate == Fate::kTied) return {};
+  if (record.fate == Fate::kKept) return {record.name};
+  return {trits_name(record.name), scales_name(record.name), codebook_name(record.name)};
+}
+
 void decode_lines(const TernaryMatrix& matrix, uint64_t first_line, size_t lines, int8_t* codes, uint8_t* entries) {
   std::array<const uint8_t*, codec::kMaxDepth> planes{};
   for (int plane = 0; plane < matrix.depth; ++plane) {
@@ -164,12 +176,12 @@ void PackedCheckpoint::read_weight_file(const FileRecord& file) {
 // The weight files hold exactly what the manifest lists, in the type and shape that follow from it.
 void PackedCheckpoint::check_tensors() const {
   size_t expected = 0;
-  const auto expect = [&](const TensorRecord& record, const std::string& name, ElementType type,
-                          const std::vector<uint64_t>& shape) {
-    const auto found = stored_.find(name);
-    if (found == stored_.end() || found->second.type != type || found->second.shape != shape) {
+  const auto expect = [&](const TensorRecord& record, const PlannedTensor& tensor) {
+    const auto found = stored_.find(tensor.name);
+    if (found == stored_.end() || found->second.type != tensor.type || found->second.shape != tensor.shape) {
       throw Error(ErrorCode::kBadInput, place(record),
-                  fmt::format("expected '{}' as {} [{}], found {}", printable(name), layout_of(type).name, fmt::join(shape, ", "),
+                  fmt::format("expected '{}' as {} [{}], found {}", printable(tensor.name), layout_of(tensor.type).name,
+                              fmt::join(tensor.shape, ", "),
                               found == stored_.end() ? "none"
                                                      : fmt::format("{} [{}]", layout_of(found->second.type).name,
                                                                    fmt::join(found->second.shape, ", "))),
@@ -178,13 +190,11 @@ void PackedCheckpoint::check_tensors() const {
     ++expected;
   };
   for (const TensorRecord& record : manifest_.tensors) {
-    if (record.fate == Fate::kKept) expect(record, record.name, *element_type_from_safetensors(record.type), record.shape);
+    if (record.fate == Fate::kKept) {
+      expect(record, {record.name, *element_type_from_safetensors(record.type), record.shape});
+    }
     if (record.fate != Fate::kTernary) continue;
-    const codec::MatrixShape shape = record.matrix_shape();
-    expect(record, trits_name(record.name), ElementType::kU8,
-           {static_cast<uint64_t>(record.depth), shape.lines(), codec::kGroupSize});
-    expect(record, scales_name(record.name), ElementType::kU8, {shape.lines(), codec::kScaleTrits});
-    expect(record, codebook_name(record.name), ElementType::kF32, {codec::kCodebookSize});
+    for (const PlannedTensor& tensor : matrix_tensors(record.name, record.matrix_shape(), record.depth)) expect(record, tensor);
   }
   if (expected != stored_.size()) {
     throw Error(ErrorCode::kBadInput, folder_.string(),
@@ -210,12 +220,7 @@ std::string PackedCheckpoint::place(const TensorRecord& record) const {
 
 std::string PackedCheckpoint::checksum(const TensorRecord& record) const {
   Checksum sum;
-  if (record.fate == Fate::kKept) sum.add(kept(record));
-  if (record.fate == Fate::kTernary) {
-    for (const std::string& name : {trits_name(record.name), scales_name(record.name), codebook_name(record.name)}) {
-      sum.add(stored(name).bytes);
-    }
-  }
+  for (const std::string& name : stored_names(record)) sum.add(stored(name).bytes);
   return sum.hex();
 }
 

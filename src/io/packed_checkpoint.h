@@ -43,6 +43,12 @@ std::string trits_name(const std::string& matrix);
 std::string scales_name(const std::string& matrix);
 std::string codebook_name(const std::string& matrix);
 
+// Those three with type and shape, in the order that the matrix's checksum covers.
+std::vector<PlannedTensor> matrix_tensors(const std::string& matrix, const codec::MatrixShape& shape, int depth);
+
+// Names of the stored tensors that a record's checksum covers, in its order: none for a tied tensor.
+std::vector<std::string> stored_names(const TensorRecord& record);
+
 class PackedCheckpoint {
  public:
   // Refuses a folder whose manifest, index or weights do not match their checksums; other differences become warnings.

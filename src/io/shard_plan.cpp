@@ -43,11 +43,13 @@ const ShardNaming& plain_naming() {
   return naming;
 }
 
-uint64_t ShardPlan::total_bytes() const noexcept {
-  uint64_t total = index_text.size();
+uint64_t ShardPlan::weight_bytes() const noexcept {
+  uint64_t total = 0;
   for (const ShardFile& file : files) total += file.bytes;
   return total;
 }
+
+uint64_t ShardPlan::total_bytes() const noexcept { return weight_bytes() + index_text.size(); }
 
 ShardPlan plan_shards(const std::vector<std::vector<PlannedTensor>>& units, const ShardNaming& naming, uint64_t largest_shard) {
   std::vector<std::vector<PlannedTensor>> files = fill_files(units, largest_shard);

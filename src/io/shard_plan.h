@@ -44,6 +44,7 @@ struct ShardPlan {
   std::string index_name;  // empty where no index is needed
   std::string index_text;
 
+  uint64_t weight_bytes() const noexcept;  // of the files, without the index
   uint64_t total_bytes() const noexcept;
 };
 

@@ -57,12 +57,6 @@ void refuse_what_is_no_folder(const fs::path& path) {
   throw Error(ErrorCode::kConflict, path.string(), "expected a folder or nothing", "move it away, or choose another --out");
 }
 
-uint64_t weight_bytes(const ShardPlan& plan) {
-  uint64_t total = 0;
-  for (const ShardFile& file : plan.files) total += file.bytes;
-  return total;
-}
-
 // Adds files and remembers them for the manifest.
 void add_side_file(FolderWriter& writer, std::vector<FileRecord>* records, const std::string& name, std::string_view contents) {
   writer.add_file(name, contents);
@@ -77,10 +71,7 @@ std::vector<PlannedTensor> packed_tensors(const std::string& name, const std::ve
   if (plan.fate == Fate::kKept) return {{name, kept_type(source), shape}};
   TensorRecord record;
   record.shape = shape;
-  const codec::MatrixShape matrix = record.matrix_shape();
-  return {{trits_name(name), ElementType::kU8, {static_cast<uint64_t>(plan.depth), matrix.lines(), codec::kGroupSize}},
-          {scales_name(name), ElementType::kU8, {matrix.lines(), codec::kScaleTrits}},
-          {codebook_name(name), ElementType::kF32, {codec::kCodebookSize}}};
+  return matrix_tensors(name, record.matrix_shape(), plan.depth);
 }
 
 Json packed_config(Json config, const Manifest& manifest) {
@@ -110,7 +101,7 @@ Json plain_config(Json config) {
 
 void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& source_config,
                           const std::vector<SideFile>& side_files, const CardFacts& card) {
-  const uint64_t weights = weight_bytes(packed.plan());
+  const uint64_t weights = packed.plan().weight_bytes();
   manifest.files = packed.finish_weights();
   add_side_file(packed, &manifest.files, "config.json", json_text(packed_config(source_config, manifest)));
   for (const SideFile& file : side_files) add_side_file(packed, &manifest.files, file.name, file.contents);
@@ -121,7 +112,7 @@ void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& s
 
 void finish_plain_folder(FolderWriter& plain, const Manifest& manifest, const Json& source_config,
                          const std::vector<SideFile>& side_files, const CardFacts& card) {
-  const uint64_t weights = weight_bytes(plain.plan());
+  const uint64_t weights = plain.plan().weight_bytes();
   plain.finish_weights();
   add_side_file(plain, nullptr, "config.json", json_text(plain_config(source_config)));
   for (const SideFile& file : side_files) add_side_file(plain, nullptr, file.name, file.contents);
@@ -265,13 +256,7 @@ bool ConfigRun::is_intact(const JournalEntry& entry, const SourceTensor& tensor)
 std::string ConfigRun::stored_checksum(const TensorRecord& record) const {
   if (record.fate == Fate::kTied) return "";
   Checksum checksum;
-  if (record.fate == Fate::kKept) {
-    packed_->add_to_checksum(record.name, checksum);
-  } else {
-    for (const std::string& name : {trits_name(record.name), scales_name(record.name), codebook_name(record.name)}) {
-      packed_->add_to_checksum(name, checksum);
-    }
-  }
+  for (const std::string& name : stored_names(record)) packed_->add_to_checksum(name, checksum);
   return checksum.hex();
 }
 
@@ -287,8 +272,7 @@ void ConfigRun::record(uint64_t position, const std::string& source_checksum, co
   record.fate = plan.fate;
   record.tied_to = plan.tied_to;
   if (plan.fate != Fate::kTied) {
-    const std::string& stored_name = plan.fate == Fate::kTernary ? trits_name(tensor.name) : tensor.name;
-    record.file = packed_plan_.files[packed_plan_.locations.at(stored_name).file].name;
+    record.file = packed_plan_.files[packed_plan_.locations.at(stored_names(record).front()).file].name;
     // Without a packed folder there are no bytes to speak for; the source's checksum stands in.
     record.checksum = packed_ ? stored_checksum(record) : source_checksum;
     if (plain_) {
@@ -312,17 +296,9 @@ Manifest ConfigRun::make_manifest() const {
   manifest.fingerprint = fingerprint_;
   manifest.source_name = card_.base_model.value_or(card_.source_name);
   manifest.source_kind = model_.kind;
-  for (const uint64_t position : positions_) {
-    manifest.tensors.push_back(journal_->entries().at(position).record);
-    const std::string& type = manifest.tensors.back().source_type;
-    if (std::find(manifest.source_types.begin(), manifest.source_types.end(), type) == manifest.source_types.end()) {
-      manifest.source_types.push_back(type);
-    }
-  }
-  manifest.source_digest = source_digest(manifest.tensors);
-  const BitsPerWeight bits = bits_per_weight(manifest.tensors);
-  manifest.nominal_bits_per_weight = bits.nominal;
-  manifest.stored_bits_per_weight = bits.stored;
+  std::vector<TensorRecord> tensors;
+  for (const uint64_t position : positions_) tensors.push_back(journal_->entries().at(position).record);
+  set_tensors(manifest, std::move(tensors));
   if (request_.part) manifest.part = PartOfModel{request_.part->index, request_.part->count, model_.tensors.size(), positions_};
   return manifest;
 }
@@ -347,7 +323,7 @@ void ConfigRun::discard_leftovers() {
 Json ConfigRun::read_report() const { return parse_json(read_text_file(report_path_), report_path_.string()); }
 
 FolderBytes ConfigRun::folder_bytes() const noexcept {
-  return {request_.emit_packed ? weight_bytes(packed_plan_) : 0, request_.emit_model ? weight_bytes(plain_plan_) : 0};
+  return {request_.emit_packed ? packed_plan_.weight_bytes() : 0, request_.emit_model ? plain_plan_.weight_bytes() : 0};
 }
 
 }  // namespace tritllm

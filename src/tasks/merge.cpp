@@ -67,18 +67,9 @@ class Parts {
     Manifest whole = parts_.front().manifest();
     whole.part.reset();
     whole.files.clear();
-    whole.tensors.clear();
-    whole.source_types.clear();
-    for (const PlacedTensor& tensor : tensors_) {
-      whole.tensors.push_back(*tensor.record);
-      if (std::find(whole.source_types.begin(), whole.source_types.end(), tensor.record->source_type) == whole.source_types.end()) {
-        whole.source_types.push_back(tensor.record->source_type);
-      }
-    }
-    whole.source_digest = source_digest(whole.tensors);
-    const BitsPerWeight bits = bits_per_weight(whole.tensors);
-    whole.nominal_bits_per_weight = bits.nominal;
-    whole.stored_bits_per_weight = bits.stored;
+    std::vector<TensorRecord> tensors;
+    for (const PlacedTensor& tensor : tensors_) tensors.push_back(*tensor.record);
+    set_tensors(whole, std::move(tensors));
     return whole;
   }
 
@@ -123,12 +114,6 @@ class Parts {
   std::vector<PackedCheckpoint> parts_;
   std::vector<PlacedTensor> tensors_;  // in the source's order
 };
-
-std::vector<std::string> stored_names(const TensorRecord& record) {
-  if (record.fate == Fate::kTied) return {};
-  if (record.fate == Fate::kKept) return {record.name};
-  return {trits_name(record.name), scales_name(record.name), codebook_name(record.name)};
-}
 
 void copy_tensor(const PlacedTensor& tensor, FolderWriter* packed, FolderWriter* plain, ThreadPool& pool) {
   const TensorRecord& record = *tensor.record;
@@ -218,15 +203,10 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   const std::vector<SideFile> side_files = side_files_of(parts.first());
   const CardFacts card = card_facts_of(parts.first());
   FolderBytes bytes;
-  const auto weight_bytes = [](const ShardPlan& plan) {
-    uint64_t total = 0;
-    for (const ShardFile& file : plan.files) total += file.bytes;
-    return total;
-  };
   if (packed) finish_packed_folder(*packed, manifest, source_config, side_files, card);
   if (plain) finish_plain_folder(*plain, manifest, source_config, side_files, card);
-  if (request.emit_packed) bytes.packed = weight_bytes(packed_plan);
-  if (request.emit_model) bytes.model = weight_bytes(plain_plan);
+  if (request.emit_packed) bytes.packed = packed_plan.weight_bytes();
+  if (request.emit_model) bytes.model = plain_plan.weight_bytes();
   const RunCost cost{.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
                      .threads = pool.threads()};
   Json report = report_json(manifest, cost, bytes);

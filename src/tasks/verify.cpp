@@ -81,11 +81,7 @@ std::vector<size_t> sampled_matrices(const Manifest& manifest, size_t sample) {
 
 // Quantises the tensor alone into a folder and returns the checksum that the manifest would hold.
 std::string requantized_checksum(const SourceTensor& tensor, codec::Config config, const fs::path& folder, ThreadPool& pool) {
-  const codec::MatrixShape shape{tensor.rows(), tensor.columns()};
-  const std::vector<PlannedTensor> unit{
-      {trits_name(tensor.name), ElementType::kU8, {static_cast<uint64_t>(config.depth), shape.lines(), codec::kGroupSize}},
-      {scales_name(tensor.name), ElementType::kU8, {shape.lines(), codec::kScaleTrits}},
-      {codebook_name(tensor.name), ElementType::kF32, {codec::kCodebookSize}}};
+  const std::vector<PlannedTensor> unit = matrix_tensors(tensor.name, {tensor.rows(), tensor.columns()}, config.depth);
   const FolderWriter writer(folder, plan_shards({unit}, packed_naming()));
   const MatrixTarget target{config, {&writer, nullptr}};
   quantize_matrix(tensor, {&target, 1}, *kernels::active_table().groups, pool, [](uint64_t) {});

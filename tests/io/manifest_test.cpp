@@ -180,6 +180,23 @@ TEST(Manifest, BitsPerWeightCountTernaryMatricesTogether) {
   EXPECT_EQ(bits_per_weight({tensors[2]}).ternary_weights, 0u);
 }
 
+TEST(Manifest, SetTensorsReplacesAllThatFollowsFromThem) {
+  Manifest manifest = sample_manifest();
+  std::vector<TensorRecord> tensors = manifest.tensors;
+  std::swap(tensors.front(), tensors.back());
+  tensors.front().source_type = "F16";
+  tensors.resize(tensors.size() - 1);
+  const BitsPerWeight bits = bits_per_weight(tensors);
+  const std::string digest = source_digest(tensors);
+  set_tensors(manifest, tensors);
+  EXPECT_EQ(manifest.tensors.size(), tensors.size());
+  EXPECT_EQ(manifest.tensors.front().name, tensors.front().name);
+  EXPECT_EQ(manifest.source_types, (std::vector<std::string>{"F16", "BF16", "I64"}));
+  EXPECT_EQ(manifest.source_digest, digest);
+  EXPECT_EQ(manifest.nominal_bits_per_weight, bits.nominal);
+  EXPECT_EQ(manifest.stored_bits_per_weight, bits.stored);
+}
+
 TEST(Manifest, TheSourceDigestHangsOnEveryPart) {
   const std::vector<TensorRecord> tensors = sample_manifest().tensors;
   const std::string digest = source_digest(tensors);

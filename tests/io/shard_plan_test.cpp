@@ -38,9 +38,10 @@ TEST(ShardPlan, FillsFilesInOrderUpToTheLimit) {
   EXPECT_EQ(plan.files[0].name, "model-00001-of-00003.safetensors");
   EXPECT_EQ(plan.files[2].name, "model-00003-of-00003.safetensors");
   EXPECT_EQ(plan.index_name, "model.safetensors.index.json");
-  uint64_t total = plan.index_text.size();
-  for (const ShardFile& file : plan.files) total += file.bytes;
-  EXPECT_EQ(plan.total_bytes(), total);
+  uint64_t weights = 0;
+  for (const ShardFile& file : plan.files) weights += file.bytes;
+  EXPECT_EQ(plan.weight_bytes(), weights);
+  EXPECT_EQ(plan.total_bytes(), weights + plan.index_text.size());
 }
 
 TEST(ShardPlan, TheLimitIsFiveGigabytesOfData) {
