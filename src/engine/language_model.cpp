@@ -53,10 +53,6 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
   ModelFiles files = open_model_files(path, *loaded.pool_);
   const ModelConfig config = read_model_config(files.config, files.config_place);
   loaded.tokenizer_ = tokenizer_of(files.side_files, loaded.place_);
-  if (loaded.tokenizer_->vocabulary_size() > config.vocabulary) {
-    throw Error(ErrorCode::kBadInput, loaded.place_,
-                fmt::format("tokenizer.json has {} tokens, config.json {}", loaded.tokenizer_->vocabulary_size(), config.vocabulary));
-  }
   loaded.chat_template_ = find_chat_template(files.side_files, loaded.place_);
   loaded.bos_text_ = special_token_text(files.side_files, "bos_token", loaded.place_);
   loaded.eos_text_ = special_token_text(files.side_files, "eos_token", loaded.place_);

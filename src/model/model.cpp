@@ -169,13 +169,18 @@ std::unique_ptr<KeyValueCache> Model::make_cache(uint32_t slots, CacheType type)
                                .type = type});
 }
 
-void Model::forward(std::span<const uint32_t> tokens, std::span<const TokenPlace> places, KeyValueCache& cache) {
+void Model::forward(std::span<const uint32_t> tokens, std::span<const TokenPlace> places, KeyValueCache& cache,
+                    const LayerObserver& observer) {
   rows_in_use_ = tokens.size();
   const Rows hidden = hidden_.first(rows_in_use_);
   backend_->embed(*embedding_, tokens, config_.embedding_scale, hidden);
   for (uint32_t index = 0; index < config_.layer_count; ++index) {
     attention(layers_[index], index, hidden, places, cache);
     feed_forward(layers_[index], hidden);
+    if (!observer) continue;
+    std::vector<float> states(hidden.count * hidden.width);
+    backend_->read(hidden, states);
+    observer(index, states);
   }
 }
 

@@ -2,6 +2,7 @@
 // forward pass, the same for every family. Does not own tokens' meaning, sampling or scheduling (src/engine).
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -17,6 +18,9 @@ struct ModelLimits {
   uint32_t positions;     // tokens of a sequence, prompt and answer together
   uint32_t batch_tokens;  // tokens of one forward pass
 };
+
+// Sees the hidden states, [tokens][hidden], after each layer of a forward pass; waits for the device each time.
+using LayerObserver = std::function<void(uint32_t layer, std::span<const float> hidden)>;
 
 class Model {
  public:
@@ -34,7 +38,8 @@ class Model {
 
   // Computes the hidden states of tokens[i] at places[i] and puts their keys and values into the cache. Tokens of one sequence
   // stand in order of position, and every earlier position of it is in the cache. At most limits().batch_tokens tokens.
-  void forward(std::span<const uint32_t> tokens, std::span<const TokenPlace> places, KeyValueCache& cache);
+  void forward(std::span<const uint32_t> tokens, std::span<const TokenPlace> places, KeyValueCache& cache,
+               const LayerObserver& observer = {});
 
   // Scores of the next token after some rows of the latest forward(): out [rows.size()][vocabulary].
   void logits(std::span<const uint32_t> rows, std::span<float> out);
