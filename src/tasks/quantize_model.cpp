@@ -173,12 +173,7 @@ uint64_t QuantizeRun::bytes_to_write() const {
 void QuantizeRun::check_disk_space() const {
   uint64_t needed = 0;
   for (const ConfigRun& run : runs_) needed += run.bytes_to_allocate();
-  const uint64_t available = free_disk_bytes(options_.output.folder);
-  if (needed <= available) return;
-  throw Error(ErrorCode::kIo, options_.output.folder.string(),
-              fmt::format("{:.1f} GB are needed, {:.1f} GB are free", static_cast<double>(needed) / 1e9,
-                          static_cast<double>(available) / 1e9),
-              "free some space, or ask for fewer --configs or --emit packed");
+  require_free_disk(options_.output.folder, needed, "free some space, or ask for fewer --configs or --emit packed");
 }
 
 // Results that are there already must be of the same weights: a fingerprint knows only the source's structure.
