@@ -97,7 +97,8 @@ class QuantizeRun {
   }
 
   uint64_t side_memory() const;
-  uint64_t largest_matrix_memory(size_t configs) const;
+  uint64_t least_matrix_memory() const;
+  uint64_t peak_memory() const;
   void choose_threads();
   size_t configs_at_once(const SourceTensor& tensor) const;
   uint64_t total_weights() const;
@@ -130,25 +131,42 @@ uint64_t QuantizeRun::side_memory() const {
   return bytes;
 }
 
-uint64_t QuantizeRun::largest_matrix_memory(size_t configs) const {
+// For the largest matrix, with one configuration at work on it.
+uint64_t QuantizeRun::least_matrix_memory() const {
   uint64_t largest = 0;
   for (const uint64_t position : positions_) {
     if (runs_.front().plan(position).fate != Fate::kTernary) continue;
     const SourceTensor& tensor = model_.tensors[position];
-    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, configs));
+    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, 1));
   }
   return largest;
+}
+
+// With as many configurations at work on each matrix as run() works on.
+uint64_t QuantizeRun::peak_memory() const {
+  uint64_t largest = 0;
+  for (const uint64_t position : positions_) {
+    const SourceTensor& tensor = model_.tensors[position];
+    const auto quantises = [position](const ConfigRun& run) {
+      return !run.complete() && run.plan(position).fate == Fate::kTernary;
+    };
+    const auto wanting = static_cast<size_t>(std::ranges::count_if(runs_, quantises));
+    if (wanting == 0) continue;
+    const size_t at_once = std::min(wanting, configs_at_once(tensor));
+    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, at_once));
+  }
+  return side_memory() + scratch_memory(threads_) + largest;
 }
 
 // As many threads as memory allows; one configuration at a time is the least that can be worked on.
 void QuantizeRun::choose_threads() {
   threads_ = options_.threads != 0 ? options_.threads : std::max(1u, std::thread::hardware_concurrency());
-  const uint64_t least = side_memory() + largest_matrix_memory(1) + scratch_memory(1);
+  const uint64_t least = side_memory() + least_matrix_memory() + scratch_memory(1);
   if (options_.max_memory < least) {
     throw Error(ErrorCode::kUsage, "--max-memory",
                 fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, options_.max_memory >> 20));
   }
-  while (threads_ > 1 && side_memory() + largest_matrix_memory(1) + scratch_memory(threads_) > options_.max_memory) --threads_;
+  while (threads_ > 1 && side_memory() + least_matrix_memory() + scratch_memory(threads_) > options_.max_memory) --threads_;
 }
 
 size_t QuantizeRun::configs_at_once(const SourceTensor& tensor) const {
@@ -226,7 +244,7 @@ Json QuantizeRun::plan() const {
           {"tensors", positions_.size()},
           {"all_weights", total_weights()},
           {"threads", threads_},
-          {"memory_bytes", side_memory() + scratch_memory(threads_) + largest_matrix_memory(runs_.size())},
+          {"memory_bytes", peak_memory()},
           {"memory_limit_bytes", options_.max_memory},
           {"bytes_to_write", bytes_to_write()},
           {"estimated_seconds", thread_seconds / threads_},

@@ -263,6 +263,22 @@ TEST_F(QuantizeModel, MemoryLimitsThatCannotHoldAreRefusedAtOnce) {
   expect_error(ErrorCode::kUsage, "--max-memory", [&] { quantize_model(small); });
 }
 
+TEST_F(QuantizeModel, ThePlanCountsTheMemoryOfWhatRunsAtOnce) {
+  write_tiny_model(model_);
+  QuantizeOptions all = options({{Recipe::kUniform, 1}, {Recipe::kUniform, 2}, {Recipe::kOptimal, 1}, {Recipe::kOptimal, 2}});
+  const auto planned = [](const QuantizeOptions& asked) { return plan_quantization(asked)["memory_bytes"].get<uint64_t>(); };
+  const uint64_t roomy = planned(all), one = planned(options({{Recipe::kUniform, 1}}));
+  EXPECT_GT(roomy, one);
+  all.max_memory = one;
+  EXPECT_EQ(planned(all), one) << "one configuration after the other";
+  all.max_memory = (one + roomy) / 2;
+  EXPECT_GT(planned(all), one);
+  EXPECT_LE(planned(all), all.max_memory);
+  all.max_memory = roomy;
+  quantize_model(all);
+  EXPECT_LT(planned(all), one) << "nothing is left to do";
+}
+
 TEST_F(QuantizeModel, ProgressCountsEachWeightOnce) {
   write_tiny_model(model_);
   QuantizeOptions counted = options({{Recipe::kUniform, 2}, {Recipe::kOptimal, 2}, {Recipe::kOptimal, 3}});
