@@ -106,10 +106,14 @@ class QuantizeRun {
   void check_disk_space() const;
   void check_former_results(ThreadPool& pool) const;
   std::vector<FileLock> lock_output() const;
+  std::vector<ConfigResult> make_results(ThreadPool& pool);
   void process(uint64_t position, ThreadPool& pool);
   void quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum, ThreadPool& pool);
   void count(uint64_t weights);
+  void measure_progress();
   void show_progress(const char* state, bool now);
+  void write_progress_file(const char* state);
+  void leave_word_of_failure() noexcept;
   double elapsed() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
   void sync_now_and_then();
 
@@ -276,6 +280,15 @@ std::vector<ConfigResult> QuantizeRun::run() {
 
   ThreadPool pool(threads_);
   check_former_results(pool);
+  try {
+    return make_results(pool);
+  } catch (...) {
+    leave_word_of_failure();
+    throw;
+  }
+}
+
+std::vector<ConfigResult> QuantizeRun::make_results(ThreadPool& pool) {
   costs_.assign(runs_.size(), RunCost{.threads = threads_});
   std::vector<bool> was_complete;
   for (ConfigRun& run : runs_) {
@@ -371,14 +384,33 @@ void QuantizeRun::count(uint64_t weights) {
   show_progress("running", false);
 }
 
-void QuantizeRun::show_progress(const char* state, bool now) {
+void QuantizeRun::measure_progress() {
   progress_.seconds = elapsed();
   const auto fresh = static_cast<double>(progress_.weights_done - std::min(progress_.weights_done, weights_skipped_));
   const auto left = static_cast<double>(progress_.weights_total - std::min(progress_.weights_total, progress_.weights_done));
   progress_.seconds_left = fresh > 0 ? std::optional(progress_.seconds / fresh * left) : std::nullopt;
+}
+
+void QuantizeRun::show_progress(const char* state, bool now) {
+  measure_progress();
   options_.on_progress(progress_);
   if (!now && progress_.seconds - last_progress_file_ < kSecondsBetweenProgressFiles) return;
   last_progress_file_ = progress_.seconds;
+  write_progress_file(state);
+}
+
+// A monitor must not wait for a run that has ended. Where not even this can be written, the error that ended the run is still
+// the one to hear of.
+void QuantizeRun::leave_word_of_failure() noexcept {
+  try {
+    measure_progress();
+    progress_.seconds_left.reset();
+    write_progress_file("failed");
+  } catch (const std::exception&) {
+  }
+}
+
+void QuantizeRun::write_progress_file(const char* state) {
   Json configs = Json::array();
   for (const ConfigRun& run : runs_) configs.push_back(run.name());
   const Json json{{"state", state},

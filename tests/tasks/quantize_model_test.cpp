@@ -298,6 +298,30 @@ TEST_F(QuantizeModel, ProgressCountsEachWeightOnce) {
   EXPECT_EQ(progress["weights_done"], progress["weights_total"]);
 }
 
+TEST_F(QuantizeModel, ProgressTellsThatARunFailed) {
+  std::vector<float> weights(40 * 50, 0.5f);
+  weights.back() = std::numeric_limits<float>::quiet_NaN();
+  write_plainly(model_ / "config.json", "{}");
+  write_plainly(model_ / "model.safetensors", safetensors_text({f32_tensor("damaged.weight", {40, 50}, weights)}));
+  expect_error(ErrorCode::kBadInput, "damaged.weight", [&] { quantize_model(options({{Recipe::kOptimal, 2}})); });
+  const fs::path path = folder_ / "out" / "progress.json";
+  const Json progress = parse_json(read_plainly(path), "progress");
+  EXPECT_EQ(progress["state"], "failed");
+  EXPECT_EQ(progress["tensor"], "damaged.weight");
+  EXPECT_TRUE(progress["seconds_left"].is_null());
+
+  fs::remove(path);
+  fs::create_directories(path / "in the way");
+  expect_error(ErrorCode::kBadInput, "damaged.weight", [&] { quantize_model(options({{Recipe::kOptimal, 2}})); });
+
+  fs::remove_all(path);
+  write_tiny_model(model_);
+  QuantizeOptions again = options({{Recipe::kOptimal, 2}});
+  again.output.fresh = true;
+  quantize_model(again);
+  EXPECT_EQ(parse_json(read_plainly(path), "progress")["state"], "done");
+}
+
 TEST_F(QuantizeModel, InspectTellsWhatIsThere) {
   write_tiny_model(model_, {.tied = true});
   const Json source = inspect_model(model_);
