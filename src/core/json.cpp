@@ -153,6 +153,17 @@ std::optional<uint64_t> json_optional_integer(const Json& object, std::string_vi
   return json_integer(object, key, where, least, most);
 }
 
+std::optional<double> json_optional_number(const Json& object, std::string_view key, const std::string& where, double least,
+                                           double most) {
+  if (absent(object, key)) return std::nullopt;
+  const Json& value = json_field(object, key, where);
+  const double number = value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN();
+  if (!(number >= least && number <= most)) {
+    throw wrong_field(where, key, fmt::format("a number from {} to {}", least, most), value);
+  }
+  return number;
+}
+
 bool json_boolean_or(const Json& object, std::string_view key, bool fallback, const std::string& where) {
   if (absent(object, key)) return fallback;
   const Json& field = json_field(object, key, where);

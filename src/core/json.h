@@ -32,6 +32,9 @@ uint64_t json_integer(const Json& object, std::string_view key, const std::strin
 std::optional<std::string> json_optional_string(const Json& object, std::string_view key, const std::string& where);
 std::optional<uint64_t> json_optional_integer(const Json& object, std::string_view key, const std::string& where,
                                               uint64_t least = 0, uint64_t most = kLargestJsonInteger);
+// Any finite JSON number.
+std::optional<double> json_optional_number(const Json& object, std::string_view key, const std::string& where, double least,
+                                           double most);
 bool json_boolean_or(const Json& object, std::string_view key, bool fallback, const std::string& where);
 
 }  // namespace tritllm

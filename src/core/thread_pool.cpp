@@ -1,8 +1,37 @@
 #include "core/thread_pool.h"
 
 #include <algorithm>
+#include <utility>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace tritllm {
+
+namespace {
+
+void pause_briefly() noexcept {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// The loops of a token follow one another within microseconds: sleeping and being woken between them would cost more than the
+// waiting. Spinning for long would take the processor from whoever needs it, so a thread sleeps after some ten microseconds.
+constexpr int kSpins = 400;
+
+template <typename Value>
+void wait_while_equal(const std::atomic<Value>& variable, Value value) noexcept {
+  for (int spin = 0; spin < kSpins; ++spin) {
+    if (variable.load(std::memory_order_acquire) != value) return;
+    pause_briefly();
+  }
+  variable.wait(value, std::memory_order_acquire);
+}
+
+}  // namespace
 
 ThreadPool::ThreadPool(unsigned threads) {
   if (threads == 0) threads = std::max(1u, std::thread::hardware_concurrency());
@@ -11,61 +40,54 @@ ThreadPool::ThreadPool(unsigned threads) {
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
+  stopping_ = true;
+  ++generation_;
+  generation_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
 void ThreadPool::parallel_for(size_t count, const std::function<void(size_t, unsigned)>& body) {
   if (count == 0) return;
-  {
-    const std::lock_guard lock(mutex_);
-    body_ = &body;
-    next_ = 0;
-    count_ = count;
-    failure_ = nullptr;
-    busy_ = static_cast<unsigned>(workers_.size());
-    ++generation_;
+  body_ = &body;
+  count_ = count;
+  next_.store(0, std::memory_order_relaxed);
+  // A single iteration is not worth waking anyone.
+  const bool alone = count == 1 || workers_.empty();
+  if (!alone) {
+    busy_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
   }
-  wake_.notify_all();
   run_share(0);
-  std::unique_lock lock(mutex_);
-  finished_.wait(lock, [this] { return busy_ == 0; });
+  if (!alone) {
+    for (uint32_t left = busy_.load(std::memory_order_acquire); left != 0; left = busy_.load(std::memory_order_acquire)) {
+      wait_while_equal(busy_, left);
+    }
+  }
   body_ = nullptr;
-  if (failure_) std::rethrow_exception(failure_);
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
 void ThreadPool::work(unsigned worker) {
-  size_t seen = 0;
-  std::unique_lock lock(mutex_);
+  uint32_t seen = 0;
   while (true) {
-    wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+    wait_while_equal(generation_, seen);
     if (stopping_) return;
-    seen = generation_;
-    lock.unlock();
+    ++seen;  // never more than one loop ahead: the next starts when every worker has ended this one
     run_share(worker);
-    lock.lock();
-    if (--busy_ == 0) finished_.notify_one();
+    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
   }
 }
 
-void ThreadPool::run_share(unsigned worker) {
-  while (true) {
-    size_t index;
-    {
-      const std::lock_guard lock(mutex_);
-      if (next_ >= count_) return;
-      index = next_++;
-    }
+void ThreadPool::run_share(unsigned worker) noexcept {
+  for (size_t index = next_.fetch_add(1, std::memory_order_relaxed); index < count_;
+       index = next_.fetch_add(1, std::memory_order_relaxed)) {
     try {
       (*body_)(index, worker);
     } catch (...) {
-      const std::lock_guard lock(mutex_);
+      const std::lock_guard lock(failure_mutex_);
       if (!failure_) failure_ = std::current_exception();
-      next_ = count_;
+      next_.store(count_, std::memory_order_relaxed);
     }
   }
 }

@@ -2,8 +2,9 @@
 // results: callers write to places of their own and combine them in index order, so that nothing depends on scheduling.
 #pragma once
 
-#include <condition_variable>
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <mutex>
@@ -28,16 +29,17 @@ class ThreadPool {
 
  private:
   void work(unsigned worker);
-  void run_share(unsigned worker);
+  void run_share(unsigned worker) noexcept;
 
   std::vector<std::thread> workers_;
-  std::mutex mutex_;
-  std::condition_variable wake_, finished_;
+  // Of the loop that is running; written before generation_ announces it, read after.
   const std::function<void(size_t, unsigned)>* body_ = nullptr;
-  size_t next_ = 0, count_ = 0;
-  unsigned busy_ = 0;
-  size_t generation_ = 0;
-  bool stopping_ = false;
+  size_t count_ = 0;
+  std::atomic<size_t> next_{0};
+  std::atomic<uint32_t> generation_{0};  // number of loops so far
+  std::atomic<uint32_t> busy_{0};        // workers that have not ended this loop
+  std::atomic<bool> stopping_{false};
+  std::mutex failure_mutex_;
   std::exception_ptr failure_;
 };
 

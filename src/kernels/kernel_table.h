@@ -5,12 +5,14 @@
 #include <string_view>
 
 #include "codec/group_kernels.h"
+#include "kernels/tensor_kernels.h"
 
 namespace tritllm::kernels {
 
 struct KernelTable {
-  const char* name;  // "scalar", "avx2", "avx512"
-  const codec::GroupKernels* groups;
+  const char* name;                   // "scalar", "avx2", "avx512"
+  const codec::GroupKernels* groups;  // the codec's
+  const TensorKernels* tensors;       // the forward pass's
 };
 
 // Every table that this machine can run, the slowest first; scalar, the specification, is always there.

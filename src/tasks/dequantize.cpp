@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/half.h"
 #include "io/hf_folder.h"
+#include "io/parallel_loop.h"
 #include "tasks/config_run.h"
 
 namespace tritllm {
@@ -74,12 +75,6 @@ std::vector<std::byte> converted(const SourceTensor& tensor, uint64_t first, uin
 }
 
 }  // namespace
-
-codec::ParallelLoop loop_over(ThreadPool& pool) {
-  return [&pool](size_t count, const std::function<void(size_t)>& body) {
-    pool.parallel_for(count, [&](size_t index, unsigned) { body(index); });
-  };
-}
 
 std::vector<std::vector<PlannedTensor>> plain_units_of(const std::vector<TensorRecord>& tensors) {
   std::vector<std::vector<PlannedTensor>> units;

@@ -31,9 +31,6 @@ void write_decoded_matrix(const TernaryMatrix& matrix, const std::string& name, 
 // What the packed folder's own files tell about its source.
 CardFacts card_facts_of(const PackedCheckpoint& checkpoint);
 
-// A parallel loop over the pool, as the codec wants it.
-codec::ParallelLoop loop_over(ThreadPool& pool);
-
 // Tensors of the plain folder that belongs to a packed one.
 std::vector<std::vector<PlannedTensor>> plain_units_of(const std::vector<TensorRecord>& tensors);
 

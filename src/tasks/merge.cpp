@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "io/model_source.h"
 #include "io/packed_checkpoint.h"
+#include "io/parallel_loop.h"
 #include "tasks/config_run.h"
 #include "tasks/dequantize.h"
 #include "tasks/report.h"

@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "io/mapped_file.h"
 #include "io/model_source.h"
+#include "io/parallel_loop.h"
 #include "kernels/kernel_table.h"
 #include "tasks/dequantize.h"
 #include "tasks/matrix_job.h"

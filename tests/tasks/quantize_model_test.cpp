@@ -11,6 +11,7 @@
 #include "core/half.h"
 #include "core/thread_pool.h"
 #include "io/packed_checkpoint.h"
+#include "io/parallel_loop.h"
 #include "support/expect_error.h"
 #include "support/quantized.h"
 #include "support/temporary_folder.h"

@@ -1,0 +1,253 @@
+#include "backend/cpu_backend.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "backend/cpu_cache.h"
+#include "backend/cpu_matrix.h"
+#include "core/half.h"
+
+namespace tritllm {
+
+namespace {
+
+using kernels::padded_row;
+using kernels::WeightRows;
+
+// Floats of a panel of expanded weights: half of a usual second-level cache.
+constexpr size_t kPanelFloats = 128 * 1024;
+constexpr size_t kLargestTaskRows = 64, kSmallestTaskRows = 8;
+// An operation on fewer elements is done before another thread would have woken.
+constexpr size_t kWorthSharing = 16 * 1024;
+
+class CpuBuffer final : public DeviceBuffer {
+ public:
+  explicit CpuBuffer(size_t floats) : values_(floats, 0.0f) {}
+  float* data() noexcept override { return values_.data(); }
+
+ private:
+  std::vector<float> values_;
+};
+
+class CpuRotaryTable final : public RotaryTable {
+ public:
+  // As transformers computes them: angle, cosine and sine in float32.
+  CpuRotaryTable(const RotaryFrequencies& frequencies, uint32_t positions)
+      : pairs_(frequencies.inverse_wavelengths.size()), cosines_(positions * pairs_), sines_(positions * pairs_) {
+    for (size_t position = 0; position < positions; ++position) {
+      for (size_t pair = 0; pair < pairs_; ++pair) {
+        const float angle = static_cast<float>(position) * frequencies.inverse_wavelengths[pair];
+        cosines_[position * pairs_ + pair] = std::cos(angle) * frequencies.amplitude;
+        sines_[position * pairs_ + pair] = std::sin(angle) * frequencies.amplitude;
+      }
+    }
+  }
+
+  size_t pairs() const noexcept { return pairs_; }
+  const float* cosines(size_t position) const noexcept { return cosines_.data() + position * pairs_; }
+  const float* sines(size_t position) const noexcept { return sines_.data() + position * pairs_; }
+
+ private:
+  size_t pairs_;
+  std::vector<float> cosines_, sines_;  // [positions][pairs]
+};
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(ThreadPool& pool, const kernels::KernelTable& kernels)
+      : pool_(pool), kernels_(*kernels.tensors), scratch_(pool.threads()) {}
+
+  std::string description() const override { return fmt::format("cpu ({}, {} threads)", kernels_.name, pool_.threads()); }
+
+  std::unique_ptr<DeviceMatrix> upload_matrix(const WeightSource& source) override {
+    return std::make_unique<CpuMatrix>(source, pool_);
+  }
+
+  DeviceVector upload_vector(std::span<const float> values) override {
+    DeviceVector vector{std::make_unique<CpuBuffer>(padded_row(values.size())), values.size()};
+    std::copy(values.begin(), values.end(), vector.buffer->data());
+    return vector;
+  }
+
+  RowStorage allocate_rows(size_t capacity, size_t width) override {
+    const size_t stride = padded_row(width);
+    return {std::make_unique<CpuBuffer>(capacity * stride), capacity, width, stride};
+  }
+
+  std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) override { return std::make_unique<CpuCache>(shape); }
+
+  std::unique_ptr<RotaryTable> make_rotary_table(const RotaryFrequencies& frequencies, uint32_t positions) override {
+    return std::make_unique<CpuRotaryTable>(frequencies, positions);
+  }
+
+  void embed(const DeviceMatrix& table, std::span<const uint32_t> tokens, float scale, Rows out) override {
+    const WeightRows& weights = static_cast<const CpuMatrix&>(table).weights();
+    for_rows(out, [&](size_t row) {
+      float* const to = out.data + row * out.stride;
+      kernels_.expand_row[static_cast<size_t>(weights.type)](weights, tokens[row], to);
+      if (scale != 1.0f) std::transform(to, to + out.width, to, [&](float value) { return value * scale; });
+    });
+  }
+
+  void rms_norm(Rows x, const DeviceVector& gain, float epsilon, Rows out) override {
+    for_rows(out, [&](size_t row) {
+      for (size_t part = 0; part < x.width; part += gain.width) {
+        kernels_.rms_norm(x.data + row * x.stride + part, gain.buffer->data(), gain.width, epsilon,
+                          out.data + row * out.stride + part);
+      }
+    });
+  }
+
+  void multiply(Rows x, std::span<const Projection> projections) override {
+    const size_t task_rows = std::clamp(kPanelFloats / x.stride, kSmallestTaskRows, kLargestTaskRows);
+    size_t tasks = 0;
+    for (const Projection& projection : projections) tasks += (projection.out.width + task_rows - 1) / task_rows;
+    pool_.parallel_for(tasks, [&](size_t task, unsigned worker) {
+      for (const Projection& projection : projections) {
+        const size_t own = (projection.out.width + task_rows - 1) / task_rows;
+        if (task < own) return multiply_share(x, projection, task * task_rows, task_rows, scratch_[worker]);
+        task -= own;
+      }
+    });
+  }
+
+  void rotate(Rows x, uint32_t heads, const RotaryTable& table, std::span<const TokenPlace> places) override {
+    const auto& angles = static_cast<const CpuRotaryTable&>(table);
+    const size_t pairs = angles.pairs(), width = x.width / heads;
+    for_rows(x, [&](size_t row) {
+      const float* const cosines = angles.cosines(places[row].position);
+      const float* const sines = angles.sines(places[row].position);
+      for (size_t head = 0; head < heads; ++head) {
+        float* const low = x.data + row * x.stride + head * width;
+        float* const high = low + pairs;
+        for (size_t i = 0; i < pairs; ++i) {
+          const float a = low[i], b = high[i];
+          low[i] = a * cosines[i] - b * sines[i];
+          high[i] = b * cosines[i] + a * sines[i];
+        }
+      }
+    });
+  }
+
+  void store(KeyValueCache& cache, uint32_t layer, Rows keys, Rows values, std::span<const TokenPlace> places) override {
+    auto& rows = static_cast<CpuCache&>(cache);
+    for_rows(keys, [&](size_t row) {
+      rows.store(CpuCache::Part::kKeys, layer, places[row], keys.data + row * keys.stride);
+      rows.store(CpuCache::Part::kValues, layer, places[row], values.data + row * values.stride);
+    });
+  }
+
+  void attend(Rows queries, const KeyValueCache& cache, const AttentionSettings& settings, std::span<const TokenPlace> places,
+              Rows out) override {
+    const auto& rows = static_cast<const CpuCache&>(cache);
+    const size_t shared_heads = rows.shape().key_value_heads;
+    pool_.parallel_for(queries.count * shared_heads, [&](size_t task, unsigned worker) {
+      const size_t row = task / shared_heads;
+      attend_share(queries.data + row * queries.stride, rows, settings, places[row], static_cast<uint32_t>(task % shared_heads),
+                   out.data + row * out.stride, scratch_[worker]);
+    });
+  }
+
+  void gate(Activation activation, Rows gate, Rows up, Rows out) override {
+    const auto kernel = kernels_.gate[static_cast<size_t>(activation)];
+    for_rows(out, [&](size_t row) {
+      kernel(gate.data + row * gate.stride, up.data + row * up.stride, out.width, out.data + row * out.stride);
+    });
+  }
+
+  void add(Rows x, Rows to) override {
+    for_rows(to, [&](size_t row) {
+      const float* const from = x.data + row * x.stride;
+      float* const sum = to.data + row * to.stride;
+      for (size_t i = 0; i < to.width; ++i) sum[i] += from[i];
+    });
+  }
+
+  void gather(Rows x, std::span<const uint32_t> indices, Rows out) override {
+    for (size_t i = 0; i < indices.size(); ++i) std::copy_n(x.data + indices[i] * x.stride, x.width, out.data + i * out.stride);
+  }
+
+  void read(Rows x, std::span<float> out) override {
+    for (size_t row = 0; row < x.count; ++row) std::copy_n(x.data + row * x.stride, x.width, out.data() + row * x.width);
+  }
+
+ private:
+  // Room that one thread needs during an operation; grows to the largest use and stays.
+  struct Scratch {
+    std::vector<float> panel, queries, scores, outputs;
+
+    static float* sized(std::vector<float>& values, size_t count) {
+      if (values.size() < count) values.resize(count);
+      return values.data();
+    }
+  };
+
+  template <typename Body>
+  void for_rows(Rows rows, Body&& body) {
+    if (rows.count * rows.width < kWorthSharing) {
+      for (size_t row = 0; row < rows.count; ++row) body(row);
+      return;
+    }
+    pool_.parallel_for(rows.count, [&](size_t row, unsigned) { body(row); });
+  }
+
+  void multiply_share(Rows x, const Projection& projection, size_t first, size_t count, Scratch& scratch) {
+    const WeightRows& weights = static_cast<const CpuMatrix&>(*projection.weights).weights();
+    const Rows& out = projection.out;
+    const size_t rows = std::min(count, out.width - first);
+    float* const panel = x.count < kernels::kPanelTokens ? nullptr : Scratch::sized(scratch.panel, rows * weights.stride);
+    kernels_.multiply[static_cast<size_t>(weights.type)](weights, first, rows, x.data, x.count, panel, out.data + first,
+                                                         out.stride);
+    if (projection.bias == nullptr) return;
+    const float* const bias = projection.bias->buffer->data() + first;
+    for (size_t token = 0; token < x.count; ++token) {
+      for (size_t row = 0; row < rows; ++row) out.data[token * out.stride + first + row] += bias[row];
+    }
+  }
+
+  void attend_share(const float* queries, const CpuCache& cache, const AttentionSettings& settings, TokenPlace place,
+                    uint32_t shared_head, float* out, Scratch& scratch) {
+    const size_t width = cache.shape().head_width, stride = padded_row(width);
+    const size_t heads = settings.heads / cache.shape().key_value_heads, first_head = shared_head * heads;
+    const uint32_t end = place.position + 1;
+    const uint32_t first = settings.window != 0 && end > settings.window ? end - settings.window : 0;
+    float* const padded_queries = Scratch::sized(scratch.queries, heads * stride);
+    float* const padded_out = Scratch::sized(scratch.outputs, heads * stride);
+    for (size_t head = 0; head < heads; ++head) {
+      std::copy_n(queries + (first_head + head) * width, width, padded_queries + head * stride);
+      std::fill_n(padded_queries + head * stride + width, stride - width, 0.0f);
+    }
+    kernels_.attend[static_cast<size_t>(cache.shape().type)](
+        {.queries = padded_queries,
+         .heads = heads,
+         .head_stride = stride,
+         .keys = cache.rows(CpuCache::Part::kKeys, settings.layer, place.slot, shared_head, first),
+         .values = cache.rows(CpuCache::Part::kValues, settings.layer, place.slot, shared_head, first),
+         .positions = end - first,
+         .scale = settings.scale,
+         .softcap = settings.softcap,
+         .scores = Scratch::sized(scratch.scores, heads * padded_row(end - first)),
+         .out = padded_out});
+    for (size_t head = 0; head < heads; ++head) {
+      std::copy_n(padded_out + head * stride, width, out + (first_head + head) * width);
+    }
+  }
+
+  ThreadPool& pool_;
+  const kernels::TensorKernels& kernels_;
+  std::vector<Scratch> scratch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool, const kernels::KernelTable& kernels) {
+  return std::make_unique<CpuBackend>(pool, kernels);
+}
+
+}  // namespace tritllm

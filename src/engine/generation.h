@@ -1,0 +1,66 @@
+// Owns what a caller asks the engine to write, and what comes back piece by piece. Does not own how JSON or flags spell it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/log_probabilities.h"
+#include "engine/sampler_options.h"
+#include "text/tokenizer.h"
+
+namespace tritllm {
+
+using RequestId = uint64_t;
+
+inline constexpr size_t kMostReportedProbabilities = 100;
+
+struct GenerationRequest {
+  std::vector<TokenId> prompt;  // not empty
+  SamplerOptions sampler;
+  uint32_t max_tokens = UINT32_MAX;  // the context's end stops an answer in any case
+  std::vector<std::string> stops;    // text at which the answer ends; not part of it
+  bool ignore_end_tokens = false;
+  bool log_probabilities = false;         // of each token of the answer
+  bool prompt_log_probabilities = false;  // of each token of the prompt but the first
+  size_t top_log_probabilities = 0;       // so many of the most probable tokens with each of these
+};
+
+// How probable the model held a token, without penalties and temperature.
+struct TokenScore {
+  TokenId token;
+  float log_probability;
+  std::vector<TokenLogProbability> top;
+};
+
+enum class FinishReason {
+  kEndToken,
+  kStopString,
+  kLength,   // max_tokens
+  kContext,  // the sequence fills the context
+  kCancelled,
+  kFailed,  // GenerationEvent::error says why
+};
+
+// "end_token", "stop_string", …
+std::string_view finish_reason_name(FinishReason reason) noexcept;
+
+struct GenerationEvent {
+  RequestId request;
+  std::string text;               // valid UTF-8 that is certain to belong to the answer; may be empty
+  std::optional<TokenId> token;   // the token that this event is about; end tokens included
+  std::optional<TokenScore> score;          // of `token`, where asked for
+  std::vector<TokenScore> prompt_scores;    // in the first event, where asked for
+  std::optional<FinishReason> finish;       // in the last event
+  std::string error;                        // where `finish` is kFailed
+  uint32_t prompt_tokens = 0, reused_tokens = 0, generated_tokens = 0;  // so far; reused: prompt tokens found in the cache
+};
+
+// Called by the thread that calls Engine::step(), for each token and at the end. What it throws ends its request and comes out of
+// step() once the other requests have had their tokens.
+using GenerationListener = std::function<void(const GenerationEvent&)>;
+
+}  // namespace tritllm

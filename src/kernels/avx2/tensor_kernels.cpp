@@ -1,0 +1,71 @@
+// Owns the forward pass's inner loops for AVX2 with FMA and F16C: eight floats at a time.
+#include "kernels/tensor_kernels.h"
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tritllm::kernels::avx2 {
+namespace {
+
+#include "kernels/tensor_kernels_simd.h"
+
+struct Vector {
+  using Float = __m256;
+  static constexpr size_t kLanes = 8;
+  static constexpr size_t kTileTokens = 3;  // 4 × 3 sums, 3 inputs and a weight: all 16 registers
+
+  static Float zero() noexcept { return _mm256_setzero_ps(); }
+  static Float set(float x) noexcept { return _mm256_set1_ps(x); }
+  static Float load(const float* p) noexcept { return _mm256_loadu_ps(p); }
+  static void store(float* p, Float x) noexcept { _mm256_storeu_ps(p, x); }
+  static Float load_half(const uint16_t* p) noexcept {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Float load_bfloat16(const uint16_t* p) noexcept {
+    const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+  }
+  static Float load_codes(const int8_t* p) noexcept {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  static Float multiply(Float a, Float b) noexcept { return _mm256_mul_ps(a, b); }
+  static Float add(Float a, Float b) noexcept { return _mm256_add_ps(a, b); }
+  static Float subtract(Float a, Float b) noexcept { return _mm256_sub_ps(a, b); }
+  static Float divide(Float a, Float b) noexcept { return _mm256_div_ps(a, b); }
+  static Float fma(Float a, Float b, Float c) noexcept { return _mm256_fmadd_ps(a, b, c); }
+  static Float min(Float a, Float b) noexcept { return _mm256_min_ps(a, b); }
+  static Float max(Float a, Float b) noexcept { return _mm256_max_ps(a, b); }
+  static Float round_even(Float a) noexcept { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+  static float sum(Float x) noexcept {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+  static float largest(Float x) noexcept {
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+  // x·2^power for a whole power in [−126, 127]; 128 comes out right as well, by way of 2^127·2.
+  static Float scale_by_power(Float x, Float power) noexcept {
+    const __m256i half = _mm256_cvtps_epi32(_mm256_min_ps(power, set(127.0f)));
+    const Float scale = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, _mm256_set1_epi32(127)), 23));
+    const Float rest = _mm256_blendv_ps(set(1.0f), set(2.0f), _mm256_cmp_ps(power, set(127.0f), _CMP_GT_OQ));
+    return multiply(multiply(x, scale), rest);
+  }
+  static Float zero_below(Float x, float limit, Float value) noexcept {
+    return _mm256_andnot_ps(_mm256_cmp_ps(x, set(limit), _CMP_LT_OQ), value);
+  }
+  static Float exp(Float x) noexcept { return exponential<Vector>(x); }
+};
+
+constexpr TensorKernels kTable = TensorOperations<Vector>::table("avx2");
+
+}  // namespace
+
+const TensorKernels& tensor_kernels() noexcept { return kTable; }
+
+}  // namespace tritllm::kernels::avx2

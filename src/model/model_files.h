@@ -1,0 +1,35 @@
+// Owns a model on disk as the engine sees it: config, side files, and weights by name, whether they are packed or dense. Does not
+// own what the weights are for (model.h).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "backend/backend.h"
+#include "core/json.h"
+#include "core/thread_pool.h"
+#include "io/model_source.h"
+
+namespace tritllm {
+
+struct ModelFiles {
+  std::filesystem::path path;
+  Json config;
+  std::string config_place;  // names the config in errors
+  std::vector<SideFile> side_files;
+  std::vector<std::string> warnings;
+  std::unordered_map<std::string, WeightSource> weights;
+  std::shared_ptr<const void> owner;  // of the bytes that the weights point to
+};
+
+// A packed folder, an HF folder or a GGUF file. Everything is verified: checksums and trits of a packed folder, structure of
+// others.
+ModelFiles open_model_files(const std::filesystem::path& path, ThreadPool& pool);
+
+// "where: tensor 'NAME'".
+std::string weight_place(const ModelFiles& files, const std::string& name);
+
+}  // namespace tritllm

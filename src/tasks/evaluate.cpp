@@ -1,0 +1,244 @@
+#include "tasks/evaluate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/error.h"
+
+namespace tritllm {
+
+namespace {
+
+// Rows of logits of a model that are in memory at a time.
+constexpr size_t kRowBlock = 32;
+
+// A model that reads windows, one after the other, in a cache of one slot.
+class Reader {
+ public:
+  Reader(const std::filesystem::path& path, const EvaluateOptions& options)
+      : language_model_(LanguageModel::load(path, {.device = options.device,
+                                                   .threads = options.threads,
+                                                   .context = options.context,
+                                                   .batch_tokens = std::min(options.context, kUsualBatchTokens)})),
+        cache_(model().make_cache(1, options.cache)) {}
+
+  const LanguageModel& language_model() const noexcept { return language_model_; }
+  Model& model() noexcept { return language_model_.model(); }
+  size_t vocabulary() const noexcept { return language_model_.model().config().vocabulary; }
+
+  // Computes tokens [first, first + count) of the window.
+  void read(std::span<const TokenId> window, size_t first, size_t count, const LayerObserver& observer) {
+    std::vector<TokenPlace> places;
+    for (size_t i = 0; i < count; ++i) places.push_back({0, static_cast<uint32_t>(first + i)});
+    model().forward(window.subspan(first, count), places, *cache_, observer);
+  }
+
+  std::span<const float> logits(std::span<const uint32_t> rows) {
+    logits_.resize(kRowBlock * vocabulary());
+    model().logits(rows, logits_);
+    return std::span(logits_).first(rows.size() * vocabulary());
+  }
+
+ private:
+  LanguageModel language_model_;
+  std::unique_ptr<KeyValueCache> cache_;
+  std::vector<float> logits_;
+};
+
+// Squared error and energy of the hidden states after each layer, against those that the reference left.
+class LayerErrors {
+ public:
+  LayerObserver remember() {
+    return [this](uint32_t layer, std::span<const float> hidden) {
+      reference_.resize(std::max<size_t>(reference_.size(), layer + 1));
+      reference_[layer].assign(hidden.begin(), hidden.end());
+    };
+  }
+  LayerObserver compare() {
+    return [this](uint32_t layer, std::span<const float> hidden) {
+      if (layer >= reference_.size() || reference_[layer].size() != hidden.size()) return;  // another number of layers, or width
+      sums_.resize(std::max<size_t>(sums_.size(), layer + 1));
+      for (size_t i = 0; i < hidden.size(); ++i) {
+        const double difference = double{hidden[i]} - double{reference_[layer][i]};
+        sums_[layer].error += difference * difference;
+        sums_[layer].energy += double{reference_[layer][i]} * double{reference_[layer][i]};
+      }
+    };
+  }
+  std::vector<double> relative() const {
+    std::vector<double> errors;
+    for (const Sums& sums : sums_) errors.push_back(sums.energy > 0.0 ? std::sqrt(sums.error / sums.energy) : 0.0);
+    return errors;
+  }
+
+ private:
+  struct Sums {
+    double error = 0, energy = 0;
+  };
+  std::vector<std::vector<float>> reference_;
+  std::vector<Sums> sums_;
+};
+
+class Evaluator {
+ public:
+  explicit Evaluator(const EvaluateOptions& options) : options_(options), model_(options.model, options) {
+    if (options.reference) reference_.emplace(*options.reference, options);
+    tokens_ = model_.language_model().encode(options.text);
+    if (reference_) check_agreement();
+    windows_ = tokens_.size() / options.context;
+    if (windows_ == 0) {
+      throw Error(ErrorCode::kUsage, "--text",
+                  fmt::format("{} tokens do not fill one window of {}", tokens_.size(), options.context),
+                  "give more text, or a smaller --context");
+    }
+    if (options.windows != 0) windows_ = std::min(windows_, options.windows);
+  }
+
+  uint64_t windows() const noexcept { return windows_; }
+
+  void score_window(uint64_t index) {
+    const auto window = window_tokens(index);
+    const size_t first_scored = options_.scored == ScoredPart::kSecondHalf ? options_.context / 2 : 0;
+    const size_t batch = std::min(options_.context, kUsualBatchTokens);
+    for (size_t first = 0; first < window.size(); first += batch) {
+      const size_t count = std::min(batch, window.size() - first);
+      if (reference_) reference_->read(window, first, count, index == 0 ? layer_errors_.remember() : LayerObserver());
+      model_.read(window, first, count, index == 0 && reference_ ? layer_errors_.compare() : LayerObserver());
+      // The last token's successor lies in the next window.
+      score_rows(window, first, std::max(first, first_scored), std::min(first + count, window.size() - 1));
+    }
+  }
+
+  double perplexity_so_far() const { return std::exp(mean_estimate(losses_).value); }
+
+  Evaluation result() const {
+    Evaluation evaluation;
+    evaluation.perplexity = exponential_estimate(mean_estimate(losses_));
+    evaluation.windows = windows_;
+    evaluation.tokens_scored = losses_.size();
+    evaluation.warnings = model_.language_model().warnings();
+    if (!reference_) return evaluation;
+    evaluation.layer_errors = layer_errors_.relative();
+    evaluation.sorted_divergences = divergences_;
+    std::sort(evaluation.sorted_divergences.begin(), evaluation.sorted_divergences.end());
+    std::vector<double> differences(losses_.size());
+    std::transform(losses_.begin(), losses_.end(), reference_losses_.begin(), differences.begin(), std::minus<>());
+    evaluation.divergence = {.mean = mean_estimate(divergences_),
+                             .median = quantile_estimate(evaluation.sorted_divergences, 0.5),
+                             .percentile_99 = quantile_estimate(evaluation.sorted_divergences, 0.99),
+                             .same_top_token = mean_estimate(same_top_),
+                             .largest = evaluation.sorted_divergences.back(),
+                             .reference_perplexity = exponential_estimate(mean_estimate(reference_losses_)),
+                             .log_perplexity_ratio = mean_estimate(differences)};
+    return evaluation;
+  }
+
+ private:
+  void check_agreement() const {
+    if (reference_->vocabulary() != model_.vocabulary() || reference_->language_model().encode(options_.text) != tokens_) {
+      throw Error(ErrorCode::kUsage, "--reference", "has another tokenizer than the model", "compare models of one family");
+    }
+  }
+
+  // Each window begins as a text does: with what the tokenizer puts first.
+  std::vector<TokenId> window_tokens(uint64_t index) const {
+    const auto begin = tokens_.begin() + static_cast<std::ptrdiff_t>(index * options_.context);
+    std::vector<TokenId> window(begin, begin + options_.context);
+    const std::vector<TokenId> prefix = model_.language_model().tokenizer().prefix_tokens();
+    std::copy_n(prefix.begin(), std::min(prefix.size(), window.size()), window.begin());
+    return window;
+  }
+
+  // Rows of the latest pass, which began at `first`, for the tokens at [begin, end) of the window.
+  void score_rows(const std::vector<TokenId>& window, size_t first, size_t begin, size_t end) {
+    for (size_t at = begin; at < end; at += kRowBlock) {
+      std::vector<uint32_t> rows;
+      for (size_t i = at; i < std::min(end, at + kRowBlock); ++i) rows.push_back(static_cast<uint32_t>(i - first));
+      const auto own = model_.logits(rows);
+      const auto reference = reference_ ? reference_->logits(rows) : std::span<const float>();
+      const std::span<const TokenId> targets(window.data() + at + 1, rows.size());
+      if (reference_) compare_block(own, reference, targets);
+      else score_block(own, targets);
+    }
+  }
+
+  void score_block(std::span<const float> logits, std::span<const TokenId> targets) {
+    const size_t vocabulary = model_.vocabulary(), before = losses_.size();
+    losses_.resize(before + targets.size());
+    pool_.parallel_for(targets.size(), [&](size_t row, unsigned) {
+      losses_[before + row] = negative_log_likelihood(logits.subspan(row * vocabulary, vocabulary), targets[row]);
+    });
+  }
+
+  void compare_block(std::span<const float> logits, std::span<const float> reference, std::span<const TokenId> targets) {
+    const size_t vocabulary = model_.vocabulary();
+    std::vector<RowComparison> rows(targets.size());
+    pool_.parallel_for(targets.size(), [&](size_t row, unsigned) {
+      const size_t at = row * vocabulary;
+      rows[row] = compare_rows(logits.subspan(at, vocabulary), reference.subspan(at, vocabulary), targets[row]);
+    });
+    for (const RowComparison& row : rows) {
+      losses_.push_back(row.negative_log_likelihood);
+      reference_losses_.push_back(row.reference_negative_log_likelihood);
+      divergences_.push_back(row.kl_divergence);
+      same_top_.push_back(row.same_top ? 1.0 : 0.0);
+    }
+  }
+
+  const EvaluateOptions& options_;
+  Reader model_;
+  std::optional<Reader> reference_;
+  ThreadPool pool_{options_.threads};
+  std::vector<TokenId> tokens_;
+  uint64_t windows_ = 0;
+  LayerErrors layer_errors_;
+  std::vector<double> losses_, reference_losses_, divergences_, same_top_;  // of each scored token
+};
+
+void check(const EvaluateOptions& options) {
+  if (options.context < 4) throw Error(ErrorCode::kUsage, "--context", fmt::format("expected at least 4, found {}", options.context));
+}
+
+}  // namespace
+
+Evaluation evaluate(const EvaluateOptions& options, const std::function<void(const EvaluateProgress&)>& on_progress) {
+  check(options);
+  const auto begin = std::chrono::steady_clock::now();
+  Evaluator evaluator(options);
+  for (uint64_t window = 0; window < evaluator.windows(); ++window) {
+    evaluator.score_window(window);
+    on_progress({window + 1, evaluator.windows(), evaluator.perplexity_so_far()});
+  }
+  Evaluation evaluation = evaluator.result();
+  evaluation.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return evaluation;
+}
+
+Json to_json(const Evaluation& evaluation) {
+  Json json = {{"perplexity", evaluation.perplexity.value},
+               {"perplexity_stderr", evaluation.perplexity.standard_error},
+               {"tokens_scored", evaluation.tokens_scored},
+               {"windows", evaluation.windows},
+               {"seconds", evaluation.seconds}};
+  if (!evaluation.divergence) return json;
+  const Divergence& divergence = *evaluation.divergence;
+  const auto put = [&](const std::string& name, const Estimate& estimate) {
+    json[name] = estimate.value;
+    json[name + "_stderr"] = estimate.standard_error;
+  };
+  json["kl_divergence_mean"] = divergence.mean.value;
+  json["kl_divergence_stderr"] = divergence.mean.standard_error;
+  put("kl_divergence_median", divergence.median);
+  put("kl_divergence_p99", divergence.percentile_99);
+  json["kl_divergence_max"] = divergence.largest;
+  put("same_top_token", divergence.same_top_token);
+  put("reference_perplexity", divergence.reference_perplexity);
+  put("log_perplexity_ratio", divergence.log_perplexity_ratio);
+  json["layer_relative_errors"] = evaluation.layer_errors;
+  return json;
+}
+
+}  // namespace tritllm

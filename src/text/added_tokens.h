@@ -1,0 +1,72 @@
+// Owns the added tokens of tokenizer.json: which stretches of a text are such a token. They are looked for twice, those that are
+// not "normalized" in the text as it came, the others in what the normalizer makes of the rest. Does not own what happens to the
+// rest.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "text/component.h"
+#include "text/normalizer.h"
+#include "text/text_span.h"
+#include "text/token_matcher.h"
+#include "text/vocabulary.h"
+
+namespace tritllm {
+
+struct AddedToken {
+  TokenId id = 0;
+  std::string content;
+  std::string match_text;  // what stands for it in a text: the content or, of a normalized token, what the normalizer makes of it
+  bool single_word = false, lstrip = false, rstrip = false, normalized = false, special = false;
+};
+
+class AddedTokens {
+ public:
+  enum class Pass { kRaw, kNormalized };
+
+  // A stretch of a text: a token, or text between tokens.
+  struct Part {
+    TextSpan span;
+    const AddedToken* token;  // null for text
+  };
+  using Accepts = std::function<bool(const AddedToken& token, TextSpan span)>;
+  using Sink = std::function<void(const Part& part)>;
+
+  // `component` is the field of tokenizer.json.
+  static AddedTokens parse(const Component& component, const Vocabulary& vocabulary, const Normalizer& normalizer);
+
+  // Cuts a text into parts, in order. Of the tokens that `accepts` allows at the leftmost place the longest counts.
+  void cut(std::string_view text, Pass pass, const Accepts& accepts, MatchScratch& scratch, const Sink& sink) const;
+
+  // Null for an id that is no added token.
+  const AddedToken* find(TokenId id) const noexcept;
+  std::optional<TokenId> id_of(std::string_view content) const;
+  bool is_special_content(std::string_view content) const { return special_contents_.contains(content); }
+  bool has_special(Pass pass) const noexcept;
+  // The highest id and one; 0 without added tokens.
+  size_t id_limit() const noexcept { return id_limit_; }
+
+ private:
+  struct Cut;
+
+  static AddedToken parse_token(const Component& component);
+  void add(AddedToken token, const Vocabulary& vocabulary, const std::string& where);
+  void build_matchers(const std::string& where);
+
+  std::vector<AddedToken> tokens_;
+  std::unordered_map<TokenId, uint32_t> index_of_id_;
+  std::unordered_map<std::string_view, uint32_t> index_of_content_;  // views of tokens_
+  std::unordered_set<std::string_view> special_contents_;            // views of tokens_
+  TokenMatcher raw_, normalized_;
+  size_t id_limit_ = 0;
+  size_t new_count_ = 0;  // tokens that the vocabulary lacks
+};
+
+}  // namespace tritllm

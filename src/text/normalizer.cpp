@@ -1,0 +1,164 @@
+#include "text/normalizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "text/characters.h"
+
+namespace tritllm {
+namespace {
+
+bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
+
+}  // namespace
+
+NormalizedText::NormalizedText(std::string_view source, bool track) : text(source), tracks_origins(track) {
+  if (!track) return;
+  origins.reserve(source.size());
+  for (size_t at = 0; at < source.size();) {
+    const size_t end = at + character_at(source, at).length;
+    origins.insert(origins.end(), end - at, TextSpan{at, end});
+    at = end;
+  }
+}
+
+NormalizedText NormalizedText::like(const NormalizedText& source) {
+  NormalizedText result({}, false);
+  result.tracks_origins = source.tracks_origins;
+  result.keeps_start = source.keeps_start;
+  result.text.reserve(source.text.size());
+  return result;
+}
+
+void NormalizedText::append(std::string_view bytes, TextSpan origin) {
+  text += bytes;
+  if (tracks_origins) origins.insert(origins.end(), bytes.size(), origin);
+}
+
+void NormalizedText::copy(const NormalizedText& source, TextSpan span) {
+  text.append(source.text, span.begin, span.end - span.begin);
+  if (!tracks_origins) return;
+  const auto at = [&](size_t byte) { return source.origins.begin() + static_cast<std::ptrdiff_t>(byte); };
+  origins.insert(origins.end(), at(span.begin), at(span.end));
+}
+
+TextSpan NormalizedText::origin_of(TextSpan span) const {
+  if (!tracks_origins || span.begin >= span.end) return {};
+  TextSpan whole = origins[span.begin];
+  for (size_t i = span.begin; i < span.end; ++i) {
+    whole = {std::min(whole.begin, origins[i].begin), std::max(whole.end, origins[i].end)};
+  }
+  return whole;
+}
+
+Normalizer::Step Normalizer::parse_step(const Component& component) {
+  const std::string type = component.type();
+  for (const auto& [name, form] : {std::pair{"NFC", UnicodeForm::kNfc},
+                                   {"NFD", UnicodeForm::kNfd},
+                                   {"NFKC", UnicodeForm::kNfkc},
+                                   {"NFKD", UnicodeForm::kNfkd}}) {
+    if (type != name) continue;
+    component.allow_only({"type"});
+    return form;
+  }
+  if (type == "Replace") {
+    component.allow_only({"type", "pattern", "content"});
+    return Replace{Pattern::parse(component.child("pattern")), json_string(component.json, "content", component.where)};
+  }
+  if (type == "Prepend") {
+    component.allow_only({"type", "prepend"});
+    return Prepend{json_string(component.json, "prepend", component.where)};
+  }
+  if (type == "Strip") {
+    component.allow_only({"type", "strip_left", "strip_right"});
+    return Strip{json_boolean_or(component.json, "strip_left", false, component.where),
+                 json_boolean_or(component.json, "strip_right", false, component.where)};
+  }
+  throw unsupported(component.where, fmt::format("the normalizer \"{}\"", type),
+                    "NFC, NFD, NFKC, NFKD, Replace, Prepend, Strip, Sequence");
+}
+
+Normalizer Normalizer::parse(const Component& component) {
+  Normalizer normalizer;
+  for (const Component& part : flatten_sequences(component, "normalizers")) normalizer.steps_.push_back(parse_step(part));
+  return normalizer;
+}
+
+NormalizedText Normalizer::apply(std::string_view source, bool track_origins, MatchScratch& scratch) const {
+  NormalizedText text(source, track_origins);
+  for (const Step& step : steps_) {
+    text = std::visit([&](const auto& kind) { return run(kind, text, scratch); }, step);
+  }
+  return text;
+}
+
+// ASCII characters never change, nor does what stands before one depend on it: only an ASCII character together with the run of
+// others behind it is worth a look at the tables.
+NormalizedText Normalizer::run(UnicodeForm form, const NormalizedText& source, MatchScratch&) {
+  NormalizedText result = NormalizedText::like(source);
+  const std::string& text = source.text;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t other = static_cast<size_t>(
+        std::find_if_not(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), is_ascii) - text.begin());
+    const size_t mixed = other == text.size() ? other : other - (other > begin ? 1 : 0);
+    result.copy(source, {begin, mixed});
+    const size_t end =
+        static_cast<size_t>(std::find_if(text.begin() + static_cast<std::ptrdiff_t>(other), text.end(), is_ascii) - text.begin());
+    if (mixed < end) {
+      const std::string_view before = std::string_view(text).substr(mixed, end - mixed);
+      const std::string after = to_unicode_form(before, form);
+      if (after == before) result.copy(source, {mixed, end});
+      else result.append(after, source.origin_of({mixed, end}));
+    }
+    begin = end;
+  }
+  return result;
+}
+
+NormalizedText Normalizer::run(const Replace& step, const NormalizedText& source, MatchScratch& scratch) {
+  NormalizedText result = NormalizedText::like(source);
+  SegmentCursor segments(step.pattern, source.text, scratch);
+  while (const auto segment = segments.next()) {
+    if (!segment->is_match) {
+      result.copy(source, segment->span);
+      continue;
+    }
+    // A replacement belongs to the last character that it replaces, as HF has it.
+    const bool is_one_character = segment->span.begin < segment->span.end &&
+                                  segment->span.begin + character_at(source.text, segment->span.begin).length == segment->span.end;
+    if (segment->span.begin == 0 && (step.content.empty() || !is_one_character)) result.keeps_start = false;
+    result.append(step.content, source.origin_of(segment->span));
+  }
+  return result;
+}
+
+NormalizedText Normalizer::run(const Prepend& step, const NormalizedText& source, MatchScratch&) {
+  NormalizedText result = NormalizedText::like(source);
+  if (source.text.empty()) return result;
+  const size_t start = source.origin_of({0, 1}).begin;
+  result.append(step.text, {start, start});
+  result.copy(source, {0, source.text.size()});
+  return result;
+}
+
+NormalizedText Normalizer::run(const Strip& step, const NormalizedText& source, MatchScratch&) {
+  const std::string_view text = source.text;
+  TextSpan kept{0, text.size()};
+  while (step.left && kept.begin < kept.end) {
+    const Character first = character_at(text, kept.begin);
+    if (!is_white_space(first.code_point)) break;
+    kept.begin += first.length;
+  }
+  while (step.right && kept.begin < kept.end) {
+    const size_t last = previous_character(text, kept.end);
+    if (!is_white_space(character_at(text, last).code_point)) break;
+    kept.end = last;
+  }
+  NormalizedText result = NormalizedText::like(source);
+  result.copy(source, kept);
+  if (kept.begin > 0) result.keeps_start = false;
+  return result;
+}
+
+}  // namespace tritllm

@@ -1,0 +1,68 @@
+// Owns the normalizer of tokenizer.json: what happens to a text before it is cut. Does not own cutting.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "text/component.h"
+#include "text/pattern.h"
+#include "text/text_span.h"
+#include "text/unicode_forms.h"
+
+namespace tritllm {
+
+// A stretch of text on its way through the normalizer.
+struct NormalizedText {
+  std::string text;
+  // For each byte of `text` the bytes that it comes from; kept only where `tracks_origins`.
+  std::vector<TextSpan> origins;
+  bool tracks_origins = false;
+  // Whether `text` still starts with what the stretch started with.
+  bool keeps_start = true;
+
+  NormalizedText(std::string_view source, bool track);
+
+  void append(std::string_view bytes, TextSpan origin);
+  // Bytes of the text before this step, unchanged.
+  void copy(const NormalizedText& source, TextSpan span);
+  // Where the bytes of `span` come from, all in all.
+  TextSpan origin_of(TextSpan span) const;
+
+  // An empty text that tracks what `source` does.
+  static NormalizedText like(const NormalizedText& source);
+};
+
+class Normalizer {
+ public:
+  // `component` is the field of tokenizer.json, which may be null.
+  static Normalizer parse(const Component& component);
+
+  bool changes_nothing() const noexcept { return steps_.empty(); }
+
+  NormalizedText apply(std::string_view source, bool track_origins, MatchScratch& scratch) const;
+
+ private:
+  struct Replace {
+    Pattern pattern;
+    std::string content;
+  };
+  struct Prepend {
+    std::string text;
+  };
+  struct Strip {
+    bool left, right;
+  };
+  using Step = std::variant<UnicodeForm, Replace, Prepend, Strip>;
+
+  static Step parse_step(const Component& component);
+  static NormalizedText run(UnicodeForm form, const NormalizedText& source, MatchScratch& scratch);
+  static NormalizedText run(const Replace& step, const NormalizedText& source, MatchScratch& scratch);
+  static NormalizedText run(const Prepend& step, const NormalizedText& source, MatchScratch& scratch);
+  static NormalizedText run(const Strip& step, const NormalizedText& source, MatchScratch& scratch);
+
+  std::vector<Step> steps_;
+};
+
+}  // namespace tritllm

@@ -1,0 +1,94 @@
+// Owns patterns of tokenizer.json, regular expressions and plain strings: compiling, and finding their matches in the order and
+// with the rules for empty matches that HF tokenizers has. Does not own what is done with the matches.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "text/component.h"
+#include "text/text_span.h"
+
+struct pcre2_real_code_8;
+struct pcre2_real_match_data_8;
+struct pcre2_real_match_context_8;
+
+namespace tritllm {
+
+// What a thread needs to match: one for each call of encode, for all patterns and texts of up to `longest_text` bytes.
+class MatchScratch {
+ public:
+  explicit MatchScratch(size_t longest_text);
+  ~MatchScratch();
+  MatchScratch(const MatchScratch&) = delete;
+  MatchScratch& operator=(const MatchScratch&) = delete;
+
+ private:
+  friend class Pattern;
+  pcre2_real_match_data_8* data_;
+  pcre2_real_match_context_8* limits_;
+};
+
+class Pattern {
+ public:
+  static Pattern regex(std::string_view oniguruma, const std::string& where);
+  static Pattern literal(std::string text, const std::string& where);
+  // {"Regex": "…"} or {"String": "…"}.
+  static Pattern parse(const Component& component);
+
+  // The first match that starts at byte `from` or later.
+  std::optional<TextSpan> find(std::string_view text, size_t from, MatchScratch& scratch) const;
+
+  // The text that a plain pattern looks for; empty for a regular expression.
+  const std::string& literal_text() const noexcept { return literal_; }
+
+ private:
+  Pattern() = default;
+
+  struct FreeCode {
+    void operator()(pcre2_real_code_8* code) const;
+  };
+  std::string literal_;
+  std::unique_ptr<pcre2_real_code_8, FreeCode> code_;  // null for a plain pattern
+  std::string where_;
+  bool has_jit_ = false;
+};
+
+// All matches in a text, one after the other; an empty match right behind another match is none.
+class MatchCursor {
+ public:
+  MatchCursor(const Pattern& pattern, std::string_view text, MatchScratch& scratch)
+      : pattern_(pattern), text_(text), scratch_(scratch) {}
+
+  std::optional<TextSpan> next();
+
+ private:
+  const Pattern& pattern_;
+  std::string_view text_;
+  MatchScratch& scratch_;
+  size_t from_ = 0;
+  std::optional<size_t> last_end_;
+};
+
+// A text cut at its matches: every byte is in exactly one piece, in order.
+struct Segment {
+  TextSpan span;
+  bool is_match;
+};
+
+class SegmentCursor {
+ public:
+  SegmentCursor(const Pattern& pattern, std::string_view text, MatchScratch& scratch)
+      : text_(text), matches_(pattern, text, scratch) {}
+
+  std::optional<Segment> next();
+
+ private:
+  std::string_view text_;
+  MatchCursor matches_;
+  size_t done_ = 0;
+  std::optional<TextSpan> match_;  // found, but the text before it came first
+};
+
+}  // namespace tritllm

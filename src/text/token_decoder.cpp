@@ -1,0 +1,229 @@
+#include "text/token_decoder.h"
+
+#include <fmt/format.h>
+
+#include "core/utf8.h"
+#include "text/byte_level.h"
+#include "text/characters.h"
+#include "text/metaspace.h"
+
+namespace tritllm {
+namespace {
+
+bool is_one_character(std::string_view text) { return !text.empty() && character_at(text, 0).length == text.size(); }
+
+std::optional<unsigned> hexadecimal(char c) {
+  if (c >= '0' && c <= '9') return static_cast<unsigned>(c - '0');
+  if (c >= 'A' && c <= 'F') return static_cast<unsigned>(c - 'A') + 10;
+  if (c >= 'a' && c <= 'f') return static_cast<unsigned>(c - 'a') + 10;
+  return std::nullopt;
+}
+
+}  // namespace
+
+TokenDecoder TokenDecoder::parse(const Component& component) {
+  TokenDecoder decoder;
+  if (component.json.is_null()) {
+    decoder.stages_.push_back(JoinWithSpaces{});
+    return decoder;
+  }
+  for (const Component& part : flatten_sequences(component, "decoders")) decoder.stages_.push_back(parse_stage(part));
+  return decoder;
+}
+
+TokenDecoder::Stage TokenDecoder::parse_stage(const Component& component) {
+  const std::string type = component.type();
+  if (type == "ByteLevel") {
+    component.allow_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+    return ByteLevel{};
+  }
+  if (type == "Metaspace") {
+    const MetaspaceFields fields = parse_metaspace(component);
+    return Metaspace{fields.mark, fields.prepend != PrependScheme::kNever};
+  }
+  if (type == "Replace") {
+    component.allow_only({"type", "pattern", "content"});
+    Pattern pattern = Pattern::parse(component.child("pattern"));
+    const bool fits_fragments = is_one_character(pattern.literal_text());
+    return Replace{std::move(pattern), json_string(component.json, "content", component.where), fits_fragments};
+  }
+  if (type == "Strip") return parse_strip(component);
+  if (type == "ByteFallback" || type == "Fuse") {
+    component.allow_only({"type"});
+    if (type == "Fuse") return Fuse{};
+    return ByteFallback{};
+  }
+  throw unsupported(component.where, fmt::format("the decoder \"{}\"", type),
+                    "ByteLevel, Metaspace, Replace, Strip, ByteFallback, Fuse, Sequence");
+}
+
+TokenDecoder::Strip TokenDecoder::parse_strip(const Component& component) {
+  component.allow_only({"type", "content", "start", "stop"});
+  Strip strip{json_string(component.json, "content", component.where), json_integer(component.json, "start", component.where),
+              json_integer(component.json, "stop", component.where)};
+  if (is_one_character(strip.content)) return strip;
+  throw Error(ErrorCode::kBadInput, component.where,
+              fmt::format("expected a content of one character, found \"{}\"", printable(strip.content)));
+}
+
+namespace {
+
+// The byte of a token such as <0xE2>. Two signs after "<0x" are read as HF reads them: one of them may be a plus.
+std::optional<char> byte_of_token(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || !token.ends_with('>')) return std::nullopt;
+  const auto high = token[3] == '+' ? 0u : hexadecimal(token[3]);
+  const auto low = hexadecimal(token[4]);
+  if (!high || !low) return std::nullopt;
+  return static_cast<char>(static_cast<unsigned char>(*high * 16 + *low));
+}
+
+std::string replace_matches(const Pattern& pattern, std::string_view content, std::string_view text, MatchScratch& scratch) {
+  std::string result;
+  SegmentCursor segments(pattern, text, scratch);
+  while (const auto segment = segments.next()) {
+    if (segment->is_match) result += content;
+    else result += text.substr(segment->span.begin, segment->span.end - segment->span.begin);
+  }
+  return result;
+}
+
+std::string_view strip_ends(std::string_view token, std::string_view content, uint64_t start, uint64_t stop) {
+  for (uint64_t i = 0; i < start && token.starts_with(content); ++i) token.remove_prefix(content.size());
+  for (uint64_t i = 0; i < stop && token.ends_with(content); ++i) token.remove_suffix(content.size());
+  return token;
+}
+
+}  // namespace
+
+std::string TokenDecoder::token_bytes(std::string_view token) const {
+  std::string bytes(token);
+  MatchScratch scratch(token.size());
+  for (const Stage& stage : stages_) {
+    if (const auto* replace = std::get_if<Replace>(&stage)) {
+      bytes = replace_matches(replace->pattern, replace->content, bytes, scratch);
+    } else if (const auto* metaspace = std::get_if<Metaspace>(&stage)) {
+      bytes = replace_matches(Pattern::literal(metaspace->mark, ""), " ", bytes, scratch);
+    } else if (std::holds_alternative<ByteFallback>(stage)) {
+      if (const auto byte = byte_of_token(bytes)) return std::string(1, *byte);
+    } else if (std::holds_alternative<ByteLevel>(stage)) {
+      return undo_byte_level(bytes);
+    }
+  }
+  return bytes;
+}
+
+DecodeRun::DecodeRun(const TokenDecoder& decoder)
+    : decoder_(&decoder), states_(decoder.stages_.size()), scratch_(std::make_unique<MatchScratch>(0)) {}
+
+void DecodeRun::consume(size_t index, std::string_view text, bool ends_token, std::string& out) {
+  if (index == states_.size()) {
+    out += text;
+    return;
+  }
+  std::visit([&](const auto& stage) { apply(stage, index, text, ends_token, out); }, decoder_->stages_[index]);
+}
+
+void DecodeRun::finish(std::string& out) {
+  for (size_t index = 0; index < states_.size(); ++index) finish_stage(index, out);
+}
+
+void DecodeRun::finish_stage(size_t index, std::string& out) {
+  const D::Stage& stage = decoder_->stages_[index];
+  if (std::holds_alternative<D::ByteFallback>(stage)) {
+    flush_bytes(index, out);
+  } else if (std::holds_alternative<D::Fuse>(stage)) {
+    emit(index, "", true, out);
+  } else if (std::holds_alternative<D::ByteLevel>(stage)) {
+    std::string rest;
+    states_[index].repair.finish(rest);
+    emit(index, rest, true, out);
+  }
+}
+
+void DecodeRun::apply(const D::Replace& stage, size_t index, std::string_view text, bool ends_token, std::string& out) {
+  if (stage.fits_fragments) return emit(index, replace_matches(stage.pattern, stage.content, text, *scratch_), ends_token, out);
+  State& state = states_[index];
+  state.held += text;
+  if (!ends_token) return;
+  const std::string token = std::exchange(state.held, {});
+  emit(index, replace_matches(stage.pattern, stage.content, token, *scratch_), true, out);
+}
+
+void DecodeRun::apply(const D::ByteFallback&, size_t index, std::string_view text, bool ends_token, std::string& out) {
+  State& state = states_[index];
+  state.held += text;
+  if (!ends_token) return;
+  const std::string token = std::exchange(state.held, {});
+  if (const auto byte = byte_of_token(token)) {
+    state.bytes += *byte;
+    return;
+  }
+  flush_bytes(index, out);
+  emit(index, token, true, out);
+}
+
+// A run of byte tokens is text as a whole or not at all: one bad byte anywhere makes each of them U+FFFD, so nothing of a run is
+// certain before its end.
+void DecodeRun::flush_bytes(size_t index, std::string& out) {
+  const std::string bytes = std::exchange(states_[index].bytes, {});
+  if (bytes.empty()) return;
+  if (is_valid_utf8(bytes)) return emit(index, bytes, true, out);
+  for (size_t i = 0; i < bytes.size(); ++i) emit(index, kReplacementCharacter, true, out);
+}
+
+void DecodeRun::apply(const D::Fuse&, size_t index, std::string_view text, bool, std::string& out) {
+  emit(index, text, false, out);
+}
+
+void DecodeRun::apply(const D::ByteLevel&, size_t index, std::string_view text, bool ends_token, std::string& out) {
+  State& state = states_[index];
+  state.held += text;
+  if (!ends_token) return;
+  std::string certain;
+  state.repair.push(undo_byte_level(std::exchange(state.held, {})), certain);
+  emit(index, certain, false, out);
+}
+
+void DecodeRun::apply(const D::JoinWithSpaces&, size_t index, std::string_view text, bool ends_token, std::string& out) {
+  State& state = states_[index];
+  if (state.at_start && state.tokens > 0) emit(index, " ", false, out);
+  state.at_start = ends_token;
+  if (ends_token) ++state.tokens;
+  emit(index, text, ends_token, out);
+}
+
+void DecodeRun::apply(const D::Strip& stage, size_t index, std::string_view text, bool ends_token, std::string& out) {
+  State& state = states_[index];
+  if (stage.stop > 0) {
+    state.held += text;
+    if (!ends_token) return;
+    const std::string token = std::exchange(state.held, {});
+    return emit(index, strip_ends(token, stage.content, stage.start, stage.stop), true, out);
+  }
+  if (state.at_start) {
+    const std::string_view kept = strip_ends(text, stage.content, stage.start - state.removed, 0);
+    state.removed += (text.size() - kept.size()) / stage.content.size();
+    state.at_start = kept.empty();
+    text = kept;
+  }
+  if (ends_token) state.removed = 0;
+  if (ends_token) state.at_start = true;
+  emit(index, text, ends_token, out);
+}
+
+void DecodeRun::apply(const D::Metaspace& stage, size_t index, std::string_view text, bool ends_token, std::string& out) {
+  State& state = states_[index];
+  const std::string_view space = state.tokens == 0 && stage.drops_first ? "" : " ";
+  std::string shown;
+  while (!text.empty()) {
+    const size_t mark = text.find(stage.mark);
+    shown += text.substr(0, mark);
+    if (mark == std::string_view::npos) break;
+    shown += space;
+    text.remove_prefix(mark + stage.mark.size());
+  }
+  if (ends_token) ++state.tokens;
+  emit(index, shown, ends_token, out);
+}
+
+}  // namespace tritllm
