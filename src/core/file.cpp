@@ -232,4 +232,15 @@ uint64_t free_disk_bytes(const fs::path& folder) {
   return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
 }
 
+void require_free_disk(const fs::path& folder, uint64_t needed, std::string_view remedy) {
+  const uint64_t available = free_disk_bytes(folder);
+  if (needed <= available) return;
+  constexpr uint64_t kGigabyte = 1'000'000'000;
+  const auto shown = [needed](uint64_t bytes) {
+    if (needed < kGigabyte) return fmt::format("{} bytes", bytes);
+    return fmt::format("{:.1f} GB", static_cast<double>(bytes) / static_cast<double>(kGigabyte));
+  };
+  throw Error(ErrorCode::kIo, folder.string(), fmt::format("{} are needed, {} are free", shown(needed), shown(available)), remedy);
+}
+
 }  // namespace tritllm

@@ -78,4 +78,7 @@ uint64_t allocated_bytes(const std::filesystem::path& folder);
 // Bytes that may still be written to the file system that holds `folder`.
 uint64_t free_disk_bytes(const std::filesystem::path& folder);
 
+// Throws an Error with both numbers where fewer than `needed` bytes may still be written there.
+void require_free_disk(const std::filesystem::path& folder, uint64_t needed, std::string_view remedy = "free some space");
+
 }  // namespace tritllm

@@ -50,11 +50,7 @@ LockedFolder begin_folder(const fs::path& out, ShardPlan plan) {
     throw Error(ErrorCode::kConflict, folder.string(), "another run is at work on this folder",
                 "wait for it, or choose another name");
   remove_contents(partial);
-  const uint64_t available = free_disk_bytes(folder.has_parent_path() ? folder.parent_path() : fs::path("."));
-  if (plan.total_bytes() > available) {
-    throw Error(ErrorCode::kIo, folder.string(), fmt::format("{} bytes are needed, {} are free", plan.total_bytes(), available),
-                "free some space");
-  }
+  require_free_disk(partial, plan.total_bytes());
   return {std::move(*lock), FolderWriter(folder, std::move(plan))};
 }
 

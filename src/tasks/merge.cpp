@@ -165,12 +165,6 @@ FormerResults look_at_former_results(const fs::path& out, const Manifest& whole)
   return {packed_exists, plain_exists};
 }
 
-void check_disk_space(const fs::path& out, uint64_t needed) {
-  const uint64_t available = free_disk_bytes(out);
-  if (needed <= available) return;
-  throw Error(ErrorCode::kIo, out.string(), fmt::format("{} bytes are needed, {} are free", needed, available), "free some space");
-}
-
 Json merge_config(const Parts& parts, const std::string& config, const MergeRequest& request, ThreadPool& pool) {
   const auto start = std::chrono::steady_clock::now();
   Manifest manifest = parts.manifest();
@@ -190,7 +184,7 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   }
   const bool makes_packed = request.emit_packed && !former.packed, makes_plain = request.emit_model && !former.plain;
   create_folders(out);
-  check_disk_space(out, (makes_packed ? packed_plan.total_bytes() : 0) + (makes_plain ? plain_plan.total_bytes() : 0));
+  require_free_disk(out, (makes_packed ? packed_plan.total_bytes() : 0) + (makes_plain ? plain_plan.total_bytes() : 0));
   std::optional<FolderWriter> packed, plain;
   if (makes_packed) packed.emplace(out / "packed", packed_plan);
   if (makes_plain) plain.emplace(out / "model", plain_plan);

@@ -97,7 +97,8 @@ class QuantizeRun {
   }
 
   uint64_t side_memory() const;
-  uint64_t largest_matrix_memory(size_t configs) const;
+  uint64_t least_matrix_memory() const;
+  uint64_t peak_memory() const;
   void choose_threads();
   size_t configs_at_once(const SourceTensor& tensor) const;
   uint64_t total_weights() const;
@@ -105,10 +106,14 @@ class QuantizeRun {
   void check_disk_space() const;
   void check_former_results(ThreadPool& pool) const;
   std::vector<FileLock> lock_output() const;
+  std::vector<ConfigResult> make_results(ThreadPool& pool);
   void process(uint64_t position, ThreadPool& pool);
   void quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum, ThreadPool& pool);
   void count(uint64_t weights);
+  void measure_progress();
   void show_progress(const char* state, bool now);
+  void write_progress_file(const char* state);
+  void leave_word_of_failure() noexcept;
   double elapsed() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
   void sync_now_and_then();
 
@@ -130,25 +135,42 @@ uint64_t QuantizeRun::side_memory() const {
   return bytes;
 }
 
-uint64_t QuantizeRun::largest_matrix_memory(size_t configs) const {
+// For the largest matrix, with one configuration at work on it.
+uint64_t QuantizeRun::least_matrix_memory() const {
   uint64_t largest = 0;
   for (const uint64_t position : positions_) {
     if (runs_.front().plan(position).fate != Fate::kTernary) continue;
     const SourceTensor& tensor = model_.tensors[position];
-    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, configs));
+    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, 1));
   }
   return largest;
+}
+
+// With as many configurations at work on each matrix as run() works on.
+uint64_t QuantizeRun::peak_memory() const {
+  uint64_t largest = 0;
+  for (const uint64_t position : positions_) {
+    const SourceTensor& tensor = model_.tensors[position];
+    const auto quantises = [position](const ConfigRun& run) {
+      return !run.complete() && run.plan(position).fate == Fate::kTernary;
+    };
+    const auto wanting = static_cast<size_t>(std::ranges::count_if(runs_, quantises));
+    if (wanting == 0) continue;
+    const size_t at_once = std::min(wanting, configs_at_once(tensor));
+    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, at_once));
+  }
+  return side_memory() + scratch_memory(threads_) + largest;
 }
 
 // As many threads as memory allows; one configuration at a time is the least that can be worked on.
 void QuantizeRun::choose_threads() {
   threads_ = options_.threads != 0 ? options_.threads : std::max(1u, std::thread::hardware_concurrency());
-  const uint64_t least = side_memory() + largest_matrix_memory(1) + scratch_memory(1);
+  const uint64_t least = side_memory() + least_matrix_memory() + scratch_memory(1);
   if (options_.max_memory < least) {
     throw Error(ErrorCode::kUsage, "--max-memory",
                 fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, options_.max_memory >> 20));
   }
-  while (threads_ > 1 && side_memory() + largest_matrix_memory(1) + scratch_memory(threads_) > options_.max_memory) --threads_;
+  while (threads_ > 1 && side_memory() + least_matrix_memory() + scratch_memory(threads_) > options_.max_memory) --threads_;
 }
 
 size_t QuantizeRun::configs_at_once(const SourceTensor& tensor) const {
@@ -173,12 +195,7 @@ uint64_t QuantizeRun::bytes_to_write() const {
 void QuantizeRun::check_disk_space() const {
   uint64_t needed = 0;
   for (const ConfigRun& run : runs_) needed += run.bytes_to_allocate();
-  const uint64_t available = free_disk_bytes(options_.output.folder);
-  if (needed <= available) return;
-  throw Error(ErrorCode::kIo, options_.output.folder.string(),
-              fmt::format("{:.1f} GB are needed, {:.1f} GB are free", static_cast<double>(needed) / 1e9,
-                          static_cast<double>(available) / 1e9),
-              "free some space, or ask for fewer --configs or --emit packed");
+  require_free_disk(options_.output.folder, needed, "free some space, or ask for fewer --configs or --emit packed");
 }
 
 // Results that are there already must be of the same weights: a fingerprint knows only the source's structure.
@@ -231,7 +248,7 @@ Json QuantizeRun::plan() const {
           {"tensors", positions_.size()},
           {"all_weights", total_weights()},
           {"threads", threads_},
-          {"memory_bytes", side_memory() + scratch_memory(threads_) + largest_matrix_memory(runs_.size())},
+          {"memory_bytes", peak_memory()},
           {"memory_limit_bytes", options_.max_memory},
           {"bytes_to_write", bytes_to_write()},
           {"estimated_seconds", thread_seconds / threads_},
@@ -263,6 +280,15 @@ std::vector<ConfigResult> QuantizeRun::run() {
 
   ThreadPool pool(threads_);
   check_former_results(pool);
+  try {
+    return make_results(pool);
+  } catch (...) {
+    leave_word_of_failure();
+    throw;
+  }
+}
+
+std::vector<ConfigResult> QuantizeRun::make_results(ThreadPool& pool) {
   costs_.assign(runs_.size(), RunCost{.threads = threads_});
   std::vector<bool> was_complete;
   for (ConfigRun& run : runs_) {
@@ -358,14 +384,33 @@ void QuantizeRun::count(uint64_t weights) {
   show_progress("running", false);
 }
 
-void QuantizeRun::show_progress(const char* state, bool now) {
+void QuantizeRun::measure_progress() {
   progress_.seconds = elapsed();
   const auto fresh = static_cast<double>(progress_.weights_done - std::min(progress_.weights_done, weights_skipped_));
   const auto left = static_cast<double>(progress_.weights_total - std::min(progress_.weights_total, progress_.weights_done));
   progress_.seconds_left = fresh > 0 ? std::optional(progress_.seconds / fresh * left) : std::nullopt;
+}
+
+void QuantizeRun::show_progress(const char* state, bool now) {
+  measure_progress();
   options_.on_progress(progress_);
   if (!now && progress_.seconds - last_progress_file_ < kSecondsBetweenProgressFiles) return;
   last_progress_file_ = progress_.seconds;
+  write_progress_file(state);
+}
+
+// A monitor must not wait for a run that has ended. Where not even this can be written, the error that ended the run is still
+// the one to hear of.
+void QuantizeRun::leave_word_of_failure() noexcept {
+  try {
+    measure_progress();
+    progress_.seconds_left.reset();
+    write_progress_file("failed");
+  } catch (const std::exception&) {
+  }
+}
+
+void QuantizeRun::write_progress_file(const char* state) {
   Json configs = Json::array();
   for (const ConfigRun& run : runs_) configs.push_back(run.name());
   const Json json{{"state", state},

@@ -11,9 +11,11 @@
 
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <set>
 
 #include "core/error.h"
+#include "support/expect_error.h"
 #include "support/temporary_folder.h"
 
 namespace tritllm {
@@ -267,6 +269,15 @@ TEST(Folders, CreateRemoveAndCompare) {
   EXPECT_EQ(code_of([&] { sync_folder(folder / "missing"); }), ErrorCode::kIo);
   EXPECT_GT(free_disk_bytes(folder.path()), 0u);
   EXPECT_EQ(code_of([&] { free_disk_bytes(folder / "missing"); }), ErrorCode::kIo);
+}
+
+TEST(Files, TooSmallADiskIsRefusedWithBothNumbers) {
+  const TemporaryFolder folder;
+  EXPECT_NO_THROW(require_free_disk(folder.path(), 1));
+  expect_error(ErrorCode::kIo, "18446744073.7 GB are needed, ",
+               [&] { require_free_disk(folder.path(), std::numeric_limits<uint64_t>::max()); });
+  expect_error(ErrorCode::kIo, " GB are free; ask for less",
+               [&] { require_free_disk(folder.path(), std::numeric_limits<uint64_t>::max(), "ask for less"); });
 }
 
 }  // namespace

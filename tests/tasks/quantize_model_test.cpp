@@ -264,6 +264,22 @@ TEST_F(QuantizeModel, MemoryLimitsThatCannotHoldAreRefusedAtOnce) {
   expect_error(ErrorCode::kUsage, "--max-memory", [&] { quantize_model(small); });
 }
 
+TEST_F(QuantizeModel, ThePlanCountsTheMemoryOfWhatRunsAtOnce) {
+  write_tiny_model(model_);
+  QuantizeOptions all = options({{Recipe::kUniform, 1}, {Recipe::kUniform, 2}, {Recipe::kOptimal, 1}, {Recipe::kOptimal, 2}});
+  const auto planned = [](const QuantizeOptions& asked) { return plan_quantization(asked)["memory_bytes"].get<uint64_t>(); };
+  const uint64_t roomy = planned(all), one = planned(options({{Recipe::kUniform, 1}}));
+  EXPECT_GT(roomy, one);
+  all.max_memory = one;
+  EXPECT_EQ(planned(all), one) << "one configuration after the other";
+  all.max_memory = (one + roomy) / 2;
+  EXPECT_GT(planned(all), one);
+  EXPECT_LE(planned(all), all.max_memory);
+  all.max_memory = roomy;
+  quantize_model(all);
+  EXPECT_LT(planned(all), one) << "nothing is left to do";
+}
+
 TEST_F(QuantizeModel, ProgressCountsEachWeightOnce) {
   write_tiny_model(model_);
   QuantizeOptions counted = options({{Recipe::kUniform, 2}, {Recipe::kOptimal, 2}, {Recipe::kOptimal, 3}});
@@ -281,6 +297,30 @@ TEST_F(QuantizeModel, ProgressCountsEachWeightOnce) {
   const Json progress = parse_json(read_plainly(folder_ / "out" / "progress.json"), "progress");
   EXPECT_EQ(progress["state"], "done");
   EXPECT_EQ(progress["weights_done"], progress["weights_total"]);
+}
+
+TEST_F(QuantizeModel, ProgressTellsThatARunFailed) {
+  std::vector<float> weights(40 * 50, 0.5f);
+  weights.back() = std::numeric_limits<float>::quiet_NaN();
+  write_plainly(model_ / "config.json", "{}");
+  write_plainly(model_ / "model.safetensors", safetensors_text({f32_tensor("damaged.weight", {40, 50}, weights)}));
+  expect_error(ErrorCode::kBadInput, "damaged.weight", [&] { quantize_model(options({{Recipe::kOptimal, 2}})); });
+  const fs::path path = folder_ / "out" / "progress.json";
+  const Json progress = parse_json(read_plainly(path), "progress");
+  EXPECT_EQ(progress["state"], "failed");
+  EXPECT_EQ(progress["tensor"], "damaged.weight");
+  EXPECT_TRUE(progress["seconds_left"].is_null());
+
+  fs::remove(path);
+  fs::create_directories(path / "in the way");
+  expect_error(ErrorCode::kBadInput, "damaged.weight", [&] { quantize_model(options({{Recipe::kOptimal, 2}})); });
+
+  fs::remove_all(path);
+  write_tiny_model(model_);
+  QuantizeOptions again = options({{Recipe::kOptimal, 2}});
+  again.output.fresh = true;
+  quantize_model(again);
+  EXPECT_EQ(parse_json(read_plainly(path), "progress")["state"], "done");
 }
 
 TEST_F(QuantizeModel, InspectTellsWhatIsThere) {
