@@ -844,7 +844,6 @@ STATEMENTS = [
     "{% call missing() %}x{% endcall %}",
     "{% call 1 %}x{% endcall %}",
     "{% for x in numbers %}{% macro m() %}{{ x }}{% endmacro %}{{ m() }}{% endfor %}",
-    "{% set ns = namespace(f=none) %}{% for x in numbers %}{% macro m() %}{{ x }}{% endmacro %}{% set ns.f = m %}{% endfor %}{{ ns.f() }}",
     "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(*[1]) }}{{ m(**{'x': 2}) }}",
     "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(*5) }}",
     "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(1, **{'x': 2}) }}",

@@ -110,15 +110,18 @@ Interpreter::Flow Interpreter::run_loop(const For& node, const Value& iterable, 
   };
   const std::unique_ptr<Loop, decltype(end)> ending(loop.get(), end);
 
-  bool any = false;
-  for (Value element; advance(*loop, element); any = true) {
+  // Jinja's else belongs to loops of which no round came to its end, be it for want of elements or for break and continue.
+  bool completed = false;
+  for (Value element; advance(*loop, element);) {
     budget_.step();
     const ScopeFrame frame(*this, outer);
     scope_->set("loop", {loop});
     assign(node.target, std::move(element));
-    if (execute(node.body) == Flow::kBreak) return Flow::kNext;
+    const Flow flow = execute(node.body);
+    completed = completed || flow == Flow::kNext;
+    if (flow == Flow::kBreak) break;
   }
-  if (any) return Flow::kNext;
+  if (completed) return Flow::kNext;
   const ScopeFrame frame(*this, outer);
   return execute(node.otherwise);
 }

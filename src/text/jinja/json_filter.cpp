@@ -149,7 +149,7 @@ JsonStyle style_of(Budget& budget, const BoundArguments& arguments) {
       if (width > 1000) fail("tojson indents by 1000 at most");
       style.indent = std::string(static_cast<size_t>(width), ' ');
     }
-    style.item_separator = ",";
+    style.item_separator.assign(1, ',');
   }
   if (arguments.has(2)) {
     const std::vector<Value> separators = elements(budget, arguments.at(2));

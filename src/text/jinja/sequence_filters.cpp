@@ -50,7 +50,7 @@ Value first(Budget& budget, const Value& input, const Arguments& arguments) {
 
 Value last(Budget& budget, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("last", arguments, {});
-  if (input.iterator() || is_undefined(input)) fail(fmt::format("last does not work on a value of type {}", type_name(input)));
+  if (input.iterator()) fail(fmt::format("last does not work on a value of type {}", type_name(input)));
   if (input.sequence() && !input.sequence()->items.empty()) return input.sequence()->items.back();
   if (input.text() && !input.text()->bytes.empty()) return element_of(budget, input, integer(-1));
   const std::vector<Value> items = elements(budget, input);
