@@ -88,7 +88,8 @@ def any_characters(source, length):
 def broken_bytes(source, length):
     text = prose(source, length).encode()
     noisy = bytes(source.randrange(256) if source.random() < 0.1 else byte for byte in text)
-    return noisy.decode(errors="replace") + source.randbytes(length // 4).decode(errors="replace")
+    decoded = noisy.decode(errors="replace") + source.randbytes(length // 4).decode(errors="replace")
+    return "".join(c if is_assigned(c) else "\ufffd" for c in decoded)
 
 
 def long_word(source, length):
