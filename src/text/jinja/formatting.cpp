@@ -196,6 +196,7 @@ class PercentFormatter {
       append(result_, formatted(budget_, text_value(shown), spec));
       return;
     }
+    if (type == 'c') refuse("the format %c");
     if (!is_integral(value) && !value.is<double>()) {
       fail(fmt::format("the format %{} needs a number, found {}", type, type_name(value)));
     }
