@@ -160,8 +160,8 @@ std::string reason_of(const Value& undefined_value);
 bool is_integral(const Value& value) noexcept;
 int64_t integral(const Value& value) noexcept;
 
-// The elements that iterating gives: of texts the code points, of mappings the keys. Uses an iterator up. `verb` completes the
-// error where the value has no elements.
+// The elements that iterating gives: of texts the code points, of mappings the keys. Uses an iterator up. Fails where the value has
+// none.
 std::vector<Value> elements(Budget& budget, const Value& value);
 bool is_iterable(const Value& value) noexcept;
 
