@@ -34,6 +34,10 @@ RunCommand register_dequantize(CLI::App& app);
 RunCommand register_inspect(CLI::App& app);
 RunCommand register_verify(CLI::App& app);
 RunCommand register_merge(CLI::App& app);
+RunCommand register_run(CLI::App& app);
+RunCommand register_tokenize(CLI::App& app);
+RunCommand register_eval(CLI::App& app);
+RunCommand register_bench(CLI::App& app);
 
 void print(std::string_view text);          // to standard output
 void print_json(const Json& json);          // likewise, indented

@@ -55,7 +55,11 @@ int run_command(int argc, char** argv) {
                                                                  {"dequantize", register_dequantize(app)},
                                                                  {"inspect", register_inspect(app)},
                                                                  {"verify", register_verify(app)},
-                                                                 {"merge", register_merge(app)}};
+                                                                 {"merge", register_merge(app)},
+                                                                 {"run", register_run(app)},
+                                                                 {"eval", register_eval(app)},
+                                                                 {"bench", register_bench(app)},
+                                                                 {"tokenize", register_tokenize(app)}};
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

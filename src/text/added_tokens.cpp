@@ -156,14 +156,14 @@ AddedTokens AddedTokens::parse(const Component& component, const Vocabulary& voc
 // HF tokenizers ignores the ids of this list: a token that the vocabulary has keeps its id there, and the others are numbered on
 // from the vocabulary's size. A file that says otherwise would mean one thing here and another there.
 void AddedTokens::add(AddedToken token, const Vocabulary& vocabulary, const std::string& where) {
+  if (index_of_content_.contains(token.content)) {
+    throw Error(ErrorCode::kBadInput, where, fmt::format("the token \"{}\" is added twice", printable(token.content, 60)));
+  }
   const auto known = vocabulary.find(token.content);
   const size_t expected = known ? *known : vocabulary.count() + new_count_++;
   if (token.id != expected || (!known && vocabulary.contains(token.id))) {
     throw Error(ErrorCode::kBadInput, where,
                 fmt::format("expected the id {} for the token \"{}\", found {}", expected, printable(token.content, 60), token.id));
-  }
-  if (index_of_content_.contains(token.content)) {
-    throw Error(ErrorCode::kBadInput, where, fmt::format("the token \"{}\" is added twice", printable(token.content, 60)));
   }
   const auto index = static_cast<uint32_t>(tokens_.size());
   tokens_.push_back(std::move(token));

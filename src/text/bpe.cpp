@@ -33,6 +33,7 @@ void refuse_dropout(const Component& component) {
 }  // namespace
 
 Bpe Bpe::parse(const Component& component) {
+  if (!component.json.is_object()) throw Error(ErrorCode::kBadInput, component.where, "expected a JSON object");
   // The oldest files name no type, and theirs is this one.
   const std::string type = json_optional_string(component.json, "type", component.where).value_or("BPE");
   if (type != "BPE") throw unsupported(component.where, fmt::format("the model \"{}\"", type), "BPE");

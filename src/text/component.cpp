@@ -30,6 +30,7 @@ void collect(const Component& component, std::string_view member, std::vector<Co
 Component Component::child(std::string_view key) const { return {json_field(json, key, where), fmt::format("{}/{}", where, key)}; }
 
 void Component::allow_only(std::initializer_list<std::string_view> fields) const {
+  if (!json.is_object()) throw Error(ErrorCode::kBadInput, where, "expected a JSON object");
   for (const auto& [key, value] : json.items()) {
     if (std::ranges::find(fields, key) != fields.end()) continue;
     throw unsupported(where, fmt::format("the unknown field \"{}\"", printable(key)), fmt::format("{}", fmt::join(fields, ", ")));

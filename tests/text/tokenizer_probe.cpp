@@ -1,6 +1,7 @@
 // Shows the tokenizer to test_tokenizer_oracle.py: a request a line on standard input, an answer a line on standard output, both
 // JSON.
 //
+//   {"extract": MODEL, "to": PATH}                      → {}: the tokenizer.json of a GGUF file or a folder, written to PATH
 //   {"load": PATH}                                      → {"size": …, "prefix": […]} or {"error": …}
 //   {"encode": TEXT, "add_special"?, "parse_special"?, "literal"?: [[begin, end], …]}   → {"ids": […]} or {"error": …}
 //   {"decode": [id, …], "skip_special"?}                → {"text": …, "stream": [pieces], "bytes": hex of each token's bytes}
@@ -14,6 +15,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "io/model_source.h"
 #include "text/stream_decoder.h"
 #include "text/tokenizer.h"
 
@@ -23,6 +25,14 @@ namespace {
 Json load(const std::string& path, std::optional<Tokenizer>& tokenizer) {
   tokenizer = Tokenizer::parse(read_text_file(path), path);
   return {{"size", tokenizer->vocabulary_size()}, {"prefix", tokenizer->prefix_tokens()}};
+}
+
+Json extract(const Json& request) {
+  const ModelSource source = open_model(request.at("extract").get<std::string>());
+  for (const SideFile& file : source.side_files) {
+    if (file.name == "tokenizer.json") write_file_atomically(request.at("to").get<std::string>(), file.contents);
+  }
+  return Json::object();
 }
 
 Json encode(const Json& request, const Tokenizer& tokenizer) {
@@ -59,6 +69,7 @@ Json repeat(const Json& request, const Tokenizer& tokenizer) {
 
 Json answer(const Json& request, std::optional<Tokenizer>& tokenizer) {
   try {
+    if (request.contains("extract")) return extract(request);
     if (request.contains("load")) return load(request.at("load"), tokenizer);
     if (request.contains("encode")) return encode(request, tokenizer.value());
     if (request.contains("repeat")) return repeat(request, tokenizer.value());

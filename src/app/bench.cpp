@@ -1,0 +1,88 @@
+// Owns `tritllm bench`.
+#include "tasks/bench.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "app/model_options.h"
+#include "core/error.h"
+
+namespace tritllm::app {
+namespace {
+
+struct Arguments {
+  ModelArguments model;
+  SyntheticModel synthetic;
+  std::string tests = "pp512,tg128", format = "md";
+  uint32_t repetitions = 5, context_before = 0;
+};
+
+BenchOptions to_options(const Arguments& arguments) {
+  BenchOptions options;
+  if (arguments.model.model.empty() == arguments.synthetic.shape.empty()) {
+    throw Error(ErrorCode::kUsage, "bench", "expected either --model or --synthetic");
+  }
+  options.model = arguments.model.model;
+  if (!arguments.synthetic.shape.empty()) options.synthetic = arguments.synthetic;
+  options.tests = parse_bench_tests(arguments.tests);
+  options.repetitions = arguments.repetitions;
+  options.context_before = arguments.context_before;
+  options.device = arguments.model.device;
+  options.threads = arguments.model.common.threads;
+  options.cache = cache_type(arguments.model);
+  return options;
+}
+
+std::string markdown(const BenchRow& row) {
+  const std::string rate = row.gigabytes_per_second > 0 ? fmt::format("{:.2f}", row.gigabytes_per_second) : "";
+  return fmt::format("| {} | {} | {} | {} | {} | {:.2f} ± {:.2f} | {} |\n", row.model, row.depth == 0 ? "" : std::to_string(row.depth),
+                     row.device, row.threads, row.test, row.tokens_per_second, row.stddev, rate);
+}
+
+std::string csv(const BenchRow& row) {
+  return fmt::format("\"{}\",{},\"{}\",{},{},{:.6f},{:.6f},{},{:.6f}\n", row.model, row.depth, row.device, row.threads, row.test,
+                     row.tokens_per_second, row.stddev, row.weight_bytes_per_token, row.gigabytes_per_second);
+}
+
+int run(const Arguments& arguments) {
+  const std::string format = arguments.model.common.json ? "json" : arguments.format;
+  if (format == "md") {
+    print("| model | depth | device | threads | test | tokens/s | weights GB/s |\n|---|---|---|---|---|---|---|\n");
+  } else if (format == "csv") {
+    print("model,depth,device,threads,test,tokens_per_second,stddev,weight_bytes_per_token,gigabytes_per_second\n");
+  }
+  const std::vector<BenchRow> rows = run_bench(to_options(arguments), [&](const BenchRow& row) {
+    if (format == "md") print(markdown(row));
+    if (format == "csv") print(csv(row));
+    if (format == "jsonl") print(to_json(row).dump() + "\n");
+  });
+  if (format != "json") return 0;
+  Json all = Json::array();
+  for (const BenchRow& row : rows) all.push_back(to_json(row));
+  print_json(all);
+  return 0;
+}
+
+}  // namespace
+
+RunCommand register_bench(CLI::App& app) {
+  auto* const command = app.add_subcommand("bench", "Measure speed: prompts (ppN) and answers (tgN) of N tokens");
+  const auto arguments = std::make_shared<Arguments>();
+  command->add_option("--model", arguments->model.model, "Packed folder, Hugging Face folder or GGUF file")->envname("TRITLLM_MODEL");
+  command->add_option("--synthetic", arguments->synthetic.shape, "Instead: random weights in the shape of " + synthetic_shapes());
+  add_option(*command, "--depth", arguments->synthetic.depth, "Trits per weight of the synthetic model; 0: FP16", "DEPTH")
+      ->check(CLI::Range(0, 4));
+  add_option(*command, "--vocab", arguments->synthetic.vocabulary, "Vocabulary of the synthetic model; 0: the shape's", "VOCAB")
+      ->check(CLI::Range(0u, 1u << 20));
+  add_option(*command, "--tests", arguments->tests, "What to measure, with commas", "TESTS");
+  add_option(*command, "--repetitions", arguments->repetitions, "How often each", "REPETITIONS")->check(CLI::Range(1u, 10000u));
+  add_option(*command, "--context-before", arguments->context_before, "Tokens in the cache before a test begins", "CONTEXT_BEFORE")
+      ->check(CLI::Range(0u, 1u << 20));
+  add_option(*command, "--format", arguments->format, "md, csv, json or jsonl", "FORMAT")
+      ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
+  add_device_options(*command, arguments->model);
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace tritllm::app

@@ -1,0 +1,103 @@
+// Owns `tritllm eval`.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <memory>
+
+#include "app/model_options.h"
+#include "core/error.h"
+#include "tasks/evaluate.h"
+
+namespace tritllm::app {
+namespace {
+
+constexpr uint32_t kUsualWindow = 512;
+
+struct Arguments {
+  ModelArguments model;
+  std::string reference, file, scored = "second-half", plot;
+  uint64_t windows = 0;
+};
+
+EvaluateOptions to_options(const Arguments& arguments) {
+  EvaluateOptions options;
+  options.model = arguments.model.model;
+  if (!arguments.reference.empty()) options.reference = arguments.reference;
+  options.text = read_text(arguments.file);
+  options.context = arguments.model.context == 0 ? kUsualWindow : arguments.model.context;
+  options.windows = arguments.windows;
+  options.scored = arguments.scored == "all" ? ScoredPart::kWholeWindow : ScoredPart::kSecondHalf;
+  options.cache = cache_type(arguments.model);
+  options.device = arguments.model.device;
+  options.threads = arguments.model.common.threads;
+  return options;
+}
+
+void print_evaluation(const Evaluation& evaluation) {
+  const auto line = [](std::string_view name, const Estimate& estimate) {
+    print(fmt::format("{:<28} {:>12.6f} ± {:.6f}\n", name, estimate.value, estimate.standard_error));
+  };
+  line("perplexity", evaluation.perplexity);
+  if (const auto& divergence = evaluation.divergence) {
+    line("reference perplexity", divergence->reference_perplexity);
+    line("log of their ratio", divergence->log_perplexity_ratio);
+    line("KL divergence, mean", divergence->mean);
+    line("KL divergence, median", divergence->median);
+    line("KL divergence, 99 %", divergence->percentile_99);
+    print(fmt::format("{:<28} {:>12.6f}\n", "KL divergence, largest", divergence->largest));
+    line("same top token", divergence->same_top_token);
+  }
+  print(fmt::format("{} tokens in {} windows, {}\n", evaluation.tokens_scored, evaluation.windows, readable_seconds(evaluation.seconds)));
+}
+
+// A line that redraws itself on a terminal; a line every so often in a log.
+class EvaluateLine {
+ public:
+  void show(const EvaluateProgress& progress) {
+    const std::string text = fmt::format("window {}/{}, perplexity {:.4f}", progress.windows_done, progress.windows_total, progress.perplexity);
+    if (terminal_) {
+      print_partial("\r\x1b[K" + text);
+      if (progress.windows_done == progress.windows_total) print_partial("\r\x1b[K");
+    } else if (progress.windows_done * 10 / progress.windows_total != (progress.windows_done - 1) * 10 / progress.windows_total) {
+      print_message(text);
+    }
+  }
+
+ private:
+  static void print_partial(const std::string& text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    std::fflush(stderr);
+  }
+  bool terminal_ = ::isatty(STDERR_FILENO) != 0;
+};
+
+int run(const Arguments& arguments) {
+  EvaluateLine line;
+  const Evaluation evaluation = evaluate(to_options(arguments), [&](const EvaluateProgress& progress) {
+    if (!arguments.model.common.quiet) line.show(progress);
+  });
+  if (!arguments.model.common.quiet) {
+    for (const std::string& warning : evaluation.warnings) print_message("warning: " + printable(warning));
+  }
+  if (arguments.model.common.json) print_json(to_json(evaluation));
+  else print_evaluation(evaluation);
+  return 0;
+}
+
+}  // namespace
+
+RunCommand register_eval(CLI::App& app) {
+  auto* const command = app.add_subcommand("eval", "Perplexity on a text, and the KL divergence from a reference model");
+  const auto arguments = std::make_shared<Arguments>();
+  command->add_option("--text", arguments->file, "A file with the text; - is standard input")->required();
+  command->add_option("--reference", arguments->reference, "The model to compare with, usually the source")
+      ->envname("TRITLLM_REFERENCE");
+  add_option(*command, "--windows", arguments->windows, "At most so many windows; 0: all that the text fills", "WINDOWS");
+  add_option(*command, "--scored", arguments->scored, "What of each window counts: second-half, or all", "SCORED")
+      ->check(CLI::IsMember({"second-half", "all"}));
+  add_model_options(*command, arguments->model);
+  command->get_option("--context")->description(fmt::format("Tokens of a window; 0: {}", kUsualWindow));
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace tritllm::app

@@ -1,0 +1,189 @@
+#include "text/jinja/arithmetic.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+
+#include "text/jinja/failure.h"
+#include "text/jinja/formatting.h"
+#include "text/jinja/text_operations.h"
+
+namespace tritllm::jinja {
+namespace {
+
+[[noreturn]] void fail_types(std::string_view op, const Value& left, const Value& right) {
+  for (const Value* side : {&left, &right}) {
+    if (is_undefined(*side)) fail(reason_of(*side));
+  }
+  fail(fmt::format("the operator {} does not work on the types {} and {}", op, type_name(left), type_name(right)));
+}
+
+[[noreturn]] void refuse_overflow() { refuse("a whole number beyond 64 bits"); }
+
+bool is_number(const Value& value) noexcept { return is_integral(value) || value.is<double>(); }
+
+double as_real(const Value& value) noexcept {
+  const auto* number = value.get<double>();
+  return number ? *number : static_cast<double>(integral(value));
+}
+
+void require_numbers(std::string_view op, const Value& left, const Value& right) {
+  if (!is_number(left) || !is_number(right)) fail_types(op, left, right);
+}
+
+bool both_integral(const Value& left, const Value& right) noexcept { return is_integral(left) && is_integral(right); }
+
+void require_not_zero(const Value& right) {
+  if (as_real(right) == 0) fail("division by zero");
+}
+
+bool are_both(bool (*predicate)(const Value&) noexcept, const Value& left, const Value& right) {
+  return predicate(left) && predicate(right);
+}
+
+Value add_texts(Budget& budget, const TrackedText& left, const TrackedText& right) {
+  if (left.markup || right.markup) refuse("adding to a text marked as safe");
+  budget.work((left.bytes.size() + right.bytes.size()) * 2 + (left.input.size() + right.input.size()) * sizeof(TextSpan));
+  TrackedText sum = left;
+  append(sum, right);
+  return text_value(std::move(sum));
+}
+
+Value add_sequences(Budget& budget, const Value& left, const Value& right) {
+  std::vector<Value> items = left.sequence()->items;
+  const std::vector<Value>& more = right.sequence()->items;
+  budget.work((items.size() + more.size()) * sizeof(Value) * 2);
+  items.insert(items.end(), more.begin(), more.end());
+  return is_list(left) ? list_value(std::move(items)) : tuple_value(std::move(items));
+}
+
+Value repeat_sequence(Budget& budget, const Value& sequence, int64_t count) {
+  const std::vector<Value>& items = sequence.sequence()->items;
+  std::vector<Value> result;
+  for (int64_t i = 0; i < count && !items.empty(); ++i) {
+    budget.work(items.size() * sizeof(Value) * 2);
+    result.insert(result.end(), items.begin(), items.end());
+  }
+  return is_list(sequence) ? list_value(std::move(result)) : tuple_value(std::move(result));
+}
+
+double floor_modulo(double left, double right) {
+  double rest = std::fmod(left, right);
+  if (rest != 0 && (rest < 0) != (right < 0)) rest += right;
+  return rest == 0 ? std::copysign(0.0, right) : rest;
+}
+
+double floor_quotient(double left, double right) {
+  const double rest = std::fmod(left, right);
+  double quotient = (left - rest) / right;
+  if (rest != 0 && (rest < 0) != (right < 0)) quotient -= 1;
+  if (quotient == 0) return std::copysign(0.0, left / right);
+  const double floored = std::floor(quotient);
+  return quotient - floored > 0.5 ? floored + 1 : floored;
+}
+
+int64_t integer_power(int64_t base, int64_t exponent) {
+  int64_t result = 1;
+  while (exponent > 0) {
+    if ((exponent & 1) != 0 && __builtin_mul_overflow(result, base, &result)) refuse_overflow();
+    exponent >>= 1;
+    if (exponent > 0 && __builtin_mul_overflow(base, base, &base)) refuse_overflow();
+  }
+  return result;
+}
+
+}  // namespace
+
+Value add(Budget& budget, const Value& left, const Value& right) {
+  if (left.text() && right.text()) return add_texts(budget, *left.text(), *right.text());
+  if (are_both(is_list, left, right) || are_both(is_tuple, left, right)) return add_sequences(budget, left, right);
+  require_numbers("+", left, right);
+  if (!both_integral(left, right)) return real(as_real(left) + as_real(right));
+  int64_t sum;
+  if (__builtin_add_overflow(integral(left), integral(right), &sum)) refuse_overflow();
+  return integer(sum);
+}
+
+Value subtract(const Value& left, const Value& right) {
+  require_numbers("-", left, right);
+  if (!both_integral(left, right)) return real(as_real(left) - as_real(right));
+  int64_t difference;
+  if (__builtin_sub_overflow(integral(left), integral(right), &difference)) refuse_overflow();
+  return integer(difference);
+}
+
+Value multiply(Budget& budget, const Value& left, const Value& right) {
+  if (is_integral(left) && !is_number(right)) return multiply(budget, right, left);
+  if (left.text() && is_integral(right)) {
+    if (left.text()->markup) refuse("repeating a text marked as safe");
+    return text_value(repeated(budget, *left.text(), integral(right)));
+  }
+  if ((is_list(left) || is_tuple(left)) && is_integral(right)) return repeat_sequence(budget, left, integral(right));
+  require_numbers("*", left, right);
+  if (!both_integral(left, right)) return real(as_real(left) * as_real(right));
+  int64_t product;
+  if (__builtin_mul_overflow(integral(left), integral(right), &product)) refuse_overflow();
+  return integer(product);
+}
+
+Value divide(const Value& left, const Value& right) {
+  require_numbers("/", left, right);
+  require_not_zero(right);
+  constexpr int64_t kExact = int64_t{1} << 53;
+  const auto inexact = [](const Value& value) { return is_integral(value) && (integral(value) > kExact || integral(value) < -kExact); };
+  if (both_integral(left, right) && (inexact(left) || inexact(right))) refuse("dividing whole numbers beyond 53 bits");
+  return real(as_real(left) / as_real(right));
+}
+
+Value floor_divide(const Value& left, const Value& right) {
+  require_numbers("//", left, right);
+  require_not_zero(right);
+  if (!both_integral(left, right)) return real(floor_quotient(as_real(left), as_real(right)));
+  const int64_t a = integral(left), b = integral(right);
+  if (a == std::numeric_limits<int64_t>::min() && b == -1) refuse_overflow();
+  return integer(a / b - (a % b != 0 && (a % b < 0) != (b < 0) ? 1 : 0));
+}
+
+Value modulo(Budget& budget, const Value& left, const Value& right) {
+  if (left.text()) {
+    if (left.text()->markup) refuse("a format in a text marked as safe");
+    return text_value(percent_formatted(budget, *left.text(), right));
+  }
+  require_numbers("%", left, right);
+  require_not_zero(right);
+  if (!both_integral(left, right)) return real(floor_modulo(as_real(left), as_real(right)));
+  const int64_t a = integral(left), b = integral(right);
+  if (b == -1) return integer(0);
+  const int64_t rest = a % b;
+  return integer(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest);
+}
+
+Value power(Budget& budget, const Value& left, const Value& right) {
+  budget.step();
+  require_numbers("**", left, right);
+  if (both_integral(left, right) && integral(right) >= 0) return integer(integer_power(integral(left), integral(right)));
+  const double base = as_real(left), exponent = as_real(right);
+  if (base == 0 && exponent < 0) fail("zero to a negative power");
+  if (base < 0 && std::isfinite(exponent) && exponent != std::trunc(exponent)) refuse("a power that is a complex number");
+  const double result = std::pow(base, exponent);
+  if (std::isinf(result) && std::isfinite(base) && std::isfinite(exponent)) fail("a power beyond the range of numbers");
+  return real(result);
+}
+
+Value negated(const Value& value) {
+  if (const auto* number = value.get<double>()) return real(-*number);
+  if (is_undefined(value)) fail(reason_of(value));
+  if (!is_integral(value)) fail(fmt::format("the operator - does not work on the type {}", type_name(value)));
+  if (integral(value) == std::numeric_limits<int64_t>::min()) refuse_overflow();
+  return integer(-integral(value));
+}
+
+Value unchanged_number(const Value& value) {
+  if (is_undefined(value)) fail(reason_of(value));
+  if (value.is<double>()) return value;
+  if (!is_integral(value)) fail(fmt::format("the operator + does not work on the type {}", type_name(value)));
+  return integer(integral(value));
+}
+
+}  // namespace tritllm::jinja
