@@ -175,12 +175,16 @@ struct TensorOperations {
 
   // Scores [padded] of one head become weights that are not yet divided by their sum, which is returned.
   static float exponentiate(float* scores, size_t positions, size_t padded, float softcap) noexcept {
+    if (softcap > 0.0f) {
+      for (size_t i = positions; i < padded; ++i) scores[i] = 0.0f;
+      const Float cap = V::set(softcap);
+      for (size_t i = 0; i < padded; i += kLanes) {
+        V::store(scores + i, V::multiply(cap, tanh(V::divide(V::load(scores + i), cap))));
+      }
+    }
     for (size_t i = positions; i < padded; ++i) scores[i] = -__builtin_inff();
     Float largest = V::load(scores);
-    for (size_t i = 0; i < padded; i += kLanes) {
-      if (softcap > 0.0f) V::store(scores + i, V::multiply(V::set(softcap), tanh(V::divide(V::load(scores + i), V::set(softcap)))));
-      largest = V::max(largest, V::load(scores + i));
-    }
+    for (size_t i = kLanes; i < padded; i += kLanes) largest = V::max(largest, V::load(scores + i));
     const Float top = V::set(V::largest(largest));
     Float total = V::zero();
     for (size_t i = 0; i < padded; i += kLanes) {

@@ -54,9 +54,7 @@ void RunProgress::failed() noexcept {
   }
 }
 
-double RunProgress::seconds() const {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-}
+double RunProgress::seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
 
 void RunProgress::measure() {
   progress_.seconds = seconds();
