@@ -243,7 +243,8 @@ struct TensorOperations {
 template <typename V>
 typename V::Float exponential(typename V::Float x) noexcept {
   using Float = typename V::Float;
-  const Float clamped = V::max(V::min(x, V::set(88.7f)), V::set(-87.3f));
+  // min and max give their second operand where one of them is no number, so that NaN stays NaN.
+  const Float clamped = V::max(V::set(-87.3f), V::min(V::set(88.7f), x));
   const Float whole = V::round_even(V::multiply(clamped, V::set(1.44269504f)));
   const Float high = V::fma(whole, V::set(-0.693359375f), clamped);
   const Float r = V::fma(whole, V::set(2.12194440e-4f), high);
