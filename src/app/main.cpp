@@ -57,6 +57,7 @@ int run_command(int argc, char** argv) {
                                                                  {"verify", register_verify(app)},
                                                                  {"merge", register_merge(app)},
                                                                  {"run", register_run(app)},
+                                                                 {"chat", register_chat(app)},
                                                                  {"eval", register_eval(app)},
                                                                  {"bench", register_bench(app)},
                                                                  {"tokenize", register_tokenize(app)}};
