@@ -54,7 +54,8 @@ int run_command(int argc, char** argv) {
   const std::vector<std::pair<const char*, RunCommand>> commands{
       {"quantize", register_quantize(app)}, {"dequantize", register_dequantize(app)}, {"inspect", register_inspect(app)},
       {"verify", register_verify(app)},     {"merge", register_merge(app)},           {"run", register_run(app)},
-      {"eval", register_eval(app)},         {"bench", register_bench(app)},           {"tokenize", register_tokenize(app)}};
+      {"chat", register_chat(app)},         {"eval", register_eval(app)},             {"bench", register_bench(app)},
+      {"tokenize", register_tokenize(app)}};
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

@@ -40,11 +40,6 @@ LogitBias parse_bias(const std::string& text) {
   return bias;
 }
 
-uint64_t seed_of_the_moment() {
-  std::random_device device;
-  return uint64_t{device()} << 32 | device();
-}
-
 }  // namespace
 
 void add_device_options(CLI::App& command, ModelArguments& arguments) {
@@ -113,6 +108,11 @@ SamplerOptions sampler_options(const SamplingArguments& arguments, const Generat
   options.seed = arguments.seed ? *arguments.seed : seed_of_the_moment();
   for (const std::string& text : arguments.logit_biases) options.logit_bias.push_back(parse_bias(text));
   return options;
+}
+
+uint64_t seed_of_the_moment() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
 }
 
 std::string sampler_text(const SamplerOptions& options) {
