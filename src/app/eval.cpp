@@ -6,7 +6,9 @@
 
 #include "app/model_options.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "tasks/evaluate.h"
+#include "tasks/evaluation_plot.h"
 
 namespace tritllm::app {
 namespace {
@@ -86,11 +88,18 @@ class EvaluateLine {
 
 int run(const Arguments& arguments) {
   EvaluateLine line;
+  if (!arguments.plot.empty() && arguments.reference.empty()) {
+    throw Error(ErrorCode::kUsage, "--plot", "shows a comparison, and there is no --reference");
+  }
   const Evaluation evaluation = evaluate(to_options(arguments), [&](const EvaluateProgress& progress) {
     if (!arguments.model.common.quiet) line.show(progress);
   });
   if (!arguments.model.common.quiet) {
     for (const std::string& warning : evaluation.warnings) print_message("warning: " + printable(warning));
+  }
+  if (!arguments.plot.empty()) {
+    write_file_atomically(arguments.plot,
+                          evaluation_plot(evaluation, fmt::format("{} against {}", arguments.model.model, arguments.reference)));
   }
   if (arguments.model.common.json) print_json(to_json(evaluation));
   else print_evaluation(evaluation);
@@ -109,6 +118,7 @@ RunCommand register_eval(CLI::App& app) {
   add_option(*command, "--windows", arguments->windows, "At most so many windows; 0: all that the text fills", "WINDOWS");
   add_option(*command, "--scored", arguments->scored, "What of each window counts: second-half, or all", "SCORED")
       ->check(CLI::IsMember({"second-half", "all"}));
+  command->add_option("--plot", arguments->plot, "Write an SVG picture of the comparison: error by layer, divergence by token");
   add_model_options(*command, arguments->model);
   command->get_option("--context")->description(fmt::format("Tokens of a window; 0: {}", kUsualWindow));
   return [arguments] { return run(*arguments); };
