@@ -56,7 +56,8 @@ int run(const Arguments& arguments) {
   const std::vector<BenchRow> rows = run_bench(to_options(arguments), [&](const BenchRow& row) {
     if (format == "md") print(markdown(row));
     if (format == "csv") print(csv(row));
-    if (format == "jsonl") print(to_json(row).dump() + "\n");
+    // As print_json(): a path may hold bytes that are no UTF-8.
+    if (format == "jsonl") print(to_json(row).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
   });
   if (format != "json") return 0;
   Json all = Json::array();

@@ -100,7 +100,7 @@ std::string BenchTest::name() const { return fmt::format("{}{}", prompt ? "pp" :
 
 std::vector<BenchTest> parse_bench_tests(std::string_view text) {
   std::vector<BenchTest> tests;
-  while (!text.empty()) {
+  for (bool more = true; more;) {
     const size_t comma = std::min(text.find(','), text.size());
     const std::string_view word = text.substr(0, comma), number = word.substr(std::min<size_t>(2, word.size()));
     uint32_t tokens = 0;
@@ -110,6 +110,7 @@ std::vector<BenchTest> parse_bench_tests(std::string_view text) {
       throw Error(ErrorCode::kUsage, "--tests", fmt::format("expected names like pp512 or tg128, found '{}'", printable(word)));
     }
     tests.push_back({word.starts_with("pp"), tokens});
+    more = comma < text.size();
     text.remove_prefix(std::min(comma + 1, text.size()));
   }
   return tests;
