@@ -34,13 +34,20 @@ void check_prompt(const GenerationRequest& request, uint32_t vocabulary, uint32_
   }
 }
 
+// Every live answer has a token in each step, so a step must have room for all of them.
+uint32_t checked_slots(const EngineOptions& options, const ModelLimits& limits) {
+  if (options.slots >= 1 && options.slots <= limits.batch_tokens) return options.slots;
+  throw Error(ErrorCode::kUsage, "slots",
+              fmt::format("expected 1 to {}, the tokens of a forward pass, found {}", limits.batch_tokens, options.slots));
+}
+
 }  // namespace
 
 Engine::Engine(Model& model, const Tokenizer& tokenizer, std::vector<TokenId> end_tokens, const EngineOptions& options)
     : model_(model),
       tokenizer_(tokenizer),
       end_tokens_(std::move(end_tokens)),
-      cache_(model.make_cache(options.slots, options.cache)),
+      cache_(model.make_cache(checked_slots(options, model.limits()), options.cache)),
       slots_(options.slots),
       logits_(kLogitBlock * model.config().vocabulary) {}
 
@@ -60,18 +67,21 @@ void Engine::cancel(RequestId id) {
 }
 
 bool Engine::step() {
-  end_cancelled();
+  std::exception_ptr failure;
+  end_cancelled(failure);
   admit();
-  if (live_.empty()) return false;
-  const std::vector<Share> shares = plan();
-  model_.forward(tokens_, places_, *cache_);
-  const std::exception_ptr failure = deliver(shares);
-  drop_finished();
+  const bool busy = !live_.empty();
+  if (busy) {
+    const std::vector<Share> shares = plan();
+    model_.forward(tokens_, places_, *cache_);
+    deliver(shares, failure);
+    drop_finished();
+  }
   if (failure) std::rethrow_exception(failure);
-  return true;
+  return busy;
 }
 
-void Engine::end_cancelled() {
+void Engine::end_cancelled(std::exception_ptr& failure) {
   std::vector<std::unique_ptr<Sequence>> ended;
   {
     const std::lock_guard lock(mutex_);
@@ -89,7 +99,13 @@ void Engine::end_cancelled() {
     }
     cancelled_.clear();
   }
-  for (const auto& sequence : ended) sequence->cancel();  // outside the lock: a listener may submit the next request
+  for (const auto& sequence : ended) {  // outside the lock: a listener may submit the next request
+    try {
+      sequence->cancel();
+    } catch (...) {
+      if (!failure) failure = std::current_exception();
+    }
+  }
 }
 
 void Engine::admit() {
@@ -133,7 +149,7 @@ void Engine::add_share(Sequence& sequence, size_t count, std::vector<Share>& sha
   }
 }
 
-std::exception_ptr Engine::deliver(const std::vector<Share>& shares) {
+void Engine::deliver(const std::vector<Share>& shares, std::exception_ptr& failure) {
   struct Wanted {
     Sequence* sequence;
     uint32_t position;
@@ -149,7 +165,6 @@ std::exception_ptr Engine::deliver(const std::vector<Share>& shares) {
     }
     share.sequence->advance(share.count);
   }
-  std::exception_ptr failure;
   const size_t vocabulary = model_.config().vocabulary;
   for (size_t first = 0; first < rows.size(); first += kLogitBlock) {
     const size_t count = std::min(kLogitBlock, rows.size() - first);
@@ -165,7 +180,6 @@ std::exception_ptr Engine::deliver(const std::vector<Share>& shares) {
       }
     }
   }
-  return failure;
 }
 
 void Engine::drop_finished() {

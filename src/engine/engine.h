@@ -18,7 +18,7 @@
 namespace tritllm {
 
 struct EngineOptions {
-  uint32_t slots = 1;  // requests that are computed together; the others wait
+  uint32_t slots = 1;  // requests that are computed together, at most ModelLimits::batch_tokens; the others wait
   CacheType cache = CacheType::kFloat16;
 };
 
@@ -53,12 +53,13 @@ class Engine {
   };
 
   void admit();
-  void end_cancelled();
+  // Like deliver(), notes the first exception of a listener in `failure`.
+  void end_cancelled(std::exception_ptr& failure);
   void drop_finished();
   std::vector<Share> plan();
   void add_share(Sequence& sequence, size_t count, std::vector<Share>& shares);
-  // Hands out the logits; returns the first exception of a listener.
-  std::exception_ptr deliver(const std::vector<Share>& shares);
+  // Hands out the logits.
+  void deliver(const std::vector<Share>& shares, std::exception_ptr& failure);
 
   Model& model_;
   const Tokenizer& tokenizer_;

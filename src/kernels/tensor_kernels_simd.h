@@ -175,12 +175,16 @@ struct TensorOperations {
 
   // Scores [padded] of one head become weights that are not yet divided by their sum, which is returned.
   static float exponentiate(float* scores, size_t positions, size_t padded, float softcap) noexcept {
+    if (softcap > 0.0f) {
+      for (size_t i = positions; i < padded; ++i) scores[i] = 0.0f;
+      const Float cap = V::set(softcap);
+      for (size_t i = 0; i < padded; i += kLanes) {
+        V::store(scores + i, V::multiply(cap, tanh(V::divide(V::load(scores + i), cap))));
+      }
+    }
     for (size_t i = positions; i < padded; ++i) scores[i] = -__builtin_inff();
     Float largest = V::load(scores);
-    for (size_t i = 0; i < padded; i += kLanes) {
-      if (softcap > 0.0f) V::store(scores + i, V::multiply(V::set(softcap), tanh(V::divide(V::load(scores + i), V::set(softcap)))));
-      largest = V::max(largest, V::load(scores + i));
-    }
+    for (size_t i = kLanes; i < padded; i += kLanes) largest = V::max(largest, V::load(scores + i));
     const Float top = V::set(V::largest(largest));
     Float total = V::zero();
     for (size_t i = 0; i < padded; i += kLanes) {
@@ -239,7 +243,8 @@ struct TensorOperations {
 template <typename V>
 typename V::Float exponential(typename V::Float x) noexcept {
   using Float = typename V::Float;
-  const Float clamped = V::max(V::min(x, V::set(88.7f)), V::set(-87.3f));
+  // min and max give their second operand where one of them is no number, so that NaN stays NaN.
+  const Float clamped = V::max(V::set(-87.3f), V::min(V::set(88.7f), x));
   const Float whole = V::round_even(V::multiply(clamped, V::set(1.44269504f)));
   const Float high = V::fma(whole, V::set(-0.693359375f), clamped);
   const Float r = V::fma(whole, V::set(2.12194440e-4f), high);

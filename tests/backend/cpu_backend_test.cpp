@@ -1,0 +1,279 @@
+// Operations of the CPU backend against formulas in double precision, in odd sizes, and the same bits for any number of threads.
+#include "backend/cpu_backend.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <complex>
+#include <deque>
+#include <functional>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/half.h"
+
+namespace tritllm {
+namespace {
+
+std::vector<float> random_values(size_t count, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+// A backend with helpers to put rows in and get them out.
+class Device {
+ public:
+  explicit Device(unsigned threads) : pool_(threads), backend_(make_cpu_backend(pool_, kernels::active_table())) {}
+  Backend* operator->() const { return backend_.get(); }
+
+  RowStorage rows(size_t width, const std::vector<float>& values) const {
+    const size_t count = values.size() / width;
+    RowStorage storage = backend_->allocate_rows(count, width);
+    for (size_t row = 0; row < count; ++row) std::copy_n(values.data() + row * width, width, storage.buffer->data() + row * storage.stride);
+    return storage;
+  }
+  // Keeps a copy of the values: a matrix that is converted gives its source's pages back.
+  std::unique_ptr<DeviceMatrix> matrix(const std::vector<float>& values, uint64_t columns) const {
+    SourceTensor tensor{};
+    tensor.shape = {values.size() / columns, columns};
+    tensor.type = ElementType::kF32;
+    tensor.bytes = std::as_bytes(std::span(copies_.emplace_back(values)));
+    return backend_->upload_matrix(tensor);
+  }
+  RowStorage empty(size_t count, size_t width) const { return backend_->allocate_rows(count, width); }
+
+  // Without padding, which must still be zero.
+  std::vector<float> values(const RowStorage& storage) const {
+    const Rows rows = storage.first(storage.capacity);
+    for (size_t row = 0; row < rows.count; ++row) {
+      for (size_t i = rows.width; i < rows.stride; ++i) EXPECT_EQ(rows.data[row * rows.stride + i], 0.0f) << "padding of row " << row;
+    }
+    std::vector<float> out(rows.count * rows.width);
+    backend_->read(rows, out);
+    return out;
+  }
+
+ private:
+  ThreadPool pool_;
+  std::unique_ptr<Backend> backend_;
+  mutable std::deque<std::vector<float>> copies_;
+};
+
+// Runs an operation with several numbers of threads and returns its values, which must be the same bits.
+std::vector<float> with_any_threads(const std::function<std::vector<float>(const Device&)>& operation) {
+  const std::vector<float> alone = operation(Device(1));
+  for (const unsigned threads : {2u, 5u}) {
+    const std::vector<float> together = operation(Device(threads));
+    EXPECT_EQ(together.size(), alone.size());
+    for (size_t i = 0; i < std::min(alone.size(), together.size()); ++i) {
+      if (std::bit_cast<uint32_t>(together[i]) == std::bit_cast<uint32_t>(alone[i])) continue;
+      ADD_FAILURE() << threads << " threads differ at " << i;
+      break;
+    }
+  }
+  return alone;
+}
+
+TEST(CpuBackend, SaysWhatItIs) {
+  const Device device(3);
+  EXPECT_EQ(device->description(), std::string("cpu (") + kernels::active_table().name + ", 3 threads)");
+}
+
+TEST(CpuBackend, EmbedScales) {
+  const std::vector<float> table = random_values(50 * 37, 1);
+  const std::vector<uint32_t> tokens{49, 0, 7, 7, 23};
+  for (const float scale : {1.0f, 6.25f}) {
+    const std::vector<float> out = with_any_threads([&](const Device& device) {
+      const auto matrix = device.matrix(table, 37);
+      RowStorage rows = device.empty(tokens.size(), 37);
+      device->embed(*matrix, tokens, scale, rows.first(tokens.size()));
+      return device.values(rows);
+    });
+    for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(out[i], table[tokens[i / 37] * 37 + i % 37] * scale);
+  }
+}
+
+TEST(CpuBackend, MultiplyWithBiasesAndSeveralProjections) {
+  constexpr size_t kWidth = 37, kRows[] = {150, 1, 65};
+  std::vector<std::vector<float>> weights;
+  for (const size_t rows : kRows) weights.push_back(random_values(rows * kWidth, rows));
+  const std::vector<float> biases[] = {random_values(150, 5), {}, random_values(65, 6)};
+  for (const size_t tokens : {1u, 2u, 4u, 5u, 9u, 70u}) {
+    const std::vector<float> x = random_values(tokens * kWidth, tokens);
+    const std::vector<float> out = with_any_threads([&](const Device& device) {
+      const RowStorage input = device.rows(kWidth, x);
+      std::vector<std::unique_ptr<DeviceMatrix>> matrices;
+      std::vector<DeviceVector> vectors;
+      std::vector<RowStorage> outputs;
+      std::vector<Projection> projections;
+      for (size_t k = 0; k < 3; ++k) {
+        matrices.push_back(device.matrix(weights[k], kWidth));
+        vectors.push_back(device->upload_vector(biases[k]));
+        outputs.push_back(device.empty(tokens, kRows[k]));
+      }
+      for (size_t k = 0; k < 3; ++k) {
+        projections.push_back({matrices[k].get(), biases[k].empty() ? nullptr : &vectors[k], outputs[k].first(tokens)});
+      }
+      device->multiply(input.first(tokens), projections);
+      std::vector<float> all;
+      for (const RowStorage& output : outputs) {
+        const std::vector<float> values = device.values(output);
+        all.insert(all.end(), values.begin(), values.end());
+      }
+      return all;
+    });
+    size_t at = 0;
+    for (size_t k = 0; k < 3; ++k) {
+      for (size_t token = 0; token < tokens; ++token) {
+        for (size_t row = 0; row < kRows[k]; ++row, ++at) {
+          double sum = biases[k].empty() ? 0.0 : double{biases[k][row]};
+          for (size_t i = 0; i < kWidth; ++i) sum += double{weights[k][row * kWidth + i]} * double{x[token * kWidth + i]};
+          ASSERT_NEAR(double{out[at]}, sum, 1e-4) << "matrix " << k << ", token " << token << ", row " << row;
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuBackend, RmsNormOfEachPart) {
+  constexpr size_t kParts = 5, kWidth = 14, kTokens = 300;  // enough for several threads
+  const std::vector<float> x = random_values(kTokens * kParts * kWidth, 1), gain = random_values(kWidth, 2);
+  const std::vector<float> out = with_any_threads([&](const Device& device) {
+    const RowStorage rows = device.rows(kParts * kWidth, x);
+    const DeviceVector gains = device->upload_vector(gain);
+    device->rms_norm(rows.first(kTokens), gains, 1e-3f, rows.first(kTokens));
+    return device.values(rows);
+  });
+  for (size_t part = 0; part < kTokens * kParts; ++part) {
+    double squares = 0.0;
+    for (size_t i = 0; i < kWidth; ++i) squares += std::pow(double{x[part * kWidth + i]}, 2);
+    for (size_t i = 0; i < kWidth; ++i) {
+      const double expected = double{x[part * kWidth + i]} * double{gain[i]} / std::sqrt(squares / double{kWidth} + double{1e-3f});
+      ASSERT_NEAR(double{out[part * kWidth + i]}, expected, 1e-5);
+    }
+  }
+}
+
+// Element i of a head and element i + half are a complex number that is multiplied by amplitude·e^(i·position·frequency).
+TEST(CpuBackend, RotateIsAComplexProduct) {
+  constexpr size_t kHeads = 3, kWidth = 10, kTokens = 600, kHalf = kWidth / 2;
+  const RotaryFrequencies frequencies{{1.0f, 0.3f, 0.05f, 0.004f, 0.0001f}, 1.25f};
+  const std::vector<float> x = random_values(kTokens * kHeads * kWidth, 1);
+  std::vector<TokenPlace> places;
+  for (uint32_t i = 0; i < kTokens; ++i) places.push_back({i % 4, i == 0 ? 0 : i * 37 % 1000});
+  const std::vector<float> out = with_any_threads([&](const Device& device) {
+    const auto table = device->make_rotary_table(frequencies, 1000);
+    const RowStorage rows = device.rows(kHeads * kWidth, x);
+    device->rotate(rows.first(kTokens), kHeads, *table, places);
+    return device.values(rows);
+  });
+  for (size_t token = 0; token < kTokens; ++token) {
+    for (size_t head = 0; head < kHeads; ++head) {
+      for (size_t i = 0; i < kHalf; ++i) {
+        const size_t at = (token * kHeads + head) * kWidth + i;
+        const double angle = places[token].position * double{frequencies.inverse_wavelengths[i]};
+        const auto expected = std::complex<double>(double{x[at]}, double{x[at + kHalf]}) * std::polar(1.25, angle);
+        const double bound = 8.0 * (angle + 4.0) * 0x1p-24;  // the angle is rounded to float32
+        ASSERT_NEAR(double{out[at]}, expected.real(), bound);
+        ASSERT_NEAR(double{out[at + kHalf]}, expected.imag(), bound);
+      }
+    }
+  }
+}
+
+struct AttendCase {
+  uint32_t window;
+  CacheType type;
+  float softcap;
+};
+
+TEST(CpuBackend, AttendSeesItsOwnSequenceUpToItself) {
+  constexpr uint32_t kHeads = 6, kShared = 2, kWidth = 14, kSlots = 3, kPositions = 40, kLayers = 2;
+  constexpr float kScale = 0.3f;
+  std::vector<TokenPlace> places;  // every position of every slot, slots mixed
+  for (uint32_t i = 0; i < kSlots * kPositions; ++i) places.push_back({i % kSlots, i / kSlots});
+  const size_t tokens = places.size();
+  const std::vector<float> queries = random_values(tokens * kHeads * kWidth, 1);
+  std::vector<std::vector<float>> keys, values;
+  for (uint32_t layer = 0; layer < kLayers; ++layer) {
+    keys.push_back(random_values(tokens * kShared * kWidth, 10 + layer));
+    values.push_back(random_values(tokens * kShared * kWidth, 20 + layer));
+  }
+  for (const AttendCase& test : {AttendCase{0, CacheType::kFloat32, 0.0f}, {1, CacheType::kFloat32, 0.0f}, {5, CacheType::kFloat32, 0.0f},
+                                 {16, CacheType::kFloat16, 0.0f}, {40, CacheType::kFloat32, 0.0f}, {1000, CacheType::kFloat16, 3.0f},
+                                 {UINT32_MAX, CacheType::kFloat32, 0.0f}}) {
+    for (uint32_t layer = 0; layer < kLayers; ++layer) {
+      const std::vector<float> out = with_any_threads([&](const Device& device) {
+        const auto cache = device->make_cache({kLayers, kShared, kWidth, kSlots, kPositions, test.type});
+        for (uint32_t l = 0; l < kLayers; ++l) {
+          device->store(*cache, l, device.rows(kShared * kWidth, keys[l]).first(tokens), device.rows(kShared * kWidth, values[l]).first(tokens),
+                        places);
+        }
+        const RowStorage in = device.rows(kHeads * kWidth, queries), result = device.empty(tokens, kHeads * kWidth);
+        device->attend(in.first(tokens), *cache, {layer, kHeads, test.window, kScale, test.softcap}, places, result.first(tokens));
+        return device.values(result);
+      });
+      const auto cached = [&](float value) {
+        return double{test.type == CacheType::kFloat16 ? float_from_half(half_from_float(value)) : value};
+      };
+      for (size_t token = 0; token < tokens; ++token) {
+        for (uint32_t head = 0; head < kHeads; ++head) {
+          const uint32_t shared = head / (kHeads / kShared);
+          double total = 0.0, expected[kWidth] = {};
+          for (size_t other = 0; other < tokens; ++other) {
+            if (places[other].slot != places[token].slot || places[other].position > places[token].position) continue;
+            if (test.window != 0 && places[token].position - places[other].position >= test.window) continue;
+            double score = 0.0;
+            const size_t at = (other * kShared + shared) * kWidth;
+            for (uint32_t i = 0; i < kWidth; ++i) score += double{queries[(token * kHeads + head) * kWidth + i]} * cached(keys[layer][at + i]);
+            score *= double{kScale};
+            if (test.softcap > 0.0f) score = double{test.softcap} * std::tanh(score / double{test.softcap});
+            total += std::exp(score);
+            for (uint32_t i = 0; i < kWidth; ++i) expected[i] += std::exp(score) * cached(values[layer][at + i]);
+          }
+          for (uint32_t i = 0; i < kWidth; ++i) {
+            ASSERT_NEAR(double{out[(token * kHeads + head) * kWidth + i]}, expected[i] / total, 1e-5)
+                << "window " << test.window << ", layer " << layer << ", slot " << places[token].slot << ", position "
+                << places[token].position << ", head " << head;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuBackend, GateAddGather) {
+  constexpr size_t kWidth = 53, kTokens = 400;
+  const std::vector<float> gate = random_values(kTokens * kWidth, 1), up = random_values(kTokens * kWidth, 2);
+  const std::vector<float> gated = with_any_threads([&](const Device& device) {
+    const RowStorage a = device.rows(kWidth, gate), b = device.rows(kWidth, up);
+    device->gate(Activation::kSilu, a.first(kTokens), b.first(kTokens), a.first(kTokens));
+    return device.values(a);
+  });
+  const std::vector<float> added = with_any_threads([&](const Device& device) {
+    const RowStorage a = device.rows(kWidth, gate), b = device.rows(kWidth, up);
+    device->add(a.first(kTokens), b.first(kTokens));
+    return device.values(b);
+  });
+  for (size_t i = 0; i < gated.size(); ++i) {
+    ASSERT_NEAR(double{gated[i]}, double{gate[i]} / (1.0 + std::exp(-double{gate[i]})) * double{up[i]}, 1e-5);
+    ASSERT_EQ(added[i], gate[i] + up[i]);
+  }
+  const std::vector<uint32_t> indices{399, 0, 17, 17};
+  const std::vector<float> gathered = with_any_threads([&](const Device& device) {
+    const RowStorage a = device.rows(kWidth, gate), b = device.empty(4, kWidth);
+    device->gather(a.first(kTokens), indices, b.first(4));
+    return device.values(b);
+  });
+  for (size_t i = 0; i < gathered.size(); ++i) ASSERT_EQ(gathered[i], gate[indices[i / kWidth] * kWidth + i % kWidth]);
+}
+
+}  // namespace
+}  // namespace tritllm

@@ -1,0 +1,193 @@
+// Matrices from every form that a file can have them in: what the backend shows of each row is what the file's own reader says.
+#include "backend/cpu_matrix.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backend/cpu_backend.h"
+#include "codec/decoder.h"
+#include "codec/trits.h"
+#include "core/half.h"
+#include "kernels/kernel_table.h"
+
+namespace tritllm {
+namespace {
+
+// Row by row as the backend shows the matrix: [rows][columns]. Checks that the padding is zero.
+std::vector<float> shown(const WeightSource& source, unsigned threads = 2) {
+  ThreadPool pool(threads);
+  const auto backend = make_cpu_backend(pool, kernels::active_table());
+  const auto matrix = backend->upload_matrix(source);
+  std::vector<uint32_t> all;
+  for (uint32_t row = 0; row < matrix->rows(); ++row) all.push_back(row);
+  const RowStorage storage = backend->allocate_rows(all.size(), static_cast<size_t>(matrix->columns()));
+  const Rows rows = storage.first(all.size());
+  backend->embed(*matrix, all, 1.0f, rows);
+  for (size_t row = 0; row < rows.count; ++row) {
+    for (size_t i = rows.width; i < rows.stride; ++i) EXPECT_EQ(rows.data[row * rows.stride + i], 0.0f);
+  }
+  std::vector<float> out(rows.count * rows.width);
+  backend->read(rows, out);
+  return out;
+}
+
+void expect_same(const std::vector<float>& found, const std::vector<float>& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t i = 0; i < found.size(); ++i) ASSERT_EQ(std::bit_cast<uint32_t>(found[i]), std::bit_cast<uint32_t>(expected[i])) << i;
+}
+
+// A dense tensor whose bytes begin at an address of the wished alignment. Good for one upload: a matrix that is converted gives its
+// source's pages back, which empties memory that is no mapped file.
+class Dense {
+ public:
+  Dense(ElementType type, uint64_t rows, uint64_t columns, size_t shift, uint32_t interleaved_heads = 0, float offset = 0.0f) {
+    tensor.interleaved_heads = interleaved_heads;
+    tensor.offset = offset;
+    tensor.name = "x.weight";
+    tensor.shape = {rows, columns};
+    tensor.type = type;
+    const ElementLayout layout = layout_of(type);
+    const size_t bytes = rows * columns / layout.block_elements * layout.block_bytes;
+    storage_.resize(bytes + 64);
+    const size_t first = (64 - reinterpret_cast<uintptr_t>(storage_.data()) % 32) % 32 + shift;
+    fill(storage_.data() + first, bytes, layout, 1);
+    tensor.bytes = std::span(storage_).subspan(first, bytes);
+    expected.resize(static_cast<size_t>(tensor.elements()));
+    read_float32(tensor, 0, expected);
+  }
+  Dense(const Dense&) = delete;
+  Dense& operator=(const Dense&) = delete;
+
+  SourceTensor tensor{};
+  std::vector<float> expected;
+
+ private:
+  void fill(std::byte* to, size_t bytes, const ElementLayout& layout, uint64_t seed) const {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<double> normal;
+    for (size_t at = 0; at < bytes; at += layout.block_bytes) {
+      const double value = normal(random);
+      const auto single = static_cast<float>(value);
+      const uint16_t half = half_from_float(single), brain = bfloat16_from_float(single);
+      switch (tensor.type) {
+        case ElementType::kF64: std::memcpy(to + at, &value, 8); break;
+        case ElementType::kF32: std::memcpy(to + at, &single, 4); break;
+        case ElementType::kF16: std::memcpy(to + at, &half, 2); break;
+        case ElementType::kBF16: std::memcpy(to + at, &brain, 2); break;
+        default:  // a block of Q8_0: a scale and 32 bytes
+          std::memcpy(to + at, &half, 2);
+          for (size_t i = 2; i < layout.block_bytes; ++i) to[at + i] = static_cast<std::byte>(random());
+      }
+    }
+  }
+
+  std::vector<std::byte> storage_;
+};
+
+TEST(CpuMatrixDense, EveryTypeAlignmentAndWidth) {
+  for (const ElementType type : {ElementType::kF32, ElementType::kF16, ElementType::kBF16, ElementType::kF64}) {
+    for (const size_t shift : {0u, 1u, 2u, 4u, 6u}) {
+      for (const uint64_t columns : {1u, 5u, 16u, 37u, 48u, 80u}) {
+        const Dense dense(type, 67, columns, shift);
+        SCOPED_TRACE(testing::Message() << layout_of(type).name << ", address " << shift << ", columns " << columns);
+        expect_same(shown(dense.tensor), dense.expected);
+      }
+    }
+  }
+  const Dense blocks(ElementType::kQ8_0, 67, 96, 0);
+  expect_same(shown(blocks.tensor), blocks.expected);
+}
+
+TEST(CpuMatrixDense, ReadInPlaceWhereThatCanBe) {
+  ThreadPool pool(1);
+  const auto in_place = [&](const SourceTensor& tensor) { return CpuMatrix(tensor, pool).weights().values == tensor.bytes.data(); };
+  EXPECT_TRUE(in_place(Dense(ElementType::kF32, 3, 32, 0).tensor));
+  EXPECT_TRUE(in_place(Dense(ElementType::kF32, 3, 32, 4).tensor));
+  EXPECT_TRUE(in_place(Dense(ElementType::kF16, 3, 32, 2).tensor));
+  EXPECT_TRUE(in_place(Dense(ElementType::kBF16, 3, 32, 2).tensor));
+  EXPECT_FALSE(in_place(Dense(ElementType::kF32, 3, 32, 2).tensor)) << "misaligned";
+  EXPECT_FALSE(in_place(Dense(ElementType::kF16, 3, 32, 1).tensor)) << "misaligned";
+  EXPECT_FALSE(in_place(Dense(ElementType::kBF16, 3, 40, 0).tensor)) << "rows that need padding";
+  const Dense dense(ElementType::kF16, 3, 32, 0);
+  EXPECT_EQ(CpuMatrix(dense.tensor, pool).bytes(), 3u * 32 * 2);
+}
+
+TEST(CpuMatrixDense, InterleavedHeadsAndOffsets) {
+  for (const ElementType type : {ElementType::kF32, ElementType::kF16, ElementType::kQ8_0}) {
+    const Dense plain(type, 48, 32, 0), interleaved(type, 48, 32, 0, 4), shifted(type, 48, 32, 0, 0, -1.0f);
+    const std::vector<float>& stored = plain.expected;
+    const std::vector<float> rows = shown(interleaved.tensor), lower = shown(shifted.tensor);
+    expect_same(rows, interleaved.expected);
+    expect_same(lower, shifted.expected);
+    // Of a head's 12 rows, the file has row i of the first half at 2·i and row i of the second at 2·i + 1.
+    for (size_t row = 0; row < 48; ++row) {
+      const size_t within = row % 12, from = row - within + (within < 6 ? 2 * within : 2 * (within - 6) + 1);
+      for (size_t i = 0; i < 32; ++i) ASSERT_EQ(rows[row * 32 + i], stored[from * 32 + i]);
+    }
+    for (size_t i = 0; i < lower.size(); ++i) ASSERT_EQ(lower[i], stored[i] - 1.0f);
+  }
+}
+
+// A ternary matrix of random codes, as it lies in a packed file.
+struct Ternary {
+  TernaryMatrix matrix;
+  std::vector<uint8_t> trits, scales;
+  std::vector<float> expected;  // [rows][columns]
+
+  Ternary(int depth, uint64_t rows, uint64_t columns) {
+    std::mt19937_64 random(static_cast<uint64_t>(depth) * 1000 + columns);
+    matrix.shape = {rows, columns};
+    matrix.depth = depth;
+    for (float& scale : matrix.codebook) scale = std::uniform_real_distribution<float>(0.01f, 3.0f)(random);
+    const auto lines = static_cast<size_t>(matrix.shape.lines()), groups = static_cast<size_t>(matrix.shape.groups()),
+               row_groups = static_cast<size_t>(matrix.shape.groups_per_row());
+    const int largest = codec::largest_code(depth);
+    std::vector<int8_t> codes(lines * 80);
+    std::vector<uint8_t> entries(lines * 5);
+    for (size_t group = 0; group < groups; ++group) {
+      entries[group] = static_cast<uint8_t>(random() % 27);
+      for (size_t i = 0; i < 16; ++i) {
+        if (group % row_groups * 16 + i >= columns) continue;
+        codes[group * 16 + i] = static_cast<int8_t>(static_cast<int>(random() % static_cast<uint64_t>(2 * largest + 1)) - largest);
+      }
+    }
+    trits.resize(static_cast<size_t>(matrix.shape.trit_bytes(depth)));
+    scales.resize(static_cast<size_t>(matrix.shape.scale_bytes()));
+    std::vector<uint8_t*> planes;
+    for (int plane = 0; plane < depth; ++plane) planes.push_back(trits.data() + static_cast<size_t>(plane) * lines * 16);
+    codec::pack_lines(lines, depth, codes.data(), entries.data(), planes, scales.data());
+    matrix.trits = trits;
+    matrix.scales = scales;
+    std::vector<float> decoded(groups * 16);
+    codec::FloatDecoder(matrix.codebook, depth).decode(codes.data(), entries.data(), groups, decoded.data());
+    for (size_t row = 0; row < rows; ++row) {
+      const auto begin = decoded.begin() + static_cast<std::ptrdiff_t>(row * row_groups * 16);
+      expected.insert(expected.end(), begin, begin + static_cast<std::ptrdiff_t>(columns));
+    }
+  }
+};
+
+TEST(CpuMatrixTernary, EveryDepthAndWidth) {
+  for (int depth = 1; depth <= 4; ++depth) {
+    for (const uint64_t columns : {1u, 15u, 16u, 17u, 80u, 81u, 250u}) {
+      const Ternary ternary(depth, 33, columns);
+      SCOPED_TRACE(testing::Message() << "depth " << depth << ", columns " << columns);
+      expect_same(shown(ternary.matrix), ternary.expected);
+    }
+  }
+}
+
+TEST(CpuMatrixTernary, MoreLinesThanOneTaskDecodes) {
+  const Ternary ternary(3, 700, 170);  // 1540 lines
+  for (const unsigned threads : {1u, 2u, 5u}) expect_same(shown(ternary.matrix, threads), ternary.expected);
+  ThreadPool pool(1);
+  EXPECT_EQ(CpuMatrix(ternary.matrix, pool).bytes(), 700u * 176 + 700u * 11) << "a byte a weight and one for each group";
+}
+
+}  // namespace
+}  // namespace tritllm

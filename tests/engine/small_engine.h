@@ -1,0 +1,153 @@
+// Owns what the tests of the engine talk to: a small random model with a tokenizer of letters, requests, what the listeners heard,
+// and the greedy answer as the model gives it token by token, without an engine.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend/cpu_backend.h"
+#include "engine/engine.h"
+#include "support/small_llama.h"
+#include "text/tokenizer_json.h"
+
+namespace tritllm {
+
+inline constexpr TokenId kEndToken = 36;
+inline constexpr uint32_t kSmallVocabulary = 37;
+
+// Tokens 0 to 25 are letters, 28 to 33 short words; all of them are plain text.
+inline Tokenizer letters_tokenizer() {
+  Json document = tokenizer_document();
+  document["added_tokens"] = Json::array({added_token(kEndToken, "</s>")});
+  return tokenizer_of(document);
+}
+
+struct EngineSetting {
+  uint32_t slots = 8, positions = 200, batch_tokens = 64;
+  unsigned threads = 1;
+  std::vector<TokenId> end_tokens = {};
+  CacheType cache = CacheType::kFloat32;
+};
+
+// What one request's listener heard.
+struct Heard {
+  std::string text;
+  std::vector<TokenId> tokens;
+  std::vector<TokenScore> scores, prompt_scores;
+  std::vector<GenerationEvent> events;
+
+  bool ended() const { return !events.empty() && events.back().finish.has_value(); }
+  FinishReason reason() const { return events.back().finish.value(); }
+  const GenerationEvent& last() const { return events.back(); }
+
+  void hear(const GenerationEvent& event) {
+    EXPECT_FALSE(ended()) << "an event after the last one";
+    text += event.text;
+    if (event.token) tokens.push_back(*event.token);
+    if (event.score) scores.push_back(*event.score);
+    prompt_scores.insert(prompt_scores.end(), event.prompt_scores.begin(), event.prompt_scores.end());
+    events.push_back(event);
+  }
+};
+
+class SmallEngine {
+ public:
+  explicit SmallEngine(const EngineSetting& setting = {}, const SmallLlama& llama = SmallLlama(kSmallVocabulary),
+                       Tokenizer tokenizer = letters_tokenizer())
+      : pool_(setting.threads),
+        backend_(make_cpu_backend(pool_, kernels::active_table())),
+        tokenizer_(std::move(tokenizer)),
+        model_(llama.files(), {setting.positions, setting.batch_tokens}, *backend_),
+        engine_(model_, tokenizer_, setting.end_tokens, {setting.slots, setting.cache}) {}
+
+  Model& model() { return model_; }
+  Engine& engine() { return engine_; }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  std::vector<TokenId> encode(std::string_view text) const { return tokenizer_.encode(text); }
+
+  RequestId submit(GenerationRequest request, Heard& heard) {
+    return engine_.submit(std::move(request), [&heard](const GenerationEvent& event) { heard.hear(event); });
+  }
+
+  // All together, in this order.
+  std::vector<Heard> run(std::vector<GenerationRequest> requests) {
+    std::vector<Heard> heard(requests.size());
+    for (size_t i = 0; i < requests.size(); ++i) submit(std::move(requests[i]), heard[i]);
+    engine_.run();
+    for (const Heard& one : heard) EXPECT_TRUE(one.ended());
+    return heard;
+  }
+  Heard run_one(GenerationRequest request) { return run({std::move(request)}).front(); }
+
+ private:
+  ThreadPool pool_;
+  std::unique_ptr<Backend> backend_;
+  Tokenizer tokenizer_;
+  Model model_;
+  Engine engine_;
+};
+
+inline GenerationRequest greedy(std::vector<TokenId> prompt, uint32_t tokens = 24) {
+  GenerationRequest request;
+  request.prompt = std::move(prompt);
+  request.sampler.temperature = 0;
+  request.max_tokens = tokens;
+  return request;
+}
+
+inline std::vector<TokenId> random_prompt(size_t length, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<TokenId> prompt;
+  for (size_t i = 0; i < length; ++i) prompt.push_back(static_cast<TokenId>(random() % 34));
+  return prompt;
+}
+
+// The model by itself, one token at a time in a cache of its own.
+class PlainModel {
+ public:
+  explicit PlainModel(const SmallLlama& llama = SmallLlama(kSmallVocabulary), CacheType cache = CacheType::kFloat32)
+      : pool_(1),
+        backend_(make_cpu_backend(pool_, kernels::active_table())),
+        model_(llama.files(), {256, 1}, *backend_),
+        cache_(model_.make_cache(1, cache)) {}
+
+  // Logits after each of the tokens.
+  std::vector<std::vector<float>> logits(const std::vector<TokenId>& tokens) {
+    std::vector<std::vector<float>> rows;
+    for (uint32_t position = 0; position < tokens.size(); ++position) rows.push_back(step(tokens[position], position));
+    return rows;
+  }
+
+  std::vector<TokenId> greedy_answer(const std::vector<TokenId>& prompt, size_t count) {
+    std::vector<float> row = logits(prompt).back();
+    std::vector<TokenId> answer;
+    while (answer.size() < count) {
+      answer.push_back(static_cast<TokenId>(std::max_element(row.begin(), row.end()) - row.begin()));
+      row = step(answer.back(), static_cast<uint32_t>(prompt.size() + answer.size() - 1));
+    }
+    return answer;
+  }
+
+ private:
+  std::vector<float> step(TokenId token, uint32_t position) {
+    const TokenPlace place{0, position};
+    const uint32_t row = 0;
+    std::vector<float> out(model_.config().vocabulary);
+    model_.forward({&token, 1}, {&place, 1}, *cache_);
+    model_.logits({&row, 1}, out);
+    return out;
+  }
+
+  ThreadPool pool_;
+  std::unique_ptr<Backend> backend_;
+  Model model_;
+  std::unique_ptr<KeyValueCache> cache_;
+};
+
+}  // namespace tritllm
