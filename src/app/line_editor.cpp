@@ -205,6 +205,7 @@ LineEditor::LineEditor(TerminalSignals& signals) : editor_(std::make_unique<Edit
   const char* const terminal = std::getenv("TERM");
   editor_->takes_pastes = std::wstring_view(keys) == L"emacs" && terminal != nullptr && std::strcmp(terminal, "dumb") != 0;
   if (!editor_->takes_pastes) return;
+  ::el_wset(line, EL_SETTY, L"-d", L"-icrnl", L"-inlcr", nullptr);  // else the \r\n of pasted text would become two newlines
   ::el_wset(line, EL_ADDFN, L"tritllm-paste", L"Insert pasted text as it is", &Editor::insert_paste);
   ::el_wset(line, EL_BIND, L"\\e[200~", L"tritllm-paste", nullptr);
 }
