@@ -36,3 +36,16 @@ add_library(utf8proc INTERFACE)
 target_link_libraries(utf8proc INTERFACE ${UTF8PROC_LIBRARY})
 target_include_directories(utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE})
 target_compile_definitions(utf8proc INTERFACE $<$<BOOL:${TRITLLM_STATIC}>:UTF8PROC_STATIC>)
+
+# Line editing for `tritllm chat`. Of ncurses it uses the terminal descriptions alone (tinfo), of libbsd a few string functions,
+# which the shared library brings along by itself.
+find_static_first(EDIT_LIBRARY edit)
+find_path(EDIT_INCLUDE histedit.h REQUIRED)
+add_library(edit INTERFACE)
+target_link_libraries(edit INTERFACE ${EDIT_LIBRARY})
+target_include_directories(edit SYSTEM INTERFACE ${EDIT_INCLUDE})
+if(EDIT_LIBRARY MATCHES "\\.a$")
+  find_static_first(TINFO_LIBRARY tinfo)
+  find_static_first(BSD_LIBRARY bsd)
+  target_link_libraries(edit INTERFACE ${TINFO_LIBRARY} ${BSD_LIBRARY})
+endif()

@@ -1,91 +1,82 @@
-"""Prints one row for each config that `tritllm quantize` wrote: sizes, bits per weight, errors. Standard library only.
+"""Prints a row for the source and for each config of the demo: size, bits per weight, quality, speed. Standard library only.
 
-Usage: demo_table.py OUT        (OUT holds CONFIG/report.json, CONFIG/packed/, CONFIG/model/)
+Usage: demo_table.py OUT        (OUT holds source/ and CONFIG/, each with eval.json and bench.json, as scripts/demo leaves them)
 """
 
 import json
 import pathlib
 import sys
 
-HEADINGS = [
-    "config", "packed MB", "FP16 folder MB", "bits/weight whole file", "nominal", "stored", "SQNR dB", "worst tensor", "seconds",
-]
-LEFT_ALIGNED = {"config", "worst tensor"}
+HEADINGS = ["", "weights MB", "bits/weight, whole file", "bits/weight, ternary", "SQNR dB", "perplexity", "KL divergence", "same top token",
+            "prompt tokens/s", "answer tokens/s"]
 
 
-def bytes_under(folder, pattern="*"):
-    return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def megabytes(size):
-    return f"{size / 1e6:.1f}" if size else "-"
+def weight_bytes(folder):
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def weight_count(tensors):
-    """Of the whole model: every tensor of the report, kept or quantised."""
+def weight_count(folder):
+    """Of the whole model: the elements of every tensor in the headers of an FP16 folder's files."""
     total = 0
-    for tensor in tensors:
-        elements = 1
-        for dimension in tensor["shape"]:
-            elements *= dimension
-        total += elements
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                begin, end = tensor["data_offsets"]
+                total += (end - begin) // 2
     return total
 
 
-def worst_tensor(tensors):
-    measured = [tensor for tensor in tensors if tensor.get("depth") and tensor.get("relative_mse") is not None]
-    if not measured:
-        return "-"
-    worst = max(measured, key=lambda tensor: tensor["relative_mse"])
-    return f"{worst['name']} ({worst['sqnr_db']:.2f} dB)"
+def speeds(folder):
+    rates = {row["test"]: row["tokens_per_second"] for row in read(folder / "bench.json")}
+    return [f"{rates['pp256']:.0f}", f"{rates['tg64']:.1f}"]
 
 
-def row(folder):
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    packed = bytes_under(folder / "packed")
-    # Every weight of the model against every byte of the weight files: what a download costs, kept tensors included.
-    weight_bytes = bytes_under(folder / "packed", "*.safetensors")
-    weights = weight_count(report["tensors"])
-    return [
-        folder.name,
-        megabytes(packed),
-        megabytes(bytes_under(folder / "model")),
-        f"{8 * weight_bytes / weights:.2f}" if weight_bytes and weights else "-",
-        f"{report['nominal_bits_per_weight']:.2f}",
-        f"{report['stored_bits_per_weight']:.2f}",
-        f"{report['sqnr_db']:.2f}",
-        worst_tensor(report["tensors"]),
-        f"{report['seconds']:.1f}",
-    ]
+def quality(folder):
+    figures = read(folder / "eval.json")
+    return [f"{figures['perplexity']:.2f}", f"{figures['kl_divergence_mean']:.4f}", f"{100 * figures['same_top_token']:.1f} %"]
+
+
+def source_row(folder, weights):
+    size = weight_bytes(folder / "model")
+    return ["source, FP16", f"{size / 1e6:.1f}", f"{8 * size / weights:.2f}", "", "", *quality(folder), *speeds(folder)]
+
+
+def config_row(folder, weights):
+    report = read(folder / "report.json")
+    size = weight_bytes(folder / "packed")
+    return [folder.name, f"{size / 1e6:.1f}", f"{8 * size / weights:.2f}", f"{report['stored_bits_per_weight']:.2f}",
+            f"{report['sqnr_db']:.2f}", *quality(folder), *speeds(folder)]
 
 
 def table(rows):
     widths = [max(len(line[column]) for line in [HEADINGS, *rows]) for column in range(len(HEADINGS))]
 
     def line(cells):
-        aligned = (
-            cell.ljust(width) if heading in LEFT_ALIGNED else cell.rjust(width)
-            for cell, width, heading in zip(cells, widths, HEADINGS)
-        )
-        return "| " + " | ".join(aligned) + " |"
+        first, *others = (cell.rjust(width) for cell, width in zip(cells, widths))
+        return "| " + " | ".join([first.strip().ljust(widths[0]), *others]) + " |"
 
-    rule = "|" + "|".join(
-        "-" * (width + 2) if heading in LEFT_ALIGNED else "-" * (width + 1) + ":" for width, heading in zip(widths, HEADINGS)
-    ) + "|"
+    rule = "|" + "-" * (widths[0] + 2) + "|" + "|".join("-" * (width + 1) + ":" for width in widths[1:]) + "|"
     return "\n".join([line(HEADINGS), rule, *(line(cells) for cells in rows)])
-
-
-def main(out):
-    folders = sorted((path.parent for path in out.glob("*/report.json")), key=config_order)
-    if not folders:
-        sys.exit(f"demo_table.py: no */report.json in {out}; run tritllm quantize --out {out} first")
-    print(table([row(folder) for folder in folders]))
 
 
 def config_order(folder):
     """Depth first, so that recipes of equal size stand side by side."""
     recipe, _, depth = folder.name.rpartition("-d")
     return depth, recipe != "uniform", recipe
+
+
+def main(out):
+    folders = sorted((path.parent for path in out.glob("*-d?/eval.json")), key=config_order)
+    if not folders:
+        sys.exit(f"demo_table.py: no */eval.json in {out}; run scripts/demo first")
+    weights = weight_count(out / "source" / "model")
+    print(table([source_row(out / "source", weights), *(config_row(folder, weights) for folder in folders)]))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ a GPU), so that it judges the FP16 folders by somebody else's forward pass. Need
 
     python tools/measure_quality.py --source SOURCE_FOLDER --text FILE --windows 40 --context 512 FOLDER...
 
-The text is tokenised as one piece by the source's tokenizer, without special tokens. Windows are cut from its start, one after the
-other, no token left out and none used twice; where the tokenizer puts BOS before a text, each window begins with BOS and takes one
-token of the text less. The second half of each window is scored: a token there has at least half a window of context, so that the
-figures are of the model and not of short contexts. Each window's source logits are computed once and compared with every folder;
-memory is bounded by all models in float32 plus the scored logits of one window, twice in float32 and once in float64.
+The windows are those of `tritllm eval` and of llama.cpp's perplexity tool. The text is tokenised as one piece and cut from its start
+into windows, one after the other; where the tokenizer puts BOS before a text, BOS takes the place of each window's first token. What
+follows the first half and one token of a window is scored: a token there has at least half a window of context, so that the figures
+are of the model and not of short contexts. Each window's source logits are computed once and compared with every folder; memory is
+bounded by all models in float32 plus the scored logits of one window, twice in float32 and once in float64.
 
 KL divergence is the source's distribution against the folder's, sum p·(log p − log q) in nats, at each scored token, in float64.
 Its standard error is over tokens. Tokens of one window depend on each other a little, so the JSON also has each window's mean:
@@ -82,20 +82,23 @@ def load(folder, device):
 
 def cut_windows(tokenizer, text, count, context):
     """The first `count` windows as a tensor [count, context]."""
-    tokens = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    tokens = tokenizer(text, verbose=False).input_ids
+    if len(tokens) < count * context:
+        sys.exit(f"error: the text has {len(tokens)} tokens, enough for {len(tokens) // context} windows of {context}, not {count}")
+    windows = torch.tensor(tokens[:count * context]).view(count, context)
     # Asked of a text's own encoding, since the settings that promise a BOS are not always obeyed.
-    adds_bos = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
-    prefix = [tokenizer.bos_token_id] if adds_bos else []
-    taken = context - len(prefix)
-    if len(tokens) < count * taken:
-        sys.exit(f"error: the text has {len(tokens)} tokens, enough for {len(tokens) // taken} windows of {context}, not {count}")
-    return torch.tensor([prefix + tokens[i * taken:(i + 1) * taken] for i in range(count)])
+    if tokenizer.bos_token_id is not None and tokens[0] == tokenizer.bos_token_id:
+        windows[:, 0] = tokenizer.bos_token_id
+    return windows
+
+
+def scored_targets(window):
+    return window[len(window) // 2 + 1:]
 
 
 def scored_logits(model, window):
-    """Logits [scored, vocabulary] that predict the second half of the window: those of the position before each token."""
-    scored = len(window) // 2
-    return model(window[None], logits_to_keep=scored + 1, use_cache=False).logits[0, :-1]
+    """Logits [scored, vocabulary] that predict the scored tokens: those of the position before each."""
+    return model(window[None], logits_to_keep=len(scored_targets(window)) + 1, use_cache=False).logits[0, :-1]
 
 
 @torch.inference_mode()
@@ -105,7 +108,7 @@ def measure(source, folders, windows, device):
     scores = [Scores() for _ in models]
     began = time.monotonic()
     for number, window in enumerate(windows.to(device), start=1):
-        targets = window[-(len(window) // 2):]
+        targets = scored_targets(window)
         source_logits = scored_logits(models[0], window)
         source_log_probabilities = torch.log_softmax(source_logits.double(), dim=-1)
         for model, score in zip(models, scores):

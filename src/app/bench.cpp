@@ -36,8 +36,9 @@ BenchOptions to_options(const Arguments& arguments) {
 
 std::string markdown(const BenchRow& row) {
   const std::string rate = row.gigabytes_per_second > 0 ? fmt::format("{:.2f}", row.gigabytes_per_second) : "";
-  return fmt::format("| {} | {} | {} | {} | {} | {:.2f} ± {:.2f} | {} |\n", row.model, row.depth == 0 ? "" : std::to_string(row.depth),
-                     row.device, row.threads, row.test, row.tokens_per_second, row.stddev, rate);
+  return fmt::format("| {} | {} | {} | {} | {} | {:.2f} ± {:.2f} | {} |\n", row.model,
+                     row.depth == 0 ? "" : std::to_string(row.depth), row.device, row.threads, row.test, row.tokens_per_second,
+                     row.stddev, rate);
 }
 
 std::string csv(const BenchRow& row) {
@@ -70,7 +71,8 @@ int run(const Arguments& arguments) {
 RunCommand register_bench(CLI::App& app) {
   auto* const command = app.add_subcommand("bench", "Measure speed: prompts (ppN) and answers (tgN) of N tokens");
   const auto arguments = std::make_shared<Arguments>();
-  command->add_option("--model", arguments->model.model, "Packed folder, Hugging Face folder or GGUF file")->envname("TRITLLM_MODEL");
+  command->add_option("--model", arguments->model.model, "Packed folder, Hugging Face folder or GGUF file")
+      ->envname("TRITLLM_MODEL");
   command->add_option("--synthetic", arguments->synthetic.shape, "Instead: random weights in the shape of " + synthetic_shapes());
   add_option(*command, "--depth", arguments->synthetic.depth, "Trits per weight of the synthetic model; 0: FP16", "DEPTH")
       ->check(CLI::Range(0, 4));

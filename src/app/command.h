@@ -35,6 +35,7 @@ RunCommand register_inspect(CLI::App& app);
 RunCommand register_verify(CLI::App& app);
 RunCommand register_merge(CLI::App& app);
 RunCommand register_run(CLI::App& app);
+RunCommand register_chat(CLI::App& app);
 RunCommand register_tokenize(CLI::App& app);
 RunCommand register_eval(CLI::App& app);
 RunCommand register_bench(CLI::App& app);

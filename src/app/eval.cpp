@@ -6,7 +6,9 @@
 
 #include "app/model_options.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "tasks/evaluate.h"
+#include "tasks/evaluation_plot.h"
 
 namespace tritllm::app {
 namespace {
@@ -19,11 +21,22 @@ struct Arguments {
   uint64_t windows = 0;
 };
 
+// As text files are read: each line ends in "\n", whatever machine the file comes from.
+std::string with_plain_line_ends(const std::string& text) {
+  std::string plain;
+  plain.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\r') plain += text[i];
+    else if (i + 1 == text.size() || text[i + 1] != '\n') plain += '\n';
+  }
+  return plain;
+}
+
 EvaluateOptions to_options(const Arguments& arguments) {
   EvaluateOptions options;
   options.model = arguments.model.model;
   if (!arguments.reference.empty()) options.reference = arguments.reference;
-  options.text = read_text(arguments.file);
+  options.text = with_plain_line_ends(read_text(arguments.file));
   options.context = arguments.model.context == 0 ? kUsualWindow : arguments.model.context;
   options.windows = arguments.windows;
   options.scored = arguments.scored == "all" ? ScoredPart::kWholeWindow : ScoredPart::kSecondHalf;
@@ -47,14 +60,16 @@ void print_evaluation(const Evaluation& evaluation) {
     print(fmt::format("{:<28} {:>12.6f}\n", "KL divergence, largest", divergence->largest));
     line("same top token", divergence->same_top_token);
   }
-  print(fmt::format("{} tokens in {} windows, {}\n", evaluation.tokens_scored, evaluation.windows, readable_seconds(evaluation.seconds)));
+  print(fmt::format("{} tokens in {} windows, {}\n", evaluation.tokens_scored, evaluation.windows,
+                    readable_seconds(evaluation.seconds)));
 }
 
 // A line that redraws itself on a terminal; a line every so often in a log.
 class EvaluateLine {
  public:
   void show(const EvaluateProgress& progress) {
-    const std::string text = fmt::format("window {}/{}, perplexity {:.4f}", progress.windows_done, progress.windows_total, progress.perplexity);
+    const std::string text =
+        fmt::format("window {}/{}, perplexity {:.4f}", progress.windows_done, progress.windows_total, progress.perplexity);
     if (terminal_) {
       print_partial("\r\x1b[K" + text);
       if (progress.windows_done == progress.windows_total) print_partial("\r\x1b[K");
@@ -73,11 +88,18 @@ class EvaluateLine {
 
 int run(const Arguments& arguments) {
   EvaluateLine line;
+  if (!arguments.plot.empty() && arguments.reference.empty()) {
+    throw Error(ErrorCode::kUsage, "--plot", "shows a comparison, and there is no --reference");
+  }
   const Evaluation evaluation = evaluate(to_options(arguments), [&](const EvaluateProgress& progress) {
     if (!arguments.model.common.quiet) line.show(progress);
   });
   if (!arguments.model.common.quiet) {
     for (const std::string& warning : evaluation.warnings) print_message("warning: " + printable(warning));
+  }
+  if (!arguments.plot.empty()) {
+    write_file_atomically(arguments.plot,
+                          evaluation_plot(evaluation, fmt::format("{} against {}", arguments.model.model, arguments.reference)));
   }
   if (arguments.model.common.json) print_json(to_json(evaluation));
   else print_evaluation(evaluation);
@@ -89,12 +111,14 @@ int run(const Arguments& arguments) {
 RunCommand register_eval(CLI::App& app) {
   auto* const command = app.add_subcommand("eval", "Perplexity on a text, and the KL divergence from a reference model");
   const auto arguments = std::make_shared<Arguments>();
-  command->add_option("--text", arguments->file, "A file with the text; - is standard input")->required();
+  command->add_option("--text", arguments->file, "A file with the text, whose line ends are read as \\n; - is standard input")
+      ->required();
   command->add_option("--reference", arguments->reference, "The model to compare with, usually the source")
       ->envname("TRITLLM_REFERENCE");
   add_option(*command, "--windows", arguments->windows, "At most so many windows; 0: all that the text fills", "WINDOWS");
   add_option(*command, "--scored", arguments->scored, "What of each window counts: second-half, or all", "SCORED")
       ->check(CLI::IsMember({"second-half", "all"}));
+  command->add_option("--plot", arguments->plot, "Write an SVG picture of the comparison: error by layer, divergence by token");
   add_model_options(*command, arguments->model);
   command->get_option("--context")->description(fmt::format("Tokens of a window; 0: {}", kUsualWindow));
   return [arguments] { return run(*arguments); };

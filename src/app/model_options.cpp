@@ -40,11 +40,6 @@ LogitBias parse_bias(const std::string& text) {
   return bias;
 }
 
-uint64_t seed_of_the_moment() {
-  std::random_device device;
-  return uint64_t{device()} << 32 | device();
-}
-
 }  // namespace
 
 void add_device_options(CLI::App& command, ModelArguments& arguments) {
@@ -68,8 +63,8 @@ CacheType cache_type(const ModelArguments& arguments) {
 }
 
 LanguageModel load_model(const ModelArguments& arguments) {
-  LanguageModel model =
-      LanguageModel::load(arguments.model, {.device = arguments.device, .threads = arguments.common.threads, .context = arguments.context});
+  LanguageModel model = LanguageModel::load(
+      arguments.model, {.device = arguments.device, .threads = arguments.common.threads, .context = arguments.context});
   if (arguments.common.quiet) return model;
   for (const std::string& warning : model.warnings()) print_message("warning: " + printable(warning));
   print_message(fmt::format("{} on {}: {} of weights a token, context {}", printable(arguments.model),
@@ -115,6 +110,11 @@ SamplerOptions sampler_options(const SamplingArguments& arguments, const Generat
   return options;
 }
 
+uint64_t seed_of_the_moment() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
+
 std::string sampler_text(const SamplerOptions& options) {
   if (options.temperature == 0.0f) return "greedy";
   std::string text = fmt::format("temperature {}", options.temperature);
@@ -131,7 +131,8 @@ std::string sampler_text(const SamplerOptions& options) {
 std::string read_text(const std::string& path) {
   if (path != "-") return read_text_file(path, kLargestText);
   std::string text(std::istreambuf_iterator<char>(std::cin), {});
-  if (text.size() > kLargestText) throw Error(ErrorCode::kUsage, "standard input", fmt::format("holds more than {} bytes", kLargestText));
+  if (text.size() > kLargestText)
+    throw Error(ErrorCode::kUsage, "standard input", fmt::format("holds more than {} bytes", kLargestText));
   return text;
 }
 

@@ -41,6 +41,9 @@ void add_sampling_options(CLI::App& command, SamplingArguments& arguments);
 // Without --seed, one that differs from run to run.
 SamplerOptions sampler_options(const SamplingArguments& arguments, const GenerationDefaults& defaults);
 
+// Another one each time.
+uint64_t seed_of_the_moment();
+
 // "temperature 0.8, top_k 40, …": what is in force.
 std::string sampler_text(const SamplerOptions& options);
 

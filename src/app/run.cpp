@@ -86,7 +86,8 @@ GenerationRequest request_for(const LanguageModel& model, const Arguments& argum
 std::vector<std::string> prompts_of(const Arguments& arguments) {
   std::vector<std::string> prompts = arguments.prompts;
   if (!arguments.file.empty()) prompts.push_back(read_text(arguments.file));
-  if (prompts.empty()) throw Error(ErrorCode::kUsage, "run", "there is no prompt", "give -p TEXT, or --file NAME (- for standard input)");
+  if (prompts.empty())
+    throw Error(ErrorCode::kUsage, "run", "there is no prompt", "give -p TEXT, or --file NAME (- for standard input)");
   if (prompts.size() > 1 && !arguments.model.common.json) {
     throw Error(ErrorCode::kUsage, "run", "several prompts were given", "add --json, so that their answers can be told apart");
   }

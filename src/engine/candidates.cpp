@@ -8,13 +8,9 @@ namespace tritllm {
 namespace {
 
 // Total orders: which of two equal candidates comes first must not depend on the library's sort.
-bool more_probable(const Candidate& a, const Candidate& b) {
-  return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
-}
+bool more_probable(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.token < b.token; }
 
-float largest_logit(const Candidates& candidates) {
-  return std::ranges::max_element(candidates, {}, &Candidate::logit)->logit;
-}
+float largest_logit(const Candidates& candidates) { return std::ranges::max_element(candidates, {}, &Candidate::logit)->logit; }
 
 // Sorts the first `count` of the candidates from `sorted` on, which come after those before it.
 template <typename Before>

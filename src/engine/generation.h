@@ -50,12 +50,12 @@ std::string_view finish_reason_name(FinishReason reason) noexcept;
 
 struct GenerationEvent {
   RequestId request;
-  std::string text;               // valid UTF-8 that is certain to belong to the answer; may be empty
-  std::optional<TokenId> token;   // the token that this event is about; end tokens included
-  std::optional<TokenScore> score;          // of `token`, where asked for
-  std::vector<TokenScore> prompt_scores;    // in the first event, where asked for
-  std::optional<FinishReason> finish;       // in the last event
-  std::string error;                        // where `finish` is kFailed
+  std::string text;                       // valid UTF-8 that is certain to belong to the answer; may be empty
+  std::optional<TokenId> token;           // the token that this event is about; end tokens included
+  std::optional<TokenScore> score;        // of `token`, where asked for
+  std::vector<TokenScore> prompt_scores;  // in the first event, where asked for
+  std::optional<FinishReason> finish;     // in the last event
+  std::string error;                      // where `finish` is kFailed
   uint32_t prompt_tokens = 0, reused_tokens = 0, generated_tokens = 0;  // so far; reused: prompt tokens found in the cache
 };
 

@@ -69,7 +69,7 @@ std::vector<TokenId> LanguageModel::encode(std::string_view text, bool parse_spe
 
 std::vector<TokenId> LanguageModel::encode_chat(const Json& messages, const Json& variables) const {
   if (!chat_template_) {
-    throw Error(ErrorCode::kNotFound, place_, "has no chat template", "give the text as it should be read, with --raw");
+    throw Error(ErrorCode::kNotFound, place_, "has no chat template", "give the text as it should be read, with tritllm run --raw");
   }
   ChatTemplateInputs inputs;
   inputs.messages = messages;

@@ -22,8 +22,8 @@ inline constexpr uint32_t kUsualBatchTokens = 512;
 
 struct LoadOptions {
   std::string device = "cpu";
-  unsigned threads = 0;      // 0: all processors
-  uint32_t context = 0;      // tokens of a sequence; 0: what the model was trained for, at most kUsualContext
+  unsigned threads = 0;  // 0: all processors
+  uint32_t context = 0;  // tokens of a sequence; 0: what the model was trained for, at most kUsualContext
   uint32_t batch_tokens = kUsualBatchTokens;
 };
 

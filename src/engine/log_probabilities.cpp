@@ -47,9 +47,8 @@ std::vector<TokenLogProbability> top_log_probabilities(std::span<const float> lo
   std::vector<uint32_t> tokens(logits.size());
   std::iota(tokens.begin(), tokens.end(), 0u);
   const auto kept = static_cast<std::ptrdiff_t>(std::min(count, tokens.size()));
-  std::partial_sort(tokens.begin(), tokens.begin() + kept, tokens.end(), [logits](uint32_t a, uint32_t b) {
-    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-  });
+  std::partial_sort(tokens.begin(), tokens.begin() + kept, tokens.end(),
+                    [logits](uint32_t a, uint32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
   std::vector<TokenLogProbability> top;
   top.reserve(static_cast<size_t>(kept));
   for (const uint32_t token : std::span(tokens).first(static_cast<size_t>(kept))) {

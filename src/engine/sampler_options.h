@@ -25,13 +25,13 @@ inline constexpr uint32_t kWholeContext = std::numeric_limits<uint32_t>::max();
 
 // The defaults sample from the model's own distribution.
 struct SamplerOptions {
-  float temperature = 1;       // 0: greedy
-  uint32_t top_k = 0;          // 0: off
-  float top_p = 1;             // 1: off
-  float min_p = 0;             // 0: off
-  float typical_p = 1;         // 1: off
-  float repeat_penalty = 1;    // 1: off; divides positive logits and multiplies the others
-  float presence_penalty = 0;  // subtracted once from a token that occurred
+  float temperature = 1;        // 0: greedy
+  uint32_t top_k = 0;           // 0: off
+  float top_p = 1;              // 1: off
+  float min_p = 0;              // 0: off
+  float typical_p = 1;          // 1: off
+  float repeat_penalty = 1;     // 1: off; divides positive logits and multiplies the others
+  float presence_penalty = 0;   // subtracted once from a token that occurred
   float frequency_penalty = 0;  // subtracted for each time that the token occurred
   // The penalties look at so many of the last tokens, prompt included. As in llama.cpp, 0 turns them off; kWholeContext takes all.
   uint32_t penalty_window = 64;

@@ -1,4 +1,5 @@
-// Owns one request while it is alive: how far its prompt is computed, the sampler, and the way from tokens to text that may be shown.
+// Owns one request while it is alive: how far its prompt is computed, the sampler, and the way from tokens to text that may be
+// shown.
 #pragma once
 
 #include <optional>

@@ -176,9 +176,11 @@ struct TensorOperations {
   // Scores [padded] of one head become weights that are not yet divided by their sum, which is returned.
   static float exponentiate(float* scores, size_t positions, size_t padded, float softcap) noexcept {
     if (softcap > 0.0f) {
-      const Float cap = V::set(softcap);
       for (size_t i = positions; i < padded; ++i) scores[i] = 0.0f;
-      for (size_t i = 0; i < padded; i += kLanes) V::store(scores + i, V::multiply(cap, tanh(V::divide(V::load(scores + i), cap))));
+      const Float cap = V::set(softcap);
+      for (size_t i = 0; i < padded; i += kLanes) {
+        V::store(scores + i, V::multiply(cap, tanh(V::divide(V::load(scores + i), cap))));
+      }
     }
     for (size_t i = positions; i < padded; ++i) scores[i] = -__builtin_inff();
     Float largest = V::load(scores);

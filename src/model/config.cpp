@@ -17,7 +17,7 @@ namespace {
 constexpr uint64_t kMostWidth = 1 << 20, kMostVocabulary = 1 << 24, kMostLayers = 4096, kMostHeads = 1 << 14,
                    kMostHeadWidth = 1 << 14;
 constexpr uint64_t kMostPositions = 1 << 30;
-constexpr uint32_t kDefaultMistralWindow = 4096, kDefaultLocalPeriod = 6;
+constexpr uint32_t kDefaultWindow = 4096;
 
 const Family& family_of(const Json& config, const std::string& where) {
   const Json& list = json_field(config, "architectures", where);
@@ -80,7 +80,7 @@ std::vector<bool> windowed_layers(const Json& config, const ModelConfig& model, 
   }
   if (model.family->windows == WindowRule::kLocalLayers) {
     const uint64_t period =
-        json_optional_integer(config, "sliding_window_pattern", where, 1, kMostLayers).value_or(kDefaultLocalPeriod);
+        json_optional_integer(config, "sliding_window_pattern", where, 1, kMostLayers).value_or(model.family->local_period);
     for (uint32_t layer = 0; layer < count; ++layer) windowed[layer] = (layer + 1) % period != 0;
   }
   return windowed;
@@ -90,7 +90,7 @@ std::vector<bool> windowed_layers(const Json& config, const ModelConfig& model, 
 uint32_t window_of(const Json& config, WindowRule rule, const std::string& where) {
   if (rule == WindowRule::kNone) return 0;
   if (rule == WindowRule::kUpperLayers && !json_boolean_or(config, "use_sliding_window", false, where)) return 0;
-  if (!config.contains("sliding_window") && rule != WindowRule::kLocalLayers) return kDefaultMistralWindow;
+  if (!config.contains("sliding_window") && rule != WindowRule::kLocalLayers) return kDefaultWindow;
   return static_cast<uint32_t>(json_optional_integer(config, "sliding_window", where, 1, kMostPositions).value_or(0));
 }
 
@@ -155,7 +155,7 @@ ModelConfig read_model_config(const Json& config, const std::string& where) {
                             ? json_optional_number(config, "query_pre_attn_scalar", where, 1e-6, 1e9).value_or(256.0)
                             : double{static_cast<float>(model.head_width)};
   model.attention_scale = static_cast<float>(1.0 / std::sqrt(scalar));
-  model.attention_softcap = softcap_of(config, "attn_logit_softcapping", where);
+  if (family.attention_softcap) model.attention_softcap = softcap_of(config, "attn_logit_softcapping", where);
   model.logit_softcap = softcap_of(config, "final_logit_softcapping", where);
   model.query_key_value_biases = has_bias(family.query_key_value_bias, config, where);
   model.output_bias = has_bias(family.output_bias, config, where);

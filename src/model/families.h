@@ -25,12 +25,14 @@ struct Family {
   BiasRule output_bias;
   bool feed_forward_bias_field;  // mlp_bias counts
   WindowRule windows;
+  uint32_t local_period;        // of WindowRule::kLocalLayers
   bool local_rotary;            // layers with a window have rotary frequencies of their own
   bool query_key_norm;          // RMS norm of each head's query and key
   bool gains_are_offsets;       // norm gains are stored as gain − 1
   bool norms_after_blocks;      // attention and feed-forward outputs are normed before they are added ("sandwich")
   bool embedding_scaled;        // embeddings are multiplied by sqrt(hidden)
   bool query_scalar;            // scores are divided by sqrt(query_pre_attn_scalar), not by sqrt(head width)
+  bool attention_softcap;       // attn_logit_softcapping counts
   bool tied_by_default;         // where config.json does not say
   uint32_t default_head_width;  // where config.json has no head_dim; 0: hidden / heads
 };

@@ -29,7 +29,8 @@ class Subject {
 
   void read_prompt(uint32_t first, uint32_t count) {
     const uint32_t end = first + count;
-    for (uint32_t at = first; at < end; at += model_.limits().batch_tokens) pass(at, std::min(model_.limits().batch_tokens, end - at));
+    for (uint32_t at = first; at < end; at += model_.limits().batch_tokens)
+      pass(at, std::min(model_.limits().batch_tokens, end - at));
     read_logits();
   }
 
@@ -131,8 +132,8 @@ std::vector<BenchRow> run_bench(const BenchOptions& options, const std::function
     };
     if (options.context_before > 0) subject.read_prompt(0, options.context_before);
     work();  // brings weights into memory
-    BenchRow row{name, test.name(), subject.model().backend().description(), depth, pool.threads(), {}, 0, 0,
-                 subject.model().weight_bytes_per_token(), 0};
+    BenchRow row{name, test.name(), subject.model().backend().description(),  depth, pool.threads(), {},
+                 0,    0,           subject.model().weight_bytes_per_token(), 0};
     for (uint32_t i = 0; i < options.repetitions; ++i) row.seconds.push_back(seconds_of(work));
     add_rates(row, test);
     on_row(row);

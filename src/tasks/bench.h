@@ -16,7 +16,7 @@
 namespace tritllm {
 
 struct BenchTest {
-  bool prompt;      // a prompt is computed, in batches; else an answer, token by token
+  bool prompt;  // a prompt is computed, in batches; else an answer, token by token
   uint32_t tokens;
   std::string name() const;  // "pp512", "tg128"
 };
@@ -25,7 +25,7 @@ struct BenchTest {
 std::vector<BenchTest> parse_bench_tests(std::string_view text);
 
 struct BenchOptions {
-  std::filesystem::path model;              // or
+  std::filesystem::path model;  // or
   std::optional<SyntheticModel> synthetic;
   std::vector<BenchTest> tests;
   uint32_t repetitions = 5;
@@ -38,7 +38,7 @@ struct BenchOptions {
 
 struct BenchRow {
   std::string model, test, device;
-  int depth;         // 0 where weights are not ternary or depths differ
+  int depth;  // 0 where weights are not ternary or depths differ
   unsigned threads;
   std::vector<double> seconds;  // of each repetition
   double tokens_per_second, stddev;

@@ -199,7 +199,8 @@ class Evaluator {
 };
 
 void check(const EvaluateOptions& options) {
-  if (options.context < 4) throw Error(ErrorCode::kUsage, "--context", fmt::format("expected at least 4, found {}", options.context));
+  if (options.context < 4)
+    throw Error(ErrorCode::kUsage, "--context", fmt::format("expected at least 4, found {}", options.context));
 }
 
 }  // namespace

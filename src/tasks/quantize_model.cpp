@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 
 #include "core/error.h"
@@ -16,10 +15,7 @@ namespace tritllm {
 namespace fs = std::filesystem;
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr uint64_t kFixedMemory = uint64_t{64} << 20;  // program, stacks, JSON documents
-constexpr double kSecondsBetweenProgressFiles = 1.0;
 constexpr double kSecondsBetweenSyncs = 5.0;
 
 std::string part_suffix(const OutputRequest& output) {
@@ -73,7 +69,10 @@ void refuse_output_into_source(const QuantizeOptions& options) {
 
 class QuantizeRun {
  public:
-  explicit QuantizeRun(const QuantizeOptions& options) : options_(options), model_(open_checked_model(options)) {
+  explicit QuantizeRun(const QuantizeOptions& options)
+      : options_(options),
+        model_(open_checked_model(options)),
+        progress_(options.output.folder / fmt::format("progress{}.json", part_suffix(options.output)), options.on_progress) {
     const CardFacts card = card_facts(model_, options.card_options);
     positions_ = positions_of(model_, options.output.part);
     for (const codec::Config config : options.configs) {
@@ -109,12 +108,6 @@ class QuantizeRun {
   std::vector<ConfigResult> make_results(ThreadPool& pool);
   void process(uint64_t position, ThreadPool& pool);
   void quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum, ThreadPool& pool);
-  void count(uint64_t weights);
-  void measure_progress();
-  void show_progress(const char* state, bool now);
-  void write_progress_file(const char* state);
-  void leave_word_of_failure() noexcept;
-  double elapsed() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
   void sync_now_and_then();
 
   const QuantizeOptions& options_;
@@ -122,10 +115,8 @@ class QuantizeRun {
   std::vector<uint64_t> positions_;
   std::vector<ConfigRun> runs_;
   unsigned threads_ = 1;
-  Clock::time_point start_ = Clock::now();
-  QuantizeProgress progress_;
-  uint64_t weights_skipped_ = 0;  // done by an earlier run
-  double last_progress_file_ = -1e9, last_sync_ = 0;
+  RunProgress progress_;
+  double last_sync_ = 0;  // second of the run
   std::vector<RunCost> costs_;
 };
 
@@ -283,7 +274,7 @@ std::vector<ConfigResult> QuantizeRun::run() {
   try {
     return make_results(pool);
   } catch (...) {
-    leave_word_of_failure();
+    progress_.failed();
     throw;
   }
 }
@@ -296,8 +287,9 @@ std::vector<ConfigResult> QuantizeRun::make_results(ThreadPool& pool) {
     if (run.complete()) run.discard_leftovers();
     else run.begin(pool);
   }
-  progress_.tensors_total = positions_.size();
-  progress_.weights_total = total_weights();
+  std::vector<std::string> names;
+  for (const ConfigRun& run : runs_) names.push_back(run.name());
+  progress_.start(std::move(names), positions_.size(), total_weights());
   for (const uint64_t position : positions_) process(position, pool);
 
   std::vector<ConfigResult> results;
@@ -305,7 +297,7 @@ std::vector<ConfigResult> QuantizeRun::make_results(ThreadPool& pool) {
     Json report;
     if (!was_complete[i]) {
       runs_[i].finish([&](const Manifest& manifest) {
-        costs_[i].seconds = elapsed();
+        costs_[i].seconds = progress_.seconds();
         report = report_json(manifest, costs_[i], runs_[i].folder_bytes());
         return json_text(report);
       });
@@ -313,29 +305,24 @@ std::vector<ConfigResult> QuantizeRun::make_results(ThreadPool& pool) {
     if (report.is_null() && !options_.output.part) report = runs_[i].read_report();
     results.push_back({runs_[i].name(), was_complete[i], std::move(report)});
   }
-  progress_.tensor.clear();
-  show_progress("done", true);
+  progress_.done();
   return results;
 }
 
 void QuantizeRun::process(uint64_t position, ThreadPool& pool) {
   const SourceTensor& tensor = model_.tensors[position];
-  progress_.tensor = tensor.name;
+  progress_.begin_tensor(tensor.name);
   std::vector<size_t> wanting;
   for (size_t i = 0; i < runs_.size(); ++i) {
     if (!runs_[i].complete() && !runs_[i].has(position)) wanting.push_back(i);
   }
   if (wanting.empty()) {
-    weights_skipped_ += tensor.elements();
-    progress_.weights_done += tensor.elements();
+    progress_.skip(tensor.elements());
   } else {
-    const uint64_t before = progress_.weights_done;
     quantize_tensor(position, wanting, checksum_and_release(tensor.bytes), pool);
-    progress_.weights_done = before + tensor.elements();
     sync_now_and_then();
   }
-  ++progress_.tensors_done;
-  show_progress("running", false);
+  progress_.end_tensor(tensor.elements());
 }
 
 // Configurations that keep the tensor and those that quantise it, the latter as many at a time as memory allows.
@@ -350,7 +337,7 @@ void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& 
     counted += share * static_cast<double>(weights);
     const auto whole = static_cast<uint64_t>(counted);
     counted -= static_cast<double>(whole);
-    count(whole);
+    progress_.count(whole);
   };
   if (!kept.empty()) {
     std::vector<TensorSinks> sinks;
@@ -379,61 +366,15 @@ void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& 
   }
 }
 
-void QuantizeRun::count(uint64_t weights) {
-  progress_.weights_done += weights;
-  show_progress("running", false);
-}
-
-void QuantizeRun::measure_progress() {
-  progress_.seconds = elapsed();
-  const auto fresh = static_cast<double>(progress_.weights_done - std::min(progress_.weights_done, weights_skipped_));
-  const auto left = static_cast<double>(progress_.weights_total - std::min(progress_.weights_total, progress_.weights_done));
-  progress_.seconds_left = fresh > 0 ? std::optional(progress_.seconds / fresh * left) : std::nullopt;
-}
-
-void QuantizeRun::show_progress(const char* state, bool now) {
-  measure_progress();
-  options_.on_progress(progress_);
-  if (!now && progress_.seconds - last_progress_file_ < kSecondsBetweenProgressFiles) return;
-  last_progress_file_ = progress_.seconds;
-  write_progress_file(state);
-}
-
-// A monitor must not wait for a run that has ended. Where not even this can be written, the error that ended the run is still
-// the one to hear of.
-void QuantizeRun::leave_word_of_failure() noexcept {
-  try {
-    measure_progress();
-    progress_.seconds_left.reset();
-    write_progress_file("failed");
-  } catch (const std::exception&) {
-  }
-}
-
-void QuantizeRun::write_progress_file(const char* state) {
-  Json configs = Json::array();
-  for (const ConfigRun& run : runs_) configs.push_back(run.name());
-  const Json json{{"state", state},
-                  {"configs", std::move(configs)},
-                  {"tensor", progress_.tensor},
-                  {"tensors_done", progress_.tensors_done},
-                  {"tensors_total", progress_.tensors_total},
-                  {"weights_done", progress_.weights_done},
-                  {"weights_total", progress_.weights_total},
-                  {"seconds", progress_.seconds},
-                  {"seconds_left", progress_.seconds_left ? Json(*progress_.seconds_left) : Json(nullptr)}};
-  write_file_atomically(options_.output.folder / fmt::format("progress{}.json", part_suffix(options_.output)), json_text(json));
-}
-
 // Bounds what a power cut can cost; a killed process loses nothing that it wrote.
 void QuantizeRun::sync_now_and_then() {
-  if (elapsed() - last_sync_ < kSecondsBetweenSyncs) return;
+  if (progress_.seconds() - last_sync_ < kSecondsBetweenSyncs) return;
   for (const ConfigRun& run : runs_) {
     const TensorSinks sinks = run.sinks();
     if (sinks.packed != nullptr) sinks.packed->sync_weights();
     if (sinks.plain != nullptr) sinks.plain->sync_weights();
   }
-  last_sync_ = elapsed();
+  last_sync_ = progress_.seconds();
 }
 
 }  // namespace

@@ -12,17 +12,10 @@
 #include "core/json.h"
 #include "io/model_source.h"
 #include "tasks/config_run.h"
+#include "tasks/run_progress.h"
 #include "tasks/tensor_policy.h"
 
 namespace tritllm {
-
-struct QuantizeProgress {
-  std::string tensor;  // at work; empty at the end
-  size_t tensors_done = 0, tensors_total = 0;
-  uint64_t weights_done = 0, weights_total = 0;  // of the source, each counted once however many configurations there are
-  double seconds = 0;
-  std::optional<double> seconds_left;
-};
 
 struct QuantizeOptions {
   std::filesystem::path model;
@@ -32,7 +25,7 @@ struct QuantizeOptions {
   std::string card_options;  // the options that matter for the result, as the model card repeats them
   unsigned threads = 0;      // 0: all processors
   uint64_t max_memory = uint64_t{2} << 30;
-  std::function<void(const QuantizeProgress&)> on_progress = [](const QuantizeProgress&) {};
+  OnProgress on_progress = [](const QuantizeProgress&) {};
   std::function<void(const std::string&)> on_warning = [](const std::string&) {};
 };
 

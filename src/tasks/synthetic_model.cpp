@@ -46,7 +46,8 @@ constexpr size_t kBytesPerTask = 1 << 20;
 
 class Builder {
  public:
-  Builder(ThreadPool& pool, int depth) : pool_(pool), depth_(depth), bytes_(std::make_shared<std::deque<std::vector<std::byte>>>()) {}
+  Builder(ThreadPool& pool, int depth)
+      : pool_(pool), depth_(depth), bytes_(std::make_shared<std::deque<std::vector<std::byte>>>()) {}
 
   // Weights of about 1/sqrt(columns), so that activations keep their size.
   void add_matrix(const std::string& name, uint64_t rows, uint64_t columns) {
@@ -91,9 +92,8 @@ class Builder {
 
   template <typename Body>
   void for_pieces(size_t count, Body&& body) {
-    pool_.parallel_for((count + kBytesPerTask - 1) / kBytesPerTask, [&](size_t piece, unsigned) {
-      body(piece * kBytesPerTask, std::min(count, (piece + 1) * kBytesPerTask));
-    });
+    pool_.parallel_for((count + kBytesPerTask - 1) / kBytesPerTask,
+                       [&](size_t piece, unsigned) { body(piece * kBytesPerTask, std::min(count, (piece + 1) * kBytesPerTask)); });
   }
 
   std::span<const uint8_t> random_trits(uint64_t count, uint64_t values) {

@@ -1,4 +1,5 @@
-// Owns models of well-known shapes with random weights, made in memory: what speed is measured on where the real model is not at hand.
+// Owns models of well-known shapes with random weights, made in memory: what speed is measured on where the real model is not at
+// hand.
 #pragma once
 
 #include <cstdint>

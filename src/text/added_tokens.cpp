@@ -91,7 +91,7 @@ void AddedTokens::Cut::run() {
 }
 
 void AddedTokens::Cut::emit(const AddedToken& token, TextSpan span) {
-  if (token.lstrip) span.begin = std::max(done, space_start_before(text, span.begin, done));
+  if (token.lstrip) span.begin = space_start_before(text, span.begin, done);
   if (token.rstrip) span.end = space_end_after(span.end);
   if (done < span.begin) sink({{done, span.begin}, nullptr});
   sink({span, &token});

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-
 #include "core/error.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/parser.h"

@@ -1,5 +1,5 @@
-// Owns chat templates: a conversation to the text of a prompt, with the places where control tokens must not be recognised. Does not
-// own tokenisation. docs/chat_templates.md says what is supported.
+// Owns chat templates: a conversation to the text of a prompt, with the places where control tokens must not be recognised. Does
+// not own tokenisation. docs/chat_templates.md says what is supported.
 #pragma once
 
 #include <chrono>
@@ -17,7 +17,7 @@ struct ChatTemplateInputs {
   Json tools;      // null: none
   Json documents;  // null: none
   bool add_generation_prompt = true;
-  Json variables = Json::object();  // extra ones, such as enable_thinking; those named here and functions cannot be replaced
+  Json variables = Json::object();   // extra ones, such as enable_thinking; those named here and functions cannot be replaced
   std::string bos_token, eos_token;  // empty: undefined for the template
   std::chrono::system_clock::time_point now = std::chrono::system_clock::now();  // for strftime_now, in local time
 };

@@ -16,10 +16,11 @@ using jinja::Value;
 
 // Templates build control tokens from these (<|user|> out of '<|' + role + '|>'), and a caller may give any of them to a message
 // anyway: as whole strings they are the template's. Any other role is text of the request.
-constexpr std::array<std::string_view, 12> kKnownRoles = {"system",   "developer",   "user",        "assistant", "tool",     "function",
-                                                          "ipython",  "observation", "environment", "model",     "document", "context"};
+constexpr std::array<std::string_view, 12> kKnownRoles = {"system",      "developer", "user",     "assistant",
+                                                          "tool",        "function",  "ipython",  "observation",
+                                                          "environment", "model",     "document", "context"};
 
-constexpr std::array<std::string_view, 6> kOwnVariables = {"messages",  "tools",     "documents", "add_generation_prompt",
+constexpr std::array<std::string_view, 6> kOwnVariables = {"messages",  "tools",    "documents", "add_generation_prompt",
                                                            "bos_token", "eos_token"};
 
 // Names of a message's reasoning. Templates read the first; gpt-oss's reads the second.
@@ -58,7 +59,8 @@ class Translator {
   [[noreturn]] void fail(std::string_view problem) const { throw Error(ErrorCode::kBadInput, where_, problem); }
 
   int64_t whole_number(uint64_t number) const {
-    if (number > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) fail(fmt::format("the number {} is beyond 64 bits", number));
+    if (number > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
+      fail(fmt::format("the number {} is beyond 64 bits", number));
     return static_cast<int64_t>(number);
   }
 
@@ -98,8 +100,8 @@ class Translator {
   }
 
   Value role(const Json& json) const {
-    const bool known = json.is_string() && std::find(kKnownRoles.begin(), kKnownRoles.end(), json.get_ref<const std::string&>()) !=
-                                               kKnownRoles.end();
+    const bool known = json.is_string() &&
+                       std::find(kKnownRoles.begin(), kKnownRoles.end(), json.get_ref<const std::string&>()) != kKnownRoles.end();
     return known ? jinja::template_value(json.get<std::string>()) : translate(json, 2);
   }
 

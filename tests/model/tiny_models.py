@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
@@ -79,6 +81,11 @@ def gemma3(options=(), **rest):
     sizes = {"num_hidden_layers": 4, "head_dim": 12, "intermediate_size": 65, "query_pre_attn_scalar": 20, "sliding_window": 6}
     layers = {"layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]}
     return Variant(Gemma3TextConfig, Gemma3ForCausalLM, COMMON | sizes | layers | gemma_rotary() | dict(options), **rest)
+
+
+def gemma2(options=(), **rest):
+    sizes = {"num_hidden_layers": 3, "head_dim": 12, "intermediate_size": 65, "query_pre_attn_scalar": 20, "sliding_window": 6}
+    return Variant(Gemma2Config, Gemma2ForCausalLM, COMMON | sizes | dict(options), **rest)
 
 
 def gemma_rotary(**full):
@@ -171,6 +178,10 @@ VARIANTS = {
     "qwen3": qwen3(),
     "qwen3_untied_biases": qwen3({"tie_word_embeddings": False, "attention_bias": True}, mistakes=({"attention_bias": False},)),
     "qwen3_window": qwen3(QWEN2_WINDOW, mistakes=({"sliding_window": 7},)),
+    "gemma2": gemma2(
+        {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+        mistakes=({"attn_logit_softcapping": 1000.0}, {"final_logit_softcapping": 1000.0}, {"sliding_window": 7}),
+    ),
     "gemma3": gemma3(
         mistakes=(
             {"sliding_window": 5},
@@ -207,7 +218,7 @@ TRANSLATIONS = {
     "qwen2_unused_window": "qwen2",
     "gemma3_v4": "gemma3_linear",
 }
-ONE_OF_EACH_FAMILY = ["llama_biases", "mistral_window", "qwen2", "qwen3", "gemma3"]
+ONE_OF_EACH_FAMILY = ["llama_biases", "mistral_window", "qwen2", "qwen3", "gemma2", "gemma3"]
 
 
 def randomise(model):

@@ -1,7 +1,8 @@
 // Shows the chat-template engine to test_chat_template_oracle.py.
 //
 //   chat_template_probe REQUESTS OUT    for each line of REQUESTS, a JSON object {source, messages, tools, documents, variables,
-//                                       add_generation_prompt, bos_token, eos_token, now}, a line of JSON: {text, literal} or {error}
+//                                       add_generation_prompt, bos_token, eos_token, now}, a line of JSON: {text, literal} or
+//                                       {error}
 #include <fstream>
 #include <iostream>
 

@@ -51,6 +51,8 @@ TEST(PreTokenizer, MetaspacePrependsAsItsSchemeSays) {
   EXPECT_EQ(words(metaspace("always", true), "a b", false), "[_a][_b]");
   EXPECT_EQ(words(metaspace("first", true), "a b", false), "[a][_b]");
   EXPECT_EQ(words(metaspace("first", true), "a b", true), "[_a][_b]");
+  const Json behind_split = sequence("pretokenizers", {split("b"), metaspace("first", true)});
+  EXPECT_EQ(words(behind_split, "abc"), "[_a][b][c]");
   EXPECT_EQ(words(metaspace("never", false), "a b", true), "[a_b]");
   EXPECT_EQ(words(metaspace("always", true), " a"), "[_a]");
 }

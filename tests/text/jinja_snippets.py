@@ -396,7 +396,7 @@ people|selectattr('age', 'equalto', 31)|list|length
 people|selectattr('age', 'ge', 31)|map(attribute='name')|list
 people|selectattr('name', 'in', ['bob'])|list
 people|selectattr('nope', 'undefined')|list|length
-people|selectattr
+people|selectattr|list
 words|select('nosuchtest')|list
 true if words|select('equalto', 'nope') else false
 words|sort
@@ -922,3 +922,18 @@ STATEMENTS = [
     "{%- macro a(x) -%}{%- for k, v in x|dictsort -%}{{ k }}:{% if v is mapping %}{{ '{' ~ a(v) ~ '}' }}{% else %}{{ v }}{% endif %},"
     "{%- endfor -%}{%- endmacro -%}{{ a({'b': {'c': 1}, 'a': 2}) }}",
 ]
+
+# What Jinja2 does and tritllm refuses, naming it: functions and generators as Python prints them, numbers beyond 64 bits, rarities.
+REFUSED = {
+    "[{{ nested.items }}]",
+    "[{{ nested.keys }}]",
+    "[{{ number.real }}]",
+    "[{{ text.swapcase }}]",
+    "[{{ words|map('upper') }}]",
+    "[{{ numbers|reverse }}]",
+    "[{{ '1e400'|float }}]",
+    "[{{ text|attr('upper') }}]",
+    "[{{ big * big }}]",
+    '[{{ "\\N{BULLET}" is string }}]',
+    "[{{ '%c' % 'x' }}]",
+}

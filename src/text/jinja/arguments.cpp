@@ -8,8 +8,8 @@
 
 namespace tritllm::jinja {
 
-BoundArguments::BoundArguments(std::string_view function, const Arguments& arguments,
-                               std::initializer_list<std::string_view> names, size_t required)
+BoundArguments::BoundArguments(std::string_view function, const Arguments& arguments, std::initializer_list<std::string_view> names,
+                               size_t required)
     : function_(function), names_(names), values_(names.size()) {
   if (arguments.positional.size() > names.size()) {
     fail(fmt::format("{} takes at most {} arguments, found {}", function, names.size(), arguments.positional.size()));

@@ -131,7 +131,9 @@ Value divide(const Value& left, const Value& right) {
   require_numbers("/", left, right);
   require_not_zero(right);
   constexpr int64_t kExact = int64_t{1} << 53;
-  const auto inexact = [](const Value& value) { return is_integral(value) && (integral(value) > kExact || integral(value) < -kExact); };
+  const auto inexact = [](const Value& value) {
+    return is_integral(value) && (integral(value) > kExact || integral(value) < -kExact);
+  };
   if (both_integral(left, right) && (inexact(left) || inexact(right))) refuse("dividing whole numbers beyond 53 bits");
   return real(as_real(left) / as_real(right));
 }

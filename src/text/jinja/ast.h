@@ -166,7 +166,8 @@ struct Break {};
 struct Continue {};
 
 struct Statement {
-  std::variant<TemplateText, Output, If, For, Set, SetBlock, MacroStatement, CallBlock, FilterBlock, Generation, With, Break, Continue>
+  std::variant<TemplateText, Output, If, For, Set, SetBlock, MacroStatement, CallBlock, FilterBlock, Generation, With, Break,
+               Continue>
       node;
   int line;
 };

@@ -103,7 +103,8 @@ void Interpreter::bind_parameters(const MacroDefinition& macro, const Arguments&
   }
   const size_t named = std::min(given, macro.parameters.size());
   if (macro.uses_varargs) {
-    scope_->set("varargs", tuple_value({arguments.positional.begin() + static_cast<std::ptrdiff_t>(named), arguments.positional.end()}));
+    scope_->set("varargs",
+                tuple_value({arguments.positional.begin() + static_cast<std::ptrdiff_t>(named), arguments.positional.end()}));
   } else if (given > named) {
     fail(fmt::format("the macro '{}' takes at most {} arguments, found {}", macro.name, macro.parameters.size(), given));
   }

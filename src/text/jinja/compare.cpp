@@ -45,7 +45,7 @@ int kind_of_equality(const Sequence& sequence) {
 }
 
 bool equal_items(Budget& budget, const std::vector<Value>& left, const std::vector<Value>& right) {
-  return std::equal(left.begin(), left.end(), right.begin(), right.end(), 
+  return std::equal(left.begin(), left.end(), right.begin(), right.end(),
                     [&](const Value& a, const Value& b) { return equal(budget, a, b); });
 }
 
@@ -110,7 +110,8 @@ bool contains(Budget& budget, const Value& container, const Value& item) {
   }
   if (const Dict* dict = container.dict()) return find(*dict, item) != nullptr;
   if (const Sequence* sequence = container.sequence()) {
-    return std::any_of(sequence->items.begin(), sequence->items.end(), [&](const Value& other) { return equal(budget, other, item); });
+    return std::any_of(sequence->items.begin(), sequence->items.end(),
+                       [&](const Value& other) { return equal(budget, other, item); });
   }
   for (const Value& other : elements(budget, container)) {
     if (equal(budget, other, item)) return true;

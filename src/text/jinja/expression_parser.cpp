@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 
-
 namespace tritllm::jinja {
 namespace {
 
@@ -107,8 +106,8 @@ ExpressionPtr ExpressionParser::negation() {
 
 bool ExpressionParser::comparison_operator(ComparisonOperator& op) {
   static constexpr std::pair<std::string_view, ComparisonOperator> kOperators[] = {
-      {"==", ComparisonOperator::kEqual},   {"!=", ComparisonOperator::kNotEqual},   {"<", ComparisonOperator::kLess},
-      {"<=", ComparisonOperator::kLessEqual}, {">", ComparisonOperator::kGreater}, {">=", ComparisonOperator::kGreaterEqual}};
+      {"==", ComparisonOperator::kEqual},     {"!=", ComparisonOperator::kNotEqual}, {"<", ComparisonOperator::kLess},
+      {"<=", ComparisonOperator::kLessEqual}, {">", ComparisonOperator::kGreater},   {">=", ComparisonOperator::kGreaterEqual}};
   for (const auto& [text, candidate] : kOperators) {
     if (!tokens_.take_operator(text)) continue;
     op = candidate;

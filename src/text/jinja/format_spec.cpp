@@ -122,7 +122,8 @@ TrackedText formatted_number(Budget& budget, const Number& number, const FormatS
 }
 
 TrackedText formatted_text(Budget& budget, const TrackedText& text, const FormatSpec& spec) {
-  if (spec.sign != '-' || spec.grouped || spec.alternate || spec.align == '=') fail("a field for a text has the layout of a number");
+  if (spec.sign != '-' || spec.grouped || spec.alternate || spec.align == '=')
+    fail("a field for a text has the layout of a number");
   if (spec.precision < 0) return padded(budget, text, spec, '<');
   return padded(budget, slice(text, 0, byte_of_code_point(text.bytes, static_cast<size_t>(spec.precision))), spec, '<');
 }
@@ -173,7 +174,8 @@ TrackedText formatted(Budget& budget, const Value& value, const FormatSpec& spec
     return formatted_number(budget, whole_number(integral(value), spec), spec);
   }
   if (const auto* number = value.get<double>()) return formatted_number(budget, real_number(*number, spec), spec);
-  if (spec.type != '\0' && spec.type != 's') fail(fmt::format("the format '{}' does not suit a value of type {}", spec.type, type_name(value)));
+  if (spec.type != '\0' && spec.type != 's')
+    fail(fmt::format("the format '{}' does not suit a value of type {}", spec.type, type_name(value)));
   if (!value.text()) refuse(fmt::format("a layout for a value of type {}", type_name(value)));
   return formatted_text(budget, *value.text(), spec);
 }

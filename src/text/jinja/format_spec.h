@@ -9,8 +9,8 @@ namespace tritllm::jinja {
 
 struct FormatSpec {
   char32_t fill = ' ';
-  char align = '\0';  // '<', '>', '^', '=' (between sign and digits); none: texts left, numbers right
-  char sign = '-';    // '+': also before positive numbers, ' ': a space there
+  char align = '\0';     // '<', '>', '^', '=' (between sign and digits); none: texts left, numbers right
+  char sign = '-';       // '+': also before positive numbers, ' ': a space there
   bool grouped = false;  // thousands with commas
   bool alternate = false;
   int64_t width = 0;

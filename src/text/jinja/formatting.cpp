@@ -57,7 +57,8 @@ class BraceFormatter {
     std::string_view name = field.substr(0, colon);
     char conversion = '\0';
     if (const size_t mark = name.find('!'); mark != std::string_view::npos) {
-      if (name.size() != mark + 2 || (name[mark + 1] != 'r' && name[mark + 1] != 's')) refuse("a conversion other than !r and !s in a format");
+      if (name.size() != mark + 2 || (name[mark + 1] != 'r' && name[mark + 1] != 's'))
+        refuse("a conversion other than !r and !s in a format");
       conversion = name[mark + 1];
       name = name.substr(0, mark);
     }
@@ -74,7 +75,8 @@ class BraceFormatter {
       return found->second;
     }
     const Numbering numbering = digits ? Numbering::kByHand : Numbering::kAutomatic;
-    if (numbering_ != Numbering::kNone && numbering_ != numbering) fail("a format mixes numbered fields with fields without a number");
+    if (numbering_ != Numbering::kNone && numbering_ != numbering)
+      fail("a format mixes numbered fields with fields without a number");
     numbering_ = numbering;
     size_t index = next_;
     if (digits) {
@@ -125,8 +127,11 @@ class PercentFormatter {
   }
 
  private:
-  // Mappings and sequences may be given to a format that does not use them.
-  bool accepts_leftovers() const noexcept { return values_.dict() || (values_.sequence() && !is_tuple(values_)); }
+  // What has elements, but for texts and tuples, may be given to a format that does not use it.
+  bool accepts_leftovers() const noexcept {
+    const bool is_range = values_.sequence() && values_.sequence()->kind == SequenceKind::kRange;
+    return values_.dict() || is_undefined(values_) || is_list(values_) || is_range;
+  }
 
   char peek() const {
     if (at_ >= pattern_.bytes.size()) fail("a format with % ends inside a field");
@@ -196,6 +201,7 @@ class PercentFormatter {
       append(result_, formatted(budget_, text_value(shown), spec));
       return;
     }
+    if (type == 'c') refuse("the format %c");
     if (!is_integral(value) && !value.is<double>()) {
       fail(fmt::format("the format %{} needs a number, found {}", type, type_name(value)));
     }

@@ -14,8 +14,8 @@ namespace tritllm::jinja {
 namespace {
 
 // The last three are Jinja's own; templates may ask whether they are defined.
-constexpr std::array<std::string_view, 8> kNames = {"raise_exception", "strftime_now", "namespace", "range",
-                                                    "dict",            "cycler",       "joiner",    "lipsum"};
+constexpr std::array<std::string_view, 8> kNames = {"raise_exception", "strftime_now", "namespace", "range", "dict",
+                                                    "cycler",          "joiner",       "lipsum"};
 
 Value raise_exception(Budget& budget, const Arguments& arguments) {
   const BoundArguments bound("raise_exception", arguments, {"message"}, 1);
@@ -102,7 +102,8 @@ std::optional<Value> Globals::find(std::string_view name) {
   if (name == "namespace") {
     return native_value(std::move(own_name), [this](Budget& budget, const Arguments& a) { return make_namespace(budget, a); });
   }
-  return native_value(own_name, [own_name](Budget&, const Arguments&) -> Value { refuse(fmt::format("the function '{}'", own_name)); });
+  return native_value(own_name,
+                      [own_name](Budget&, const Arguments&) -> Value { refuse(fmt::format("the function '{}'", own_name)); });
 }
 
 Value Globals::make_namespace(Budget& budget, const Arguments& arguments) {
@@ -116,7 +117,8 @@ Value Globals::make_namespace(Budget& budget, const Arguments& arguments) {
 }
 
 void set_attribute(Namespace& space, std::string_view name, Value value) {
-  if (name.substr(0, 1) == "_") fail(fmt::format("an attribute of a namespace cannot be called '{}': names with _ are internal", name));
+  if (name.substr(0, 1) == "_")
+    fail(fmt::format("an attribute of a namespace cannot be called '{}': names with _ are internal", name));
   const auto found = std::find_if(space.attributes.begin(), space.attributes.end(), [&](const auto& a) { return a.first == name; });
   if (found != space.attributes.end()) found->second = std::move(value);
   else space.attributes.emplace_back(name, std::move(value));

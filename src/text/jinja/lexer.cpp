@@ -48,15 +48,13 @@ class Lexer {
   }
 
   void advance_to(size_t end) noexcept {
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
-                                         source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
+    line_ += static_cast<int>(
+        std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_), source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
     if (end > at_) line_starting_ = source_[end - 1] == '\n';
     at_ = end;
   }
 
-  void skip_space() noexcept {
-    advance_to(at_ + without_space(std::string_view(source_).substr(at_), true, false).begin);
-  }
+  void skip_space() noexcept { advance_to(at_ + without_space(std::string_view(source_).substr(at_), true, false).begin); }
 
   void add(TokenKind kind, std::string text) { tokens_.push_back({kind, std::move(text), line_}); }
 

@@ -16,7 +16,7 @@ inline constexpr uint64_t kStepLimit = 500'000;     // evaluated nodes and visit
 inline constexpr uint64_t kStepsPerMessage = 1000;  // …and so many more for each message
 inline constexpr int kCallDepth = 600;              // nested evaluations, those of called macros included; 5 MB of stack at most
 inline constexpr int kValueDepth = 100;             // nested lists and mappings
-inline constexpr size_t kTextLimit = size_t{64} << 20;    // bytes of one text, the rendered prompt being one
+inline constexpr size_t kTextLimit = size_t{64} << 20;       // bytes of one text, the rendered prompt being one
 inline constexpr uint64_t kWorkLimit = uint64_t{512} << 20;  // bytes read and written by all operations together
 inline constexpr int64_t kRangeLimit = 100'000;              // elements of a range(), as in Jinja's sandbox
 

@@ -163,7 +163,7 @@ Value slice_of(Budget& budget, const Value& object, const Value& start, const Va
   require_defined(object);
   if (object.text()) return slice_of_text(budget, *object.text(), start, stop, step);
   const Sequence* sequence = object.sequence();
-  if (sequence == nullptr || !has_positions(*sequence)) return missing(object, "slice");
+  if (sequence == nullptr || !has_positions(*sequence)) fail(fmt::format("a value of type {} cannot be sliced", type_name(object)));
   const std::vector<Value>& items = sequence->items;
   const Positions positions = positions_of(static_cast<int64_t>(items.size()), start, stop, step);
   budget.work(static_cast<uint64_t>(positions.count) * sizeof(Value));

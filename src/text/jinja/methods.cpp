@@ -128,7 +128,9 @@ bool find_method(const Value& self, std::string_view name, Value& found) {
     if (is_missing_here(self, name)) refuse(fmt::format("'{}' of a value of type {}", name, type_name(self)));
     return false;
   }
-  const auto call = [self, method = entry->second](Budget& budget, const Arguments& arguments) { return method(budget, self, arguments); };
+  const auto call = [self, method = entry->second](Budget& budget, const Arguments& arguments) {
+    return method(budget, self, arguments);
+  };
   found = native_value(std::string(name), call, depth_of(self));
   return true;
 }

@@ -89,7 +89,8 @@ std::optional<double> parse_real(std::string_view text) {
   text = trimmed(text);
   const bool negative = take_sign(text);
   std::string lower(text.substr(0, 9));
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; });
   double value = 0;
   if (text.size() == lower.size() && (lower == "inf" || lower == "infinity")) {
     value = std::numeric_limits<double>::infinity();

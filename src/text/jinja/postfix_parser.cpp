@@ -87,7 +87,8 @@ CallArguments ExpressionParser::arguments(int& depth) {
     } else if (tokens_.take_operator("**")) {
       require(!result.double_star);
       result.double_star = argument();
-    } else if (tokens_.at(TokenKind::kName) && tokens_.following().kind == TokenKind::kOperator && tokens_.following().text == "=") {
+    } else if (tokens_.at(TokenKind::kName) && tokens_.following().kind == TokenKind::kOperator &&
+               tokens_.following().text == "=") {
       require(!result.double_star);
       std::string name = tokens_.take().text;
       tokens_.skip();

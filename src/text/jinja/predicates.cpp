@@ -78,11 +78,21 @@ bool is_same(Budget& budget, const Value& value, const BoundArguments& arguments
 
 bool is_in(Budget& budget, const Value& value, const BoundArguments& arguments) { return contains(budget, arguments.at(0), value); }
 bool is_equal(Budget& budget, const Value& value, const BoundArguments& arguments) { return equal(budget, value, arguments.at(0)); }
-bool is_unequal(Budget& budget, const Value& value, const BoundArguments& arguments) { return !equal(budget, value, arguments.at(0)); }
-bool is_less(Budget& budget, const Value& value, const BoundArguments& arguments) { return order(budget, value, arguments.at(0)) < 0; }
-bool is_at_most(Budget& budget, const Value& value, const BoundArguments& arguments) { return order(budget, value, arguments.at(0)) <= 0; }
-bool is_greater(Budget& budget, const Value& value, const BoundArguments& arguments) { return order(budget, value, arguments.at(0)) > 0; }
-bool is_at_least(Budget& budget, const Value& value, const BoundArguments& arguments) { return order(budget, value, arguments.at(0)) >= 0; }
+bool is_unequal(Budget& budget, const Value& value, const BoundArguments& arguments) {
+  return !equal(budget, value, arguments.at(0));
+}
+bool is_less(Budget& budget, const Value& value, const BoundArguments& arguments) {
+  return order(budget, value, arguments.at(0)) < 0;
+}
+bool is_at_most(Budget& budget, const Value& value, const BoundArguments& arguments) {
+  return order(budget, value, arguments.at(0)) <= 0;
+}
+bool is_greater(Budget& budget, const Value& value, const BoundArguments& arguments) {
+  return order(budget, value, arguments.at(0)) > 0;
+}
+bool is_at_least(Budget& budget, const Value& value, const BoundArguments& arguments) {
+  return order(budget, value, arguments.at(0)) >= 0;
+}
 
 struct Test {
   Predicate predicate;
@@ -90,19 +100,42 @@ struct Test {
 };
 
 const std::unordered_map<std::string_view, Test>& tests() {
-  static const std::unordered_map<std::string_view, Test> table = {
-      {"none", {is_none, false}},          {"defined", {is_defined, false}},    {"undefined", {is_not_defined, false}},
-      {"string", {is_string, false}},      {"boolean", {is_boolean, false}},    {"integer", {is_integer, false}},
-      {"float", {is_float, false}},        {"number", {is_number, false}},      {"mapping", {is_mapping, false}},
-      {"iterable", {is_iterable_value, false}}, {"true", {is_true, false}},     {"false", {is_false, false}},
-      {"sequence", {is_sequence, false}},  {"callable", {is_callable, false}},  {"lower", {is_lower, false}},
-      {"upper", {is_upper, false}},        {"odd", {is_odd, false}},            {"even", {is_even, false}},
-      {"divisibleby", {is_divisible, true}}, {"sameas", {is_same, true}},       {"in", {is_in, true}},
-      {"eq", {is_equal, true}},            {"equalto", {is_equal, true}},       {"==", {is_equal, true}},
-      {"ne", {is_unequal, true}},          {"!=", {is_unequal, true}},          {"lt", {is_less, true}},
-      {"lessthan", {is_less, true}},       {"<", {is_less, true}},              {"le", {is_at_most, true}},
-      {"<=", {is_at_most, true}},          {"gt", {is_greater, true}},          {"greaterthan", {is_greater, true}},
-      {">", {is_greater, true}},           {"ge", {is_at_least, true}},         {">=", {is_at_least, true}}};
+  static const std::unordered_map<std::string_view, Test> table = {{"none", {is_none, false}},
+                                                                   {"defined", {is_defined, false}},
+                                                                   {"undefined", {is_not_defined, false}},
+                                                                   {"string", {is_string, false}},
+                                                                   {"boolean", {is_boolean, false}},
+                                                                   {"integer", {is_integer, false}},
+                                                                   {"float", {is_float, false}},
+                                                                   {"number", {is_number, false}},
+                                                                   {"mapping", {is_mapping, false}},
+                                                                   {"iterable", {is_iterable_value, false}},
+                                                                   {"true", {is_true, false}},
+                                                                   {"false", {is_false, false}},
+                                                                   {"sequence", {is_sequence, false}},
+                                                                   {"callable", {is_callable, false}},
+                                                                   {"lower", {is_lower, false}},
+                                                                   {"upper", {is_upper, false}},
+                                                                   {"odd", {is_odd, false}},
+                                                                   {"even", {is_even, false}},
+                                                                   {"divisibleby", {is_divisible, true}},
+                                                                   {"sameas", {is_same, true}},
+                                                                   {"in", {is_in, true}},
+                                                                   {"eq", {is_equal, true}},
+                                                                   {"equalto", {is_equal, true}},
+                                                                   {"==", {is_equal, true}},
+                                                                   {"ne", {is_unequal, true}},
+                                                                   {"!=", {is_unequal, true}},
+                                                                   {"lt", {is_less, true}},
+                                                                   {"lessthan", {is_less, true}},
+                                                                   {"<", {is_less, true}},
+                                                                   {"le", {is_at_most, true}},
+                                                                   {"<=", {is_at_most, true}},
+                                                                   {"gt", {is_greater, true}},
+                                                                   {"greaterthan", {is_greater, true}},
+                                                                   {">", {is_greater, true}},
+                                                                   {"ge", {is_at_least, true}},
+                                                                   {">=", {is_at_least, true}}};
   return table;
 }
 

@@ -43,7 +43,7 @@ class Representation {
 
   void add(const Value& value) {
     budget_.work(sizeof(Value));
-    if (value.text()) add_text(value.text()->bytes);
+    if (value.text()) add_text(*value.text());
     else if (value.sequence()) add_sequence(*value.sequence());
     else if (value.dict()) add_dict(*value.dict());
     else if (value.is<None>()) out_ += "None";
@@ -55,9 +55,11 @@ class Representation {
   }
 
  private:
-  void add_text(std::string_view text) {
-    budget_.work(text.size() * 2);
-    out_ += repr_of_text(text);
+  void add_text(const TrackedText& text) {
+    budget_.work(text.bytes.size() * 2);
+    if (text.markup) out_ += "Markup(";
+    out_ += repr_of_text(text.bytes);
+    if (text.markup) out_ += ')';
     if (out_.size() > kTextLimit) fail("the template prints a value beyond the limit of a text's size");
   }
 
@@ -157,9 +159,8 @@ bool from_request(Budget& budget, const Value& value) {
   if (value.iterator()) return any(value.iterator()->items);
   if (!value.dict()) return false;
   const auto& items = value.dict()->items;
-  return std::any_of(items.begin(), items.end(), [&](const auto& item) {
-    return from_request(budget, item.first) || from_request(budget, item.second);
-  });
+  return std::any_of(items.begin(), items.end(),
+                     [&](const auto& item) { return from_request(budget, item.first) || from_request(budget, item.second); });
 }
 
 TrackedText printed(Budget& budget, const Value& value) {

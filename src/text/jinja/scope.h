@@ -28,7 +28,8 @@ class Scope {
 
   // `name` must outlive the scope: it is part of the syntax tree or a constant.
   void set(std::string_view name, Value value) {
-    const auto found = std::find_if(variables_.begin(), variables_.end(), [&](const auto& variable) { return variable.first == name; });
+    const auto found =
+        std::find_if(variables_.begin(), variables_.end(), [&](const auto& variable) { return variable.first == name; });
     if (found != variables_.end()) found->second = std::move(value);
     else variables_.emplace_back(name, std::move(value));
   }

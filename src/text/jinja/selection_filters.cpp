@@ -81,8 +81,12 @@ Value attribute(Budget& budget, const Value& input, const Arguments& arguments) 
 }  // namespace
 
 std::vector<NamedFilter> selection_filters() {
-  return {{"select", select<true, false>},    {"reject", select<false, false>}, {"selectattr", select<true, true>},
-          {"rejectattr", select<false, true>}, {"map", map},                     {"attr", attribute}};
+  return {{"select", select<true, false>},
+          {"reject", select<false, false>},
+          {"selectattr", select<true, true>},
+          {"rejectattr", select<false, true>},
+          {"map", map},
+          {"attr", attribute}};
 }
 
 }  // namespace tritllm::jinja

@@ -142,7 +142,8 @@ Value dictsort(Budget& budget, const Value& input, const Arguments& arguments) {
   if (!input.dict()) fail(fmt::format("dictsort needs a mapping, found {}", type_name(input)));
   Keyed keyed;
   for (const auto& [key, value] : input.dict()->items) {
-    keyed.emplace_back(comparison_key(budget, by == "key" ? key : value, nullptr, bound.boolean(0, false)), tuple_value({key, value}));
+    keyed.emplace_back(comparison_key(budget, by == "key" ? key : value, nullptr, bound.boolean(0, false)),
+                       tuple_value({key, value}));
   }
   budget.work(keyed.size() * 4 * sizeof(Value));
   sort_keyed(budget, keyed, bound.boolean(2, false));
@@ -170,7 +171,8 @@ Value group_by(Budget& budget, const Value& input, const Arguments& arguments) {
     return is_undefined(reached) && bound.has(1) ? *bound.get(1) : reached;
   };
   Keyed keyed;
-  for (Value& item : elements(budget, input)) keyed.emplace_back(comparison_key(budget, attribute(item), nullptr, case_sensitive), item);
+  for (Value& item : elements(budget, input))
+    keyed.emplace_back(comparison_key(budget, attribute(item), nullptr, case_sensitive), item);
   sort_keyed(budget, keyed, false);
   std::vector<Value> groups;
   for (size_t begin = 0; begin < keyed.size();) {
@@ -255,12 +257,12 @@ Value slice_filter(Budget& budget, const Value& input, const Arguments& argument
 }  // namespace
 
 std::vector<NamedFilter> sequence_filters() {
-  return {{"length", length},     {"count", length},     {"default", default_filter},
-          {"d", default_filter},  {"first", first},      {"last", last},
-          {"list", list},         {"items", items},      {"reverse", reverse},
+  return {{"length", length},     {"count", length},      {"default", default_filter},
+          {"d", default_filter},  {"first", first},       {"last", last},
+          {"list", list},         {"items", items},       {"reverse", reverse},
           {"sort", sort},         {"dictsort", dictsort}, {"unique", unique},
-          {"groupby", group_by},  {"sum", sum},          {"min", extreme<false>},
-          {"max", extreme<true>}, {"batch", batch},      {"slice", slice_filter}};
+          {"groupby", group_by},  {"sum", sum},           {"min", extreme<false>},
+          {"max", extreme<true>}, {"batch", batch},       {"slice", slice_filter}};
 }
 
 }  // namespace tritllm::jinja

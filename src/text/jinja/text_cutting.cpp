@@ -160,15 +160,9 @@ Value removesuffix(Budget& budget, const Value& self, const Arguments& arguments
 }  // namespace
 
 std::vector<NamedMethod> cutting_methods() {
-  return {{"strip", strip<true, true>},
-          {"lstrip", strip<true, false>},
-          {"rstrip", strip<false, true>},
-          {"split", split<false>},
-          {"rsplit", split<true>},
-          {"splitlines", splitlines},
-          {"partition", partition<false>},
-          {"rpartition", partition<true>},
-          {"removeprefix", removeprefix},
+  return {{"strip", strip<true, true>},    {"lstrip", strip<true, false>},  {"rstrip", strip<false, true>},
+          {"split", split<false>},         {"rsplit", split<true>},         {"splitlines", splitlines},
+          {"partition", partition<false>}, {"rpartition", partition<true>}, {"removeprefix", removeprefix},
           {"removesuffix", removesuffix}};
 }
 

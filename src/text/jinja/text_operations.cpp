@@ -38,9 +38,7 @@ void append_lower_in(std::string& to, std::string_view text, size_t begin, size_
   else append_lower(to, c);
 }
 
-bool starts_word_of_filter(char32_t c) noexcept {
-  return is_space(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
-}
+bool starts_word_of_filter(char32_t c) noexcept { return is_space(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<'; }
 
 // Which bytes of a text came from the request, asked in ascending order.
 class Marks {
@@ -74,7 +72,7 @@ TrackedText with_case(Budget& budget, const TrackedText& text, LetterCase letter
     if (lowers) append_lower_in(letter, text.bytes, begin, at, c);
     else if (letter_case == LetterCase::kUpper || letter_case == LetterCase::kTitleOfFilter) append_upper(letter, c);
     else append_title(letter, c);
-    inside_word = letter_case == LetterCase::kCapitalized       ? true
+    inside_word = letter_case == LetterCase::kCapitalized     ? true
                   : letter_case == LetterCase::kTitleOfFilter ? !starts_word_of_filter(c)
                                                               : is_cased(c);
     if (marks.at(begin)) append_request(result, letter);

@@ -1,5 +1,5 @@
-// Owns what filters and methods of texts have in common: change of case, cutting at white space, replacement, joining, padding. All of
-// them keep track of which byte came from the request.
+// Owns what filters and methods of texts have in common: change of case, cutting at white space, replacement, joining, padding. All
+// of them keep track of which byte came from the request.
 #pragma once
 
 #include <optional>

@@ -14,8 +14,8 @@
 namespace tritllm::jinja {
 namespace {
 
-// The part [start, end) of a text that a search looks at, the bounds counted in letters as Python's are. Nothing where the bounds are
-// the wrong way round: then not even an empty text is found.
+// The part [start, end) of a text that a search looks at, the bounds counted in letters as Python's are. Nothing where the bounds
+// are the wrong way round: then not even an empty text is found.
 struct Window {
   size_t begin, end;  // bytes
 };
@@ -30,7 +30,8 @@ std::optional<Window> window_of(Budget& budget, const TrackedText& text, const B
   };
   const int64_t start = place(1, 0), end = std::min(place(2, letters), letters);
   if (start > end) return std::nullopt;
-  return Window{byte_of_code_point(text.bytes, static_cast<size_t>(start)), byte_of_code_point(text.bytes, static_cast<size_t>(end))};
+  return Window{byte_of_code_point(text.bytes, static_cast<size_t>(start)),
+                byte_of_code_point(text.bytes, static_cast<size_t>(end))};
 }
 
 // Whether any of a text or a tuple of texts stands at the beginning (else at the end) of the window.
@@ -42,7 +43,8 @@ Value stands_at(Budget& budget, const Value& self, const Arguments& arguments) {
   if (is_tuple(bound.at(0))) budget.work(bound.at(0).sequence()->items.size() * sizeof(Value));
   const std::vector<Value> candidates = is_tuple(bound.at(0)) ? bound.at(0).sequence()->items : std::vector<Value>{bound.at(0)};
   for (const Value& candidate : candidates) {
-    if (!candidate.text()) fail(fmt::format("startswith and endswith need a string or a tuple of strings, found {}", type_name(candidate)));
+    if (!candidate.text())
+      fail(fmt::format("startswith and endswith need a string or a tuple of strings, found {}", type_name(candidate)));
     if (!window) continue;
     const std::string_view view = std::string_view(text.bytes).substr(window->begin, window->end - window->begin);
     budget.work(std::min(view.size(), candidate.text()->bytes.size()));

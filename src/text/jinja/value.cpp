@@ -102,8 +102,8 @@ const Value* find(const Dict& dict, const Value& key) {
   if (key.text()) return find(dict, std::string_view(key.text()->bytes));
   const std::string code = key_code(key);
   if (dict.index.empty()) {
-    const auto found = std::find_if(dict.items.begin(), dict.items.end(), 
-                                    [&](const auto& item) { return key_code(item.first) == code; });
+    const auto found =
+        std::find_if(dict.items.begin(), dict.items.end(), [&](const auto& item) { return key_code(item.first) == code; });
     return found == dict.items.end() ? nullptr : &found->second;
   }
   const auto found = std::lower_bound(dict.index.begin(), dict.index.end(), std::pair(code, size_t{0}));

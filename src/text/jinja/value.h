@@ -67,7 +67,7 @@ enum class SequenceKind { kList, kTuple, kGroup, kRange, kDictKeys, kDictValues,
 struct Sequence {
   SequenceKind kind;
   std::vector<Value> items;
-  int depth;                         // 1 + the deepest item's
+  int depth;                              // 1 + the deepest item's
   int64_t start = 0, stop = 0, step = 1;  // of a range
 };
 
@@ -142,7 +142,7 @@ Value native_value(std::string name, NativeFunction function, int depth = 1);
 
 // Where a key stands twice the last value counts, at the first one's place.
 Value dict_value(std::vector<std::pair<Value, Value>> items);
-const Value* find(const Dict& dict, const Value& key);            // fails where the key is a list or a mapping
+const Value* find(const Dict& dict, const Value& key);  // fails where the key is a list or a mapping
 const Value* find(const Dict& dict, std::string_view key) noexcept;
 
 bool truthy(const Value& value);
@@ -160,8 +160,8 @@ std::string reason_of(const Value& undefined_value);
 bool is_integral(const Value& value) noexcept;
 int64_t integral(const Value& value) noexcept;
 
-// The elements that iterating gives: of texts the code points, of mappings the keys. Uses an iterator up. `verb` completes the error
-// where the value has no elements.
+// The elements that iterating gives: of texts the code points, of mappings the keys. Uses an iterator up. Fails where the value has
+// none.
 std::vector<Value> elements(Budget& budget, const Value& value);
 bool is_iterable(const Value& value) noexcept;
 

@@ -1,0 +1,158 @@
+// Owns `tritllm chat`: its options, and the console on both sides of a dialogue (chat_dialogue.h).
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "app/chat_dialogue.h"
+#include "app/chat_input.h"
+#include "app/input_history.h"
+#include "app/line_editor.h"
+#include "app/model_options.h"
+#include "app/terminal_signals.h"
+#include "core/error.h"
+
+namespace tritllm::app {
+namespace {
+
+struct Arguments {
+  ModelArguments model;
+  SamplingArguments sampling;
+  std::string system;
+  uint32_t tokens = 0;
+  bool no_history = false;
+};
+
+// What a model writes must not move the cursor or reprogram the terminal: control characters but newline and tab become \xNN.
+std::string harmless(std::string_view text) {
+  std::string safe;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+    if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {  // U+0080 to U+009F, which some terminals obey too
+      safe += fmt::format("\\x{:02x}", next);
+      ++i;
+    } else if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F) {
+      safe += fmt::format("\\x{:02x}", byte);
+    } else {
+      safe += text[i];
+    }
+  }
+  return safe;
+}
+
+// A history that cannot be read or written is said once, and then done without.
+class OptionalHistory {
+ public:
+  OptionalHistory(bool wanted, LineEditor& editor) : editor_(editor) {
+    const auto path = wanted ? InputHistory::usual_path() : std::nullopt;
+    if (!path) return;
+    guarded([&] {
+      history_.emplace(*path);
+      for (const std::string& entry : history_->entries()) editor_.remember(entry);
+    });
+  }
+
+  void add(const std::string& input) {
+    if (input.find_first_not_of(" \t") == input.npos) return;
+    editor_.remember(input);
+    if (history_) guarded([&] { history_->add(input); });
+  }
+
+ private:
+  template <typename Work>
+  void guarded(const Work& work) {
+    try {
+      work();
+    } catch (const std::exception& error) {  // Error, or what std::filesystem throws
+      print_message(fmt::format("warning: no history is kept: {}", printable(error.what())));
+      history_.reset();
+    }
+  }
+
+  LineEditor& editor_;
+  std::optional<InputHistory> history_;
+};
+
+// A person at a terminal: errors are said, and the dialogue goes on.
+void talk_at_terminal(ChatSession& session, const Arguments& arguments) {
+  TerminalSignals signals;
+  LineEditor editor(signals);
+  OptionalHistory history(!arguments.no_history, editor);
+  ChatDialogue dialogue(session, {.answer = {.write = [](std::string_view text) { print(harmless(text)); },
+                                             .stop = [&] { return signals.interrupted() || signals.end_signal() != 0; }},
+                                  .say = [](std::string_view text) { print_message(harmless(text)); },
+                                  .figures = !arguments.model.common.quiet});
+  if (!arguments.model.common.quiet) print_message("Type a message; /help lists the commands.");
+  bool leaving = false, asked_to_confirm = false;
+  while (!leaving && signals.end_signal() == 0) {
+    try {
+      const ChatInput input = read_input([&](const char* prompt) { return editor.read_line(prompt); });
+      if (input.kind == ChatInput::Kind::kEnd) break;
+      if (input.kind == ChatInput::Kind::kInterrupt) {
+        leaving = input.text.empty() && asked_to_confirm;
+        asked_to_confirm = input.text.empty();
+        if (asked_to_confirm && !leaving) print_message("Ctrl-C again, or Ctrl-D, leaves.");
+        continue;
+      }
+      history.add(input.text);
+      signals.second_interrupt_ends(true);
+      leaving = !dialogue.take(input.text);
+      asked_to_confirm = dialogue.was_stopped();
+    } catch (const Error& error) {
+      print_message(fmt::format("error: {}", error.what()));
+      asked_to_confirm = false;
+    }
+    signals.second_interrupt_ends(false);
+    signals.take_interrupt();
+  }
+  if (signals.end_signal() == 0) return;
+  ::signal(signals.end_signal(), SIG_DFL);
+  ::raise(signals.end_signal());
+}
+
+// A script: the first error ends it, since what follows was meant for another talk.
+void talk_with_script(ChatSession& session, const Arguments& arguments) {
+  ChatDialogue dialogue(session, {.answer = {.write = print, .stop = [] { return false; }},
+                                  .say = print_message,
+                                  .figures = !arguments.model.common.quiet});
+  while (true) {
+    const ChatInput input = read_input([](const char*) { return read_plain_line(); });
+    if (input.kind == ChatInput::Kind::kEnd || !dialogue.take(input.text)) return;
+  }
+}
+
+int run(const Arguments& arguments) {
+  LanguageModel model = load_model(arguments.model);
+  ChatSettings settings{.sampler = sampler_options(arguments.sampling, model.defaults()),
+                        .seed = arguments.sampling.seed,
+                        .tokens = arguments.tokens};
+  ChatSession session(model, std::move(settings), cache_type(arguments.model), arguments.system);
+  if (::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0) {
+    talk_at_terminal(session, arguments);
+  } else {
+    talk_with_script(session, arguments);
+  }
+  return 0;
+}
+
+}  // namespace
+
+RunCommand register_chat(CLI::App& app) {
+  auto* const command = app.add_subcommand("chat", "Talk with a model; /help lists the commands");
+  const auto arguments = std::make_shared<Arguments>();
+  command->add_option("--system", arguments->system, "A system message before the talk")->envname("TRITLLM_SYSTEM");
+  add_option(*command, "-n,--tokens", arguments->tokens, "At most so many tokens of each answer; 0: what the context has room for",
+             "TOKENS");
+  command->add_flag("--no-history", arguments->no_history, "Keep what is typed out of the history file")
+      ->envname("TRITLLM_NO_HISTORY");
+  add_model_options(*command, arguments->model);
+  command->remove_option(command->get_option("--json"));  // a dialogue has no one answer
+  add_sampling_options(*command, arguments->sampling);
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace tritllm::app
