@@ -145,7 +145,6 @@ void Engine::add_share(Sequence& sequence, size_t count, std::vector<Share>& sha
   for (size_t i = 0; i < count; ++i) {
     tokens_.push_back(pending[i]);
     places_.push_back({sequence.slot(), sequence.computed() + static_cast<uint32_t>(i)});
-    slots_.append(sequence.slot(), pending[i]);
   }
 }
 
@@ -163,6 +162,8 @@ void Engine::deliver(const std::vector<Share>& shares, std::exception_ptr& failu
       wanted.push_back({share.sequence, position});
       rows.push_back(share.first_row + i);
     }
+    // Only now: a pass that failed has put nothing into the cache that may be reused.
+    for (uint32_t i = 0; i < share.count; ++i) slots_.append(share.sequence->slot(), tokens_[share.first_row + i]);
     share.sequence->advance(share.count);
   }
   const size_t vocabulary = model_.config().vocabulary;
