@@ -112,6 +112,7 @@ TEST(Config, SizesThatCannotBe) {
 }
 
 TEST(Config, NumbersOutOfRange) {
+<<<<<<< HEAD
   for (const auto& [key, values] :
        std::vector<std::pair<std::string, std::vector<Json>>>{{"rms_norm_eps", {-1e-6, 2.0, "1e-6", true}},
                                                               {"rope_theta", {0, -1.0, 1e13, "10000", Json::array()}},
@@ -130,6 +131,27 @@ TEST(Config, AttentionSoftcapOfTheFamilyThatHasOne) {
   }
   EXPECT_EQ(read(of_family("Gemma2ForCausalLM", {{"attn_logit_softcapping", 50.0}})).attention_softcap, 50.0f);
   EXPECT_EQ(read(of_family("Gemma3ForCausalLM", {{"attn_logit_softcapping", 50.0}})).attention_softcap, 0.0f);
+=======
+  for (const auto& [key, values] :
+       std::vector<std::pair<std::string, std::vector<Json>>>{{"rms_norm_eps", {-1e-6, 2.0, "1e-6", true}},
+                                                              {"rope_theta", {0, -1.0, 1e13, "10000", Json::array()}},
+                                                              {"final_logit_softcapping", {-30.0, 1e9, Json::object()}},
+                                                              {"tie_word_embeddings", {1, "true"}},
+                                                              {"attention_bias", {0, "no"}},
+                                                              {"mlp_bias", {0, "no"}}}) {
+    for (const Json& value : values) refused(ErrorCode::kBadInput, key, llama({{key, value}}));
+  }
+  for (const Json& value : {Json(-1.0), Json(0.0), Json("50")}) {
+    refused(ErrorCode::kBadInput, "attn_logit_softcapping", of_family("Gemma2ForCausalLM", {{"attn_logit_softcapping", value}}));
+  }
+}
+
+TEST(Config, AttentionScoresAreCappedInGemma2Only) {
+  const Json capped = {{"attn_logit_softcapping", 50.0}, {"final_logit_softcapping", 30.0}};
+  EXPECT_EQ(read(of_family("Gemma2ForCausalLM", capped)).attention_softcap, 50.0f);
+  EXPECT_EQ(read(of_family("Gemma3ForCausalLM", capped)).attention_softcap, 0.0f);
+  EXPECT_EQ(read(of_family("Gemma2ForCausalLM", capped)).logit_softcap, 30.0f);
+>>>>>>> tests
 }
 
 TEST(Config, Activations) {
@@ -290,8 +312,13 @@ TEST(ConfigRotary, TypesAndValuesThatCannotBe) {
 }
 
 TEST(Families, AreListedAndFound) {
+<<<<<<< HEAD
   for (const char* const name :
        {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM"}) {
+=======
+  for (const char* const name : {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM",
+                                 "Gemma2ForCausalLM", "Gemma3ForCausalLM"}) {
+>>>>>>> tests
     ASSERT_NE(find_family(name), nullptr);
     EXPECT_EQ(find_family(name)->architecture, name);
     EXPECT_NE(supported_architectures().find(name), std::string::npos);
