@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -116,9 +117,9 @@ void talk_at_terminal(ChatSession& session, const Arguments& arguments) {
 
 // A script: the first error ends it, since what follows was meant for another talk.
 void talk_with_script(ChatSession& session, const Arguments& arguments) {
-  ChatDialogue dialogue(session, {.answer = {.write = print, .stop = [] { return false; }},
-                                  .say = print_message,
-                                  .figures = !arguments.model.common.quiet});
+  ChatDialogue dialogue(
+      session,
+      {.answer = {.write = print, .stop = [] { return false; }}, .say = print_message, .figures = !arguments.model.common.quiet});
   while (true) {
     const ChatInput input = read_input([](const char*) { return read_plain_line(); });
     if (input.kind == ChatInput::Kind::kEnd || !dialogue.take(input.text)) return;

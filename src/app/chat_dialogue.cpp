@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "app/chat_input.h"
@@ -126,11 +127,11 @@ void ChatDialogue::set(const std::string& argument) {
 
 void ChatDialogue::show_figures(const std::string&) {
   const AnswerFigures& totals = session_.totals();
-  outputs_.say(fmt::format("{} messages; {} of {} tokens of context in use; key/value cache {}\n"
-                           "all answers: prompts {} tokens, {} of them reused, {:.1f}/s; answers {} tokens, {:.1f}/s",
-                           session_.message_count(), session_.tokens_used(), session_.context(),
-                           readable_bytes(session_.cache_bytes()), totals.prompt_tokens, totals.reused_tokens, totals.prompt_speed(),
-                           totals.answer_tokens, totals.answer_speed()));
+  outputs_.say(
+      fmt::format("{} messages; {} of {} tokens of context in use; key/value cache {}\n"
+                  "all answers: prompts {} tokens, {} of them reused, {:.1f}/s; answers {} tokens, {:.1f}/s",
+                  session_.message_count(), session_.tokens_used(), session_.context(), readable_bytes(session_.cache_bytes()),
+                  totals.prompt_tokens, totals.reused_tokens, totals.prompt_speed(), totals.answer_tokens, totals.answer_speed()));
 }
 
 void ChatDialogue::clear(const std::string&) {

@@ -2,6 +2,7 @@
 // the user typed means (chat_dialogue.h).
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <string_view>
 #include <utility>
@@ -30,7 +31,8 @@ std::vector<std::string> read_entries(const fs::path& path) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     const std::string place = fmt::format("{}: line {}", path.string(), ++number);
     const Json entry = parse_json(std::string_view(text).substr(begin, end - begin), place);
-    if (!entry.is_string()) throw Error(ErrorCode::kBadInput, place, fmt::format("expected a JSON string, found {}", entry.type_name()));
+    if (!entry.is_string())
+      throw Error(ErrorCode::kBadInput, place, fmt::format("expected a JSON string, found {}", entry.type_name()));
     entries.push_back(entry.get<std::string>());
     begin = end + 1;
   }

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <clocale>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -31,7 +32,8 @@ void use_utf8() {
   for (const char* const locale : {"", "C.UTF-8"}) {
     if (std::setlocale(LC_CTYPE, locale) != nullptr && std::strcmp(::nl_langinfo(CODESET), "UTF-8") == 0) return;
   }
-  throw Error(ErrorCode::kUnsupported, "terminal", "the system has no UTF-8 locale", "install C.UTF-8, or set LC_ALL to one that it has");
+  throw Error(ErrorCode::kUnsupported, "terminal", "the system has no UTF-8 locale",
+              "install C.UTF-8, or set LC_ALL to one that it has");
 }
 
 // Of a sequence that utf8_sequence_length() found well-formed.
@@ -190,7 +192,8 @@ LineEditor::LineEditor(TerminalSignals& signals) : editor_(std::make_unique<Edit
   use_utf8();
   editor_->line = ::el_init("tritllm", stdin, stdout, stderr);
   editor_->history = ::history_winit();
-  if (editor_->line == nullptr || editor_->history == nullptr) throw Error(ErrorCode::kIo, "terminal", "cannot be prepared for editing");
+  if (editor_->line == nullptr || editor_->history == nullptr)
+    throw Error(ErrorCode::kIo, "terminal", "cannot be prepared for editing");
   EditLine* const line = editor_->line;
   ::el_wset(line, EL_CLIENTDATA, editor_.get());
   ::el_wset(line, EL_PROMPT, &Editor::prompt_of);

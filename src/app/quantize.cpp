@@ -1,6 +1,7 @@
 // Owns `tritllm quantize`.
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <memory>
 
 #include "app/command.h"

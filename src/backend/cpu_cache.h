@@ -1,6 +1,7 @@
 // Owns the key/value cache in main memory: for each layer, slot and head a run of positions, so that attention reads forward.
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 

@@ -50,7 +50,6 @@ void CpuMatrix::adopt(const SourceTensor& tensor, ThreadPool& pool) {
       read_float32(tensor, row * width, std::span(floats_).subspan(row * stride, width));
     }
   });
-  release_pages(tensor.bytes);
   weights_ = {WeightType::kFloat32, floats_.data(), stride, nullptr, nullptr};
 }
 

@@ -2,6 +2,7 @@
 // shown.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>

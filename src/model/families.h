@@ -2,6 +2,7 @@
 // row here and a case in tests/model/tiny_models.py, nothing else.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "backend/backend.h"

@@ -2,6 +2,7 @@
 // forward pass, the same for every family. Does not own tokens' meaning, sampling or scheduling (src/engine).
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>

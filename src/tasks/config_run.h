@@ -6,6 +6,7 @@
 //   OUT/CONFIG/journal*.jsonl, *.partial/                                       until it is finished
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>

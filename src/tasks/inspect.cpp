@@ -1,5 +1,7 @@
 #include "tasks/inspect.h"
 
+#include <cstdint>
+
 #include "io/manifest.h"
 #include "io/model_source.h"
 #include "io/packed_checkpoint.h"

@@ -3,6 +3,7 @@
 // torn line or a lost page is noticed and that tensor is done again; no line has to be flushed to the disk for that.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>

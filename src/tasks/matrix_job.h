@@ -2,6 +2,7 @@
 // makes of it. Does not own which tensors there are, nor the record of what is done (config_run.h).
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>

@@ -2,6 +2,7 @@
 // configuration. Does not own what is printed (src/app) nor the arithmetic (src/codec).
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>

@@ -1,6 +1,8 @@
 // Owns report.json, the account of one configuration for scripts: what every tensor became, and what it cost.
 #pragma once
 
+#include <cstdint>
+
 #include "core/json.h"
 #include "io/manifest.h"
 

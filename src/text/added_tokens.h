@@ -3,6 +3,7 @@
 // rest.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>

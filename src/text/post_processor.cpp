@@ -1,5 +1,7 @@
 #include "text/post_processor.h"
 
+#include <cstdint>
+
 #include <fmt/format.h>
 
 namespace tritllm {

@@ -2,6 +2,7 @@
 // back. Does not own which tokens are shown.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>

@@ -1,6 +1,7 @@
 // Owns the matching of a call's arguments with the parameters of a filter, test, method or function, and their reading by type.
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 #include <optional>
 #include <string_view>

@@ -1,6 +1,7 @@
 // Owns the layout of one value in a field: sign, precision, width, fill. Shared by both ways of formatting.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "text/jinja/value.h"

@@ -1,6 +1,7 @@
 // Owns the running of a parsed template over its variables. One interpreter renders once, in one thread; the tree is shared.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <unordered_map>
 

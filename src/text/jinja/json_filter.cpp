@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "text/jinja/arguments.h"
 #include "text/jinja/compare.h"

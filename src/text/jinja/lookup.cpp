@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "text/jinja/compare.h"
 #include "text/jinja/failure.h"

@@ -1,6 +1,7 @@
 #include "text/jinja/loop_fields.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "text/jinja/compare.h"
 #include "text/jinja/failure.h"

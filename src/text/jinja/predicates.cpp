@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <unordered_map>
 
 #include "text/jinja/arguments.h"

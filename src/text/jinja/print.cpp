@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 
 #include "text/jinja/failure.h"
 #include "text/jinja/unicode.h"

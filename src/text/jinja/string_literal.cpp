@@ -1,6 +1,7 @@
 #include "text/jinja/string_literal.h"
 
 #include <charconv>
+#include <cstdint>
 
 #include "text/jinja/failure.h"
 #include "text/jinja/unicode.h"

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "text/jinja/arguments.h"
 #include "text/jinja/compare.h"

@@ -2,6 +2,7 @@
 // of them keep track of which byte came from the request.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 
 #include "text/jinja/value.h"
