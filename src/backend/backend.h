@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "io/packed_checkpoint.h"
 #include "io/source_tensor.h"

@@ -5,14 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 #include <vector>
 
 #include "backend/cpu_cache.h"
 #include "backend/cpu_matrix.h"
-#include "core/half.h"
 
 namespace tritllm {
 
