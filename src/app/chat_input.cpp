@@ -25,7 +25,8 @@ bool block_is_open(std::string_view text) noexcept {
 }
 
 void require_length(size_t bytes) {
-  if (bytes > kLongestInput) throw Error(ErrorCode::kBadInput, kWhere, fmt::format("holds an input of more than {} bytes", kLongestInput));
+  if (bytes > kLongestInput)
+    throw Error(ErrorCode::kBadInput, kWhere, fmt::format("holds an input of more than {} bytes", kLongestInput));
 }
 
 }  // namespace

@@ -70,7 +70,9 @@ AnswerFigures ChatSession::ask_again(const AnswerHooks& hooks) {
 
 AnswerFigures ChatSession::answer(Json messages, const AnswerHooks& hooks) {
   using Clock = std::chrono::steady_clock;
-  const auto seconds = [](Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); };
+  const auto seconds = [](Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration<double>(to - from).count();
+  };
   GenerationRequest request = request_for(messages);
   std::string text;
   GenerationEvent last;
@@ -154,9 +156,11 @@ void ChatSession::set(std::string_view name, std::string_view value) {
 Json ChatSession::to_json() const { return {{"messages", messages_}, {"settings", settings_json(settings_)}}; }
 
 void ChatSession::load(const Json& document, const std::string& where) {
-  if (!document.is_object()) throw Error(ErrorCode::kBadInput, where, fmt::format("expected an object, found {}", document.type_name()));
+  if (!document.is_object())
+    throw Error(ErrorCode::kBadInput, where, fmt::format("expected an object, found {}", document.type_name()));
   const Json& list = json_field(document, "messages", where);
-  if (!list.is_array()) throw Error(ErrorCode::kBadInput, where, fmt::format("messages: expected an array, found {}", list.type_name()));
+  if (!list.is_array())
+    throw Error(ErrorCode::kBadInput, where, fmt::format("messages: expected an array, found {}", list.type_name()));
   Json messages = Json::array();
   for (const Json& message : list) messages.push_back(validated_message(message, messages.size(), where));
   ChatSettings settings = settings_;

@@ -70,7 +70,8 @@ void set_value(ChatSettings& settings, std::string_view name, const Field& field
 
 std::string value_text(const ChatSettings& settings, const Field& field) {
   if (const auto* const real = std::get_if<float SamplerOptions::*>(&field)) return fmt::format("{}", settings.sampler.*(*real));
-  if (const auto* const count = std::get_if<uint32_t SamplerOptions::*>(&field)) return fmt::format("{}", settings.sampler.*(*count));
+  if (const auto* const count = std::get_if<uint32_t SamplerOptions::*>(&field))
+    return fmt::format("{}", settings.sampler.*(*count));
   if (const auto* const own_count = std::get_if<uint32_t ChatSettings::*>(&field)) return fmt::format("{}", settings.*(*own_count));
   return settings.seed ? fmt::format("{}", *settings.seed) : std::string(kNoSeed);
 }
@@ -104,10 +105,12 @@ Json settings_json(const ChatSettings& settings) {
 }
 
 ChatSettings changed_settings(ChatSettings settings, const Json& json, size_t vocabulary_size, const std::string& where) {
-  if (!json.is_object()) throw Error(ErrorCode::kBadInput, where, fmt::format("settings: expected an object, found {}", json.type_name()));
+  if (!json.is_object())
+    throw Error(ErrorCode::kBadInput, where, fmt::format("settings: expected an object, found {}", json.type_name()));
   for (const auto& [name, value] : json.items()) {
     if (!value.is_number() && !value.is_null()) {
-      throw Error(ErrorCode::kBadInput, where, fmt::format("settings: {}: expected a number, found {}", printable(name), value.type_name()));
+      throw Error(ErrorCode::kBadInput, where,
+                  fmt::format("settings: {}: expected a number, found {}", printable(name), value.type_name()));
     }
     try {
       change_setting(settings, name, value.is_null() ? std::string(kNoSeed) : value.dump(), vocabulary_size);

@@ -1,5 +1,5 @@
-// Owns what a user typed in former chats: a file with one JSON string a line, oldest first, that only the user may read. Does not own
-// how a terminal walks through it (line_editor.h).
+// Owns what a user typed in former chats: a file with one JSON string a line, oldest first, that only the user may read. Does not
+// own how a terminal walks through it (line_editor.h).
 #pragma once
 
 #include <filesystem>

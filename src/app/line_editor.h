@@ -1,5 +1,5 @@
-// Owns the typing of a line at a terminal: editing keys and history (by libedit), pasted text that stays one input, Ctrl-C. Does not
-// own the history's file (input_history.h).
+// Owns the typing of a line at a terminal: editing keys and history (by libedit), pasted text that stays one input, Ctrl-C. Does
+// not own the history's file (input_history.h).
 #pragma once
 
 #include <memory>

@@ -52,10 +52,11 @@ int run_command(int argc, char** argv) {
       "Every option can also be set by an environment variable of its name, e.g. TRITLLM_THREADS. TRITLLM_ISA forces an "
       "instruction set.");
   const std::vector<std::pair<const char*, RunCommand>> commands{
-      {"quantize", register_quantize(app)}, {"dequantize", register_dequantize(app)}, {"inspect", register_inspect(app)},
-      {"verify", register_verify(app)},     {"merge", register_merge(app)},           {"run", register_run(app)},
-      {"chat", register_chat(app)},         {"eval", register_eval(app)},             {"bench", register_bench(app)},
-      {"tokenize", register_tokenize(app)}};
+      {"quantize", register_quantize(app)}, {"dequantize", register_dequantize(app)},
+      {"inspect", register_inspect(app)},   {"verify", register_verify(app)},
+      {"merge", register_merge(app)},       {"run", register_run(app)},
+      {"chat", register_chat(app)},         {"eval", register_eval(app)},
+      {"bench", register_bench(app)},       {"tokenize", register_tokenize(app)}};
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {

@@ -1,5 +1,5 @@
-// Owns the signals of an interactive program: Ctrl-C, a resized or resumed terminal, a request to end. Handlers only leave notes here;
-// whoever waits for input polls descriptor() beside it. Does not own what follows from a signal.
+// Owns the signals of an interactive program: Ctrl-C, a resized or resumed terminal, a request to end. Handlers only leave notes
+// here; whoever waits for input polls descriptor() beside it. Does not own what follows from a signal.
 #pragma once
 
 namespace tritllm::app {

@@ -89,8 +89,9 @@ std::string evaluation_plot(const Evaluation& evaluation, const std::string& tit
       width, height);
   out += fmt::format("<text x=\"{}\" y=\"24\" font-size=\"15\">{}</text>\n", kLeft, escaped(title));
   out += Chart(kLeft, "Relative error of the hidden states", "first layer", "last layer", evaluation.layer_errors).svg();
-  out += Chart(kLeft + kChartWidth + kBetween, "KL divergence of the tokens, nats", "least", "largest", evaluation.sorted_divergences)
-             .svg();
+  out +=
+      Chart(kLeft + kChartWidth + kBetween, "KL divergence of the tokens, nats", "least", "largest", evaluation.sorted_divergences)
+          .svg();
   const Divergence& divergence = *evaluation.divergence;
   out += fmt::format("<text x=\"{}\" y=\"{}\">mean {:.3g}, median {:.3g}, 99 % {:.3g}; same top token {:.1f} %</text>\n",
                      kLeft + kChartWidth + kBetween, kTop + kChartHeight + 40, divergence.mean.value, divergence.median.value,

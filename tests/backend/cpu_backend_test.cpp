@@ -36,7 +36,8 @@ class Device {
   RowStorage rows(size_t width, const std::vector<float>& values) const {
     const size_t count = values.size() / width;
     RowStorage storage = backend_->allocate_rows(count, width);
-    for (size_t row = 0; row < count; ++row) std::copy_n(values.data() + row * width, width, storage.buffer->data() + row * storage.stride);
+    for (size_t row = 0; row < count; ++row)
+      std::copy_n(values.data() + row * width, width, storage.buffer->data() + row * storage.stride);
     return storage;
   }
   // Keeps a copy of the values: a matrix that is converted gives its source's pages back.
@@ -53,7 +54,8 @@ class Device {
   std::vector<float> values(const RowStorage& storage) const {
     const Rows rows = storage.first(storage.capacity);
     for (size_t row = 0; row < rows.count; ++row) {
-      for (size_t i = rows.width; i < rows.stride; ++i) EXPECT_EQ(rows.data[row * rows.stride + i], 0.0f) << "padding of row " << row;
+      for (size_t i = rows.width; i < rows.stride; ++i)
+        EXPECT_EQ(rows.data[row * rows.stride + i], 0.0f) << "padding of row " << row;
     }
     std::vector<float> out(rows.count * rows.width);
     backend_->read(rows, out);
@@ -206,15 +208,19 @@ TEST(CpuBackend, AttendSeesItsOwnSequenceUpToItself) {
     keys.push_back(random_values(tokens * kShared * kWidth, 10 + layer));
     values.push_back(random_values(tokens * kShared * kWidth, 20 + layer));
   }
-  for (const AttendCase& test : {AttendCase{0, CacheType::kFloat32, 0.0f}, {1, CacheType::kFloat32, 0.0f}, {5, CacheType::kFloat32, 0.0f},
-                                 {16, CacheType::kFloat16, 0.0f}, {40, CacheType::kFloat32, 0.0f}, {1000, CacheType::kFloat16, 3.0f},
+  for (const AttendCase& test : {AttendCase{0, CacheType::kFloat32, 0.0f},
+                                 {1, CacheType::kFloat32, 0.0f},
+                                 {5, CacheType::kFloat32, 0.0f},
+                                 {16, CacheType::kFloat16, 0.0f},
+                                 {40, CacheType::kFloat32, 0.0f},
+                                 {1000, CacheType::kFloat16, 3.0f},
                                  {UINT32_MAX, CacheType::kFloat32, 0.0f}}) {
     for (uint32_t layer = 0; layer < kLayers; ++layer) {
       const std::vector<float> out = with_any_threads([&](const Device& device) {
         const auto cache = device->make_cache({kLayers, kShared, kWidth, kSlots, kPositions, test.type});
         for (uint32_t l = 0; l < kLayers; ++l) {
-          device->store(*cache, l, device.rows(kShared * kWidth, keys[l]).first(tokens), device.rows(kShared * kWidth, values[l]).first(tokens),
-                        places);
+          device->store(*cache, l, device.rows(kShared * kWidth, keys[l]).first(tokens),
+                        device.rows(kShared * kWidth, values[l]).first(tokens), places);
         }
         const RowStorage in = device.rows(kHeads * kWidth, queries), result = device.empty(tokens, kHeads * kWidth);
         device->attend(in.first(tokens), *cache, {layer, kHeads, test.window, kScale, test.softcap}, places, result.first(tokens));
@@ -232,7 +238,8 @@ TEST(CpuBackend, AttendSeesItsOwnSequenceUpToItself) {
             if (test.window != 0 && places[token].position - places[other].position >= test.window) continue;
             double score = 0.0;
             const size_t at = (other * kShared + shared) * kWidth;
-            for (uint32_t i = 0; i < kWidth; ++i) score += double{queries[(token * kHeads + head) * kWidth + i]} * cached(keys[layer][at + i]);
+            for (uint32_t i = 0; i < kWidth; ++i)
+              score += double{queries[(token * kHeads + head) * kWidth + i]} * cached(keys[layer][at + i]);
             score *= double{kScale};
             if (test.softcap > 0.0f) score = double{test.softcap} * std::tanh(score / double{test.softcap});
             total += std::exp(score);

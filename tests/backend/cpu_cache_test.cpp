@@ -66,7 +66,11 @@ TEST(CpuCache, HalvesAreRoundedToNearestEven) {
 }
 
 TEST(CpuCache, OneThatCannotBeIsRefused) {
-  EXPECT_THROW(CpuCache({.layers = 4096, .key_value_heads = 16384, .head_width = 16384, .slots = 1u << 31, .positions = 1u << 30,
+  EXPECT_THROW(CpuCache({.layers = 4096,
+                         .key_value_heads = 16384,
+                         .head_width = 16384,
+                         .slots = 1u << 31,
+                         .positions = 1u << 30,
                          .type = CacheType::kFloat32}),
                std::bad_alloc);
 }

@@ -1,5 +1,5 @@
-// Requests that are answered together: nothing but the prompt and the options decides a text, and every way in which an answer ends.
-// The oracle of texts is the model by itself, a token at a time.
+// Requests that are answered together: nothing but the prompt and the options decides a text, and every way in which an answer
+// ends. The oracle of texts is the model by itself, a token at a time.
 #include "engine/engine.h"
 
 #include <gtest/gtest.h>
@@ -79,14 +79,20 @@ TEST(EngineText, TheSameInAnyCompanyChunkAndNumberOfThreads) {
   const auto prompts = eight_prompts();
   for (const CacheType cache : {CacheType::kFloat32, CacheType::kFloat16}) {
     const auto expected = expected_answers(prompts, cache);
-    for (const Company& company : {Company{8, 64, 1, cache}, {8, 8, 2, cache}, {8, 9, 1, cache}, {3, 7, 5, cache}, {1, 1, 1, cache},
-                                   {2, 200, 2, cache}, {8, 512, 5, cache}}) {
-      SmallEngine engine({.slots = company.slots, .batch_tokens = company.batch_tokens, .threads = company.threads, .cache = cache});
+    for (const Company& company : {Company{8, 64, 1, cache},
+                                   {8, 8, 2, cache},
+                                   {8, 9, 1, cache},
+                                   {3, 7, 5, cache},
+                                   {1, 1, 1, cache},
+                                   {2, 200, 2, cache},
+                                   {8, 512, 5, cache}}) {
+      SmallEngine engine(
+          {.slots = company.slots, .batch_tokens = company.batch_tokens, .threads = company.threads, .cache = cache});
       for (int round = 0; round < 2; ++round) {  // the second one reuses what the first left in the cache
         const auto heard = engine.run(greedy_requests(prompts));
         for (size_t i = 0; i < prompts.size(); ++i) {
-          EXPECT_EQ(heard[i].tokens, expected[i]) << "prompt " << i << ", slots " << company.slots << ", batch " << company.batch_tokens
-                                                  << ", threads " << company.threads << ", round " << round;
+          EXPECT_EQ(heard[i].tokens, expected[i]) << "prompt " << i << ", slots " << company.slots << ", batch "
+                                                  << company.batch_tokens << ", threads " << company.threads << ", round " << round;
         }
       }
     }
@@ -208,7 +214,8 @@ TEST(EngineEnd, EndTokens) {
   const Heard heard = engine.run_one(greedy(prompt));
   EXPECT_EQ(heard.reason(), FinishReason::kEndToken);
   EXPECT_EQ(heard.tokens, Tokens(answer.begin(), answer.begin() + static_cast<long>(first) + 1)) << "the end token is reported";
-  EXPECT_EQ(heard.text, engine.tokenizer().decode(Tokens(answer.begin(), answer.begin() + static_cast<long>(first)), true)) << "but not shown";
+  EXPECT_EQ(heard.text, engine.tokenizer().decode(Tokens(answer.begin(), answer.begin() + static_cast<long>(first)), true))
+      << "but not shown";
   GenerationRequest request = greedy(prompt);
   request.ignore_end_tokens = true;
   const Heard ignoring = engine.run_one(request);
@@ -264,8 +271,12 @@ TEST(EngineEnd, TextIsValidUtf8InEveryEvent) {
     std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(byte));
     vocabulary[name] = byte;
   }
-  Json document = tokenizer_document(
-      {{"type", "BPE"}, {"unk_token", nullptr}, {"fuse_unk", false}, {"byte_fallback", true}, {"vocab", vocabulary}, {"merges", Json::array()}});
+  Json document = tokenizer_document({{"type", "BPE"},
+                                      {"unk_token", nullptr},
+                                      {"fuse_unk", false},
+                                      {"byte_fallback", true},
+                                      {"vocab", vocabulary},
+                                      {"merges", Json::array()}});
   document["decoder"] = sequence("decoders", {part("ByteFallback"), part("Fuse")});
   SmallEngine engine({}, SmallLlama(256, 2), tokenizer_of(document));
   GenerationRequest request = greedy({0xe2, 0x82, 0xac}, 120);
@@ -421,7 +432,8 @@ TEST(EngineFailure, NaNOfOneRequestDoesNotReachTheOthers) {
   for (size_t i = 0; i < 40; ++i) damaged.tensors.at("model.embed_tokens.weight").values[kBad * 40 + i] = NAN;
   std::fill_n(damaged.tensors.at("lm_head.weight").values.begin() + kBad * 40, 40, 0.0f);
   PlainModel plain(damaged);
-  const Tokens healthy_prompt = random_prompt(40, 1), bad_prompt = joined(Tokens(healthy_prompt.begin(), healthy_prompt.begin() + 20), {kBad, 1, 2});
+  const Tokens healthy_prompt = random_prompt(40, 1),
+               bad_prompt = joined(Tokens(healthy_prompt.begin(), healthy_prompt.begin() + 20), {kBad, 1, 2});
   const Tokens expected = plain.greedy_answer(healthy_prompt, 24);
   ASSERT_EQ(std::count(expected.begin(), expected.end(), kBad), 0);
   SmallEngine engine({.slots = 2, .batch_tokens = 16}, damaged);

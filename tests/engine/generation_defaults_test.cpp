@@ -32,8 +32,8 @@ TEST(GenerationDefaults, EndTokensOfBothFiles) {
 }
 
 TEST(GenerationDefaults, EndTokensThatCannotBe) {
-  for (const char* const bad : {"1000", "-1", "1.5", "\"2\"", "true", "{}", "[[2]]", "[2, null]", "18446744073709551615", "4294967298",
-                                "9223372036854775808", "-9223372036854775808"}) {
+  for (const char* const bad : {"1000", "-1", "1.5", "\"2\"", "true", "{}", "[[2]]", "[2, null]", "18446744073709551615",
+                                "4294967298", "9223372036854775808", "-9223372036854775808"}) {
     expect_error(ErrorCode::kBadInput, "MODEL: generation_config.json", [&] { end_tokens(bad, "null"); });
     expect_error(ErrorCode::kBadInput, "MODEL: config.json", [&] { end_tokens("null", bad); });
     expect_error(ErrorCode::kBadInput, "'eos_token_id'", [&] { end_tokens(bad, "null"); });
@@ -46,7 +46,8 @@ TEST(GenerationDefaults, EndTokensThatCannotBe) {
 }
 
 TEST(GenerationDefaults, TheModelsSamplerOnlyWhereItSamples) {
-  const std::string settings = R"("temperature": 0.6, "top_p": 0.9, "top_k": 20, "min_p": 0.01, "typical_p": 0.8, "repetition_penalty": 1.1)";
+  const std::string settings =
+      R"("temperature": 0.6, "top_p": 0.9, "top_k": 20, "min_p": 0.01, "typical_p": 0.8, "repetition_penalty": 1.1)";
   const GenerationDefaults sampled = defaults("{\"do_sample\": true, " + settings + "}");
   EXPECT_TRUE(sampled.sampler_is_the_models);
   EXPECT_EQ(sampled.sampler.temperature, 0.6f);
@@ -66,10 +67,11 @@ TEST(GenerationDefaults, TheModelsSamplerOnlyWhereItSamples) {
 }
 
 TEST(GenerationDefaults, MissingAndNullFieldsAreTheModelsOwnDistribution) {
-  for (const char* const text : {R"({"do_sample": true})",
-                                 R"({"do_sample": true, "temperature": null, "top_p": null, "top_k": null, "min_p": null, "typical_p": null,
+  for (const char* const text :
+       {R"({"do_sample": true})",
+        R"({"do_sample": true, "temperature": null, "top_p": null, "top_k": null, "min_p": null, "typical_p": null,
                                      "repetition_penalty": null, "eos_token_id": null})",
-                                 R"({"do_sample": true, "top_p": 0.0, "typical_p": 0})"}) {
+        R"({"do_sample": true, "top_p": 0.0, "typical_p": 0})"}) {
     const SamplerOptions options = defaults(text).sampler;
     EXPECT_EQ(options.temperature, 1.0f);
     EXPECT_EQ(options.top_p, 1.0f);
@@ -113,7 +115,8 @@ TEST(SpecialTokens, AsStringsAndAsObjects) {
   EXPECT_EQ(bos(R"({"bos_token": null})"), "");
   EXPECT_EQ(bos(R"({"eos_token": "</s>"})"), "");
   EXPECT_EQ(special_token_text({}, "bos_token", "MODEL"), "");
-  for (const char* const bad : {R"({"bos_token": 1})", R"({"bos_token": ["<s>"]})", R"({"bos_token": {}})", R"({"bos_token": {"content": 3}})", "[]"}) {
+  for (const char* const bad :
+       {R"({"bos_token": 1})", R"({"bos_token": ["<s>"]})", R"({"bos_token": {}})", R"({"bos_token": {"content": 3}})", "[]"}) {
     expect_error(ErrorCode::kBadInput, "MODEL: tokenizer_config.json", [&] { bos(bad); });
   }
 }
@@ -130,8 +133,9 @@ std::string rendered(const std::vector<SideFile>& files) {
 
 TEST(ChatTemplatePlaces, InTheirOrder) {
   const SideFile in_tokenizer{"tokenizer_config.json", R"({"chat_template": "of tokenizer_config"})"},
-      in_json{"chat_template.json", R"({"chat_template": "of json"})"}, in_additional{"additional_chat_templates/default.jinja", "of additional"},
-      in_jinja{"chat_template.jinja", "of jinja"}, other{"additional_chat_templates/rag.jinja", "of another name"};
+      in_json{"chat_template.json", R"({"chat_template": "of json"})"},
+      in_additional{"additional_chat_templates/default.jinja", "of additional"}, in_jinja{"chat_template.jinja", "of jinja"},
+      other{"additional_chat_templates/rag.jinja", "of another name"};
   EXPECT_EQ(rendered({}), "none");
   EXPECT_EQ(rendered({other}), "none");
   EXPECT_EQ(rendered({other, in_tokenizer}), "of tokenizer_config");
@@ -149,8 +153,9 @@ TEST(ChatTemplatePlaces, OfSeveralTheDefault) {
 }
 
 TEST(ChatTemplatePlaces, BadOnesAreRefusedWithTheirPlace) {
-  for (const char* const text : {R"({"chat_template": 3})", R"({"chat_template": {}})", R"({"chat_template": [3]})", R"({"chat_template": [{"name": "default"}]})",
-                                 R"({"chat_template": [{"template": "x"}]})", R"({"chat_template": "{% if %}"})", "{"}) {
+  for (const char* const text : {R"({"chat_template": 3})", R"({"chat_template": {}})", R"({"chat_template": [3]})",
+                                 R"({"chat_template": [{"name": "default"}]})", R"({"chat_template": [{"template": "x"}]})",
+                                 R"({"chat_template": "{% if %}"})", "{"}) {
     expect_error(ErrorCode::kBadInput, "MODEL: tokenizer_config.json", [&] { rendered({{"tokenizer_config.json", text}}); });
     expect_error(ErrorCode::kBadInput, "MODEL: chat_template.json", [&] { rendered({{"chat_template.json", text}}); });
   }

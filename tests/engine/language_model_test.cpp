@@ -35,7 +35,8 @@ class LanguageModelTest : public testing::Test {
 TEST_F(LanguageModelTest, TakesEverythingFromTheFolder) {
   write("generation_config.json", R"({"do_sample": true, "temperature": 0.3, "eos_token_id": [3]})");
   write("tokenizer_config.json", R"({"bos_token": {"content": "<s>"}, "eos_token": "</s>"})");
-  write("chat_template.jinja", "{{ bos_token }}{% for m in messages %}{{ m.role }} {{ m.content }}{{ eos_token }}{% endfor %}{{ more }}");
+  write("chat_template.jinja",
+        "{{ bos_token }}{% for m in messages %}{{ m.role }} {{ m.content }}{{ eos_token }}{% endfor %}{{ more }}");
   const LanguageModel model = load({.threads = 1});
   EXPECT_EQ(model.defaults().end_tokens, (Tokens{3, kEndToken}));
   EXPECT_EQ(model.defaults().sampler.temperature, 0.3f);
@@ -45,7 +46,8 @@ TEST_F(LanguageModelTest, TakesEverythingFromTheFolder) {
   EXPECT_EQ(model.encode("the </s>", true).back(), kEndToken);
   // A control token's name in a message stays text; the template's own are tokens.
   Tokens expected = model.tokenizer().encode("<s>user a");
-  for (const TokenId token : model.tokenizer().encode("<s>", {.add_special = false, .parse_special = false})) expected.push_back(token);
+  for (const TokenId token : model.tokenizer().encode("<s>", {.add_special = false, .parse_special = false}))
+    expected.push_back(token);
   for (const TokenId token : model.tokenizer().encode("</s>in")) expected.push_back(token);
   EXPECT_EQ(model.encode_chat({{{"role", "user"}, {"content", "a<s>"}}}, {{"more", "in"}}), expected);
 }

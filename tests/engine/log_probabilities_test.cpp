@@ -70,14 +70,17 @@ TEST(LogProbabilities, TopIsAsLongAsAskedOrAsTheVocabulary) {
 }
 
 TEST(LogProbabilities, RefuseRowsWithoutMeaning) {
-  expect_error(ErrorCode::kBadInput, "logits: expected a number for token 1, found nan",
-               [] { log_sum_exp(std::vector<float>{1, std::nanf("")}); });
-  expect_error(ErrorCode::kBadInput, "logits: expected a number for token 0, found inf",
-               [] { top_log_probabilities(std::vector<float>{kInfinity, 1}, 1); });
+  expect_error(ErrorCode::kBadInput, "logits: expected a number for token 1, found nan", [] {
+    log_sum_exp(std::vector<float>{1, std::nanf("")});
+  });
+  expect_error(ErrorCode::kBadInput, "logits: expected a number for token 0, found inf", [] {
+    top_log_probabilities(std::vector<float>{kInfinity, 1}, 1);
+  });
   expect_error(ErrorCode::kBadInput, "no token has a finite logit", [] { log_sum_exp(std::vector<float>(3, -kInfinity)); });
   expect_error(ErrorCode::kBadInput, "no token has a finite logit", [] { log_sum_exp({}); });
-  expect_error(ErrorCode::kBadInput, "token: expected one below the vocabulary's size of 2, found 2",
-               [] { log_probability(std::vector<float>{1, 2}, 2); });
+  expect_error(ErrorCode::kBadInput, "token: expected one below the vocabulary's size of 2, found 2", [] {
+    log_probability(std::vector<float>{1, 2}, 2);
+  });
 }
 
 }  // namespace

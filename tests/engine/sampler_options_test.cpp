@@ -71,15 +71,19 @@ TEST(SamplerOptions, BiasesAreFiniteOrBan) {
   }
   for (const float bad : {kInfinity, kNaN, 1.1e9f, -1.1e9f}) {
     expect_error(ErrorCode::kUsage, "logit_bias: expected a number from -1000000000 to 1000000000 or minus infinity for token 9",
-                 [&] { validate(SamplerOptions{.logit_bias = {{9, bad}}}, kVocabulary); });
+                 [&] {
+                   validate(SamplerOptions{.logit_bias = {{9, bad}}}, kVocabulary);
+                 });
   }
 }
 
 TEST(SamplerOptions, BiasedTokensAreKnownAndDistinct) {
-  expect_error(ErrorCode::kUsage, "logit_bias: expected a token below the vocabulary's size of 10, found 10",
-               [] { validate(SamplerOptions{.logit_bias = {{10, 1}}}, kVocabulary); });
-  expect_error(ErrorCode::kUsage, "found token 3 twice",
-               [] { validate(SamplerOptions{.logit_bias = {{3, 1}, {5, 1}, {3, 2}}}, kVocabulary); });
+  expect_error(ErrorCode::kUsage, "logit_bias: expected a token below the vocabulary's size of 10, found 10", [] {
+    validate(SamplerOptions{.logit_bias = {{10, 1}}}, kVocabulary);
+  });
+  expect_error(ErrorCode::kUsage, "found token 3 twice", [] {
+    validate(SamplerOptions{.logit_bias = {{3, 1}, {5, 1}, {3, 2}}}, kVocabulary);
+  });
 }
 
 }  // namespace

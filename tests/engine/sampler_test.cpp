@@ -204,10 +204,12 @@ TEST(Sampler, ExtremeLogitsAndTemperaturesStayFinite) {
 TEST(Sampler, RefusesRowsWithoutMeaning) {
   for (const float temperature : {0.0f, 1.0f}) {
     Sampler sampler(SamplerOptions{.temperature = temperature}, 3);
-    expect_error(ErrorCode::kBadInput, "logits: expected a number for token 1, found nan",
-                 [&] { sampler.sample(std::vector<float>{1, std::nanf(""), 2}); });
-    expect_error(ErrorCode::kBadInput, "logits: expected a number for token 2, found inf",
-                 [&] { sampler.sample(std::vector<float>{1, 0, kInfinity}); });
+    expect_error(ErrorCode::kBadInput, "logits: expected a number for token 1, found nan", [&] {
+      sampler.sample(std::vector<float>{1, std::nanf(""), 2});
+    });
+    expect_error(ErrorCode::kBadInput, "logits: expected a number for token 2, found inf", [&] {
+      sampler.sample(std::vector<float>{1, 0, kInfinity});
+    });
     expect_error(ErrorCode::kBadInput, "every token is at minus infinity",
                  [&] { sampler.sample(std::vector<float>(3, -kInfinity)); });
     expect_error(ErrorCode::kBadInput, "logits: expected 3 values, found 2", [&] { sampler.sample(std::vector<float>(2)); });

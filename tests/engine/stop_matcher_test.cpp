@@ -83,8 +83,8 @@ TEST(StopMatcher, EveryCutOfEveryTextGivesWhatANaiveSearchGives) {
     const Outcome expected = naive_search(text, stops);
     with_stop += expected.matched.has_value();
     for (unsigned cuts = 0; cuts < 1u << (text.size() - 1); ++cuts) {
-      ASSERT_EQ(feed(text, stops, cuts), expected) << "text " << text << ", cuts " << cuts << ", stops "
-                                                   << testing::PrintToString(stops);
+      ASSERT_EQ(feed(text, stops, cuts), expected)
+          << "text " << text << ", cuts " << cuts << ", stops " << testing::PrintToString(stops);
     }
   }
   EXPECT_GT(with_stop, kRounds / 5) << "the cases must hit both outcomes";

@@ -81,7 +81,8 @@ uint16_t random_half(Filling filling, Random& random) {
   const auto sign = static_cast<uint16_t>(random() << 15);
   if (filling == Filling::kRandom) return static_cast<uint16_t>(sign | (random() % 0x7c00));
   if (filling == Filling::kTiny) return static_cast<uint16_t>(sign | (random() % 0x400));
-  constexpr uint16_t kChoices[] = {0x7bff, 0x0001, 0x03ff, 0x0400, 0x0000, 0x3c00};  // 65504, subnormal ones, the least normal, 0, 1
+  constexpr uint16_t kChoices[] = {0x7bff, 0x0001, 0x03ff,
+                                   0x0400, 0x0000, 0x3c00};  // 65504, subnormal ones, the least normal, 0, 1
   return static_cast<uint16_t>(sign | kChoices[random() % 6]);
 }
 
@@ -213,7 +214,8 @@ TEST_P(TensorKernelsTest, ATokensOutputsDoNotDependOnItsCompany) {
       const Matrix matrix = make_matrix(type, Filling::kRandom, kRows, stride, 5);
       const std::vector<float> x = random_vector(kTokens * stride, 6);
       std::vector<std::vector<float>> alone;
-      for (size_t token = 0; token < kTokens; ++token) alone.push_back(multiplied(kernels(), matrix, 0, kRows, &x[token * stride], 1));
+      for (size_t token = 0; token < kTokens; ++token)
+        alone.push_back(multiplied(kernels(), matrix, 0, kRows, &x[token * stride], 1));
       for (int trial = 0; trial < 60; ++trial) {
         const size_t tokens = 1 + random() % 13, first = random() % (kTokens - tokens + 1);
         for (size_t row = 0; row < kRows;) {  // rows split at random
@@ -238,8 +240,8 @@ TEST_P(TensorKernelsTest, ATernaryMatrixIsTheDenseMatrixOfItsWeights) {
     dense.floats = ternary.decoded;
     const std::vector<float> x = random_vector(13 * 96, 9, 0.01f);
     for (size_t tokens = 1; tokens <= 13; ++tokens) {
-      expect_same_bits(multiplied(kernels(), ternary, 0, 19, x.data(), tokens), multiplied(kernels(), dense, 0, 19, x.data(), tokens),
-                       "tokens " + std::to_string(tokens));
+      expect_same_bits(multiplied(kernels(), ternary, 0, 19, x.data(), tokens),
+                       multiplied(kernels(), dense, 0, 19, x.data(), tokens), "tokens " + std::to_string(tokens));
     }
   }
 }
@@ -256,7 +258,8 @@ TEST_P(TensorKernelsTest, RmsNorm) {
       for (const float value : x) squares += double{value} * double{value};
       for (size_t i = 0; i < width; ++i) {
         const double expected = double{x[i]} * double{gain[i]} / std::sqrt(squares / static_cast<double>(width) + double{epsilon});
-        EXPECT_NEAR(double{out[i]}, expected, std::abs(expected) * double{kUnit} * static_cast<double>(width + 6)) << "width " << width;
+        EXPECT_NEAR(double{out[i]}, expected, std::abs(expected) * double{kUnit} * static_cast<double>(width + 6))
+            << "width " << width;
       }
       expect_same_bits(in_place, std::span(out).first(width), "in place");
       for (size_t i = width; i < out.size(); ++i) EXPECT_EQ(out[i], kUntouched);
@@ -275,7 +278,8 @@ double activated(Activation activation, double x) {
 
 TEST_P(TensorKernelsTest, Gate) {
   std::vector<float> x{0.0f, -0.0f, kTiniest, -kTiniest};
-  for (const float magnitude : {1e-30f, 1e-3f, 0.7f, 5.0f, 17.0f, 40.0f, 86.9f, 87.4f, 88.6f, 88.8f, 89.5f, 104.0f, 1e4f, 1e10f, 1e20f}) {
+  for (const float magnitude :
+       {1e-30f, 1e-3f, 0.7f, 5.0f, 17.0f, 40.0f, 86.9f, 87.4f, 88.6f, 88.8f, 89.5f, 104.0f, 1e4f, 1e10f, 1e20f}) {
     x.push_back(magnitude);
     x.push_back(-magnitude);
   }
@@ -288,13 +292,16 @@ TEST_P(TensorKernelsTest, Gate) {
     for (size_t i = 0; i < x.size(); ++i) {
       const double expected = activated(activation, double{x[i]}) * double{up[i]};
       // silu's error is relative; 1 + tanh and 1 + erf cancel below 0, which leaves a unit of 1 times x.
-      const double bound = activation == Activation::kSilu ? std::abs(expected) * 1e-6 + 1e-17 : std::abs(double{x[i]} * double{up[i]}) * 6e-7;
-      EXPECT_NEAR(double{out[i]}, expected, bound + double{kTiniest}) << "activation " << static_cast<int>(activation) << " of " << x[i];
+      const double bound =
+          activation == Activation::kSilu ? std::abs(expected) * 1e-6 + 1e-17 : std::abs(double{x[i]} * double{up[i]}) * 6e-7;
+      EXPECT_NEAR(double{out[i]}, expected, bound + double{kTiniest})
+          << "activation " << static_cast<int>(activation) << " of " << x[i];
     }
     // Neither the width nor the place in a row matters, and the output may be an input.
     for (size_t width = 1; width <= 40; ++width) {
       const size_t first = width * 7;
-      std::vector<float> part(width + 16, kUntouched), over_gate(x.begin() + static_cast<long>(first), x.begin() + static_cast<long>(first + width)),
+      std::vector<float> part(width + 16, kUntouched),
+          over_gate(x.begin() + static_cast<long>(first), x.begin() + static_cast<long>(first + width)),
           over_up(up.begin() + static_cast<long>(first), up.begin() + static_cast<long>(first + width));
       gate(&x[first], &up[first], width, part.data());
       expect_same_bits(std::span(part).first(width), std::span(out).subspan(first, width), "width");
@@ -318,9 +325,10 @@ struct Attention {
   std::vector<float> run(const TensorKernels& kernels) const {
     std::vector<float> scores(heads * padded_row(positions) + 16, kUntouched), out(heads * stride + 16, kUntouched);
     const bool half = type == CacheType::kFloat16;
-    kernels.attend[static_cast<size_t>(type)](
-        {queries.data(), heads, stride, half ? static_cast<const void*>(half_keys.data()) : keys.data(),
-         half ? static_cast<const void*>(half_values.data()) : values.data(), positions, scale, softcap, scores.data(), out.data()});
+    kernels.attend[static_cast<size_t>(type)]({queries.data(), heads, stride,
+                                               half ? static_cast<const void*>(half_keys.data()) : keys.data(),
+                                               half ? static_cast<const void*>(half_values.data()) : values.data(), positions,
+                                               scale, softcap, scores.data(), out.data()});
     for (size_t i = heads * padded_row(positions); i < scores.size(); ++i) EXPECT_EQ(scores[i], kUntouched);
     for (size_t i = heads * stride; i < out.size(); ++i) EXPECT_EQ(out[i], kUntouched);
     out.resize(heads * stride);
@@ -415,7 +423,8 @@ TEST_P(TensorKernelsTest, NaNNeverBecomesANumber) {
     for (const size_t position : {0u, 7u, 20u}) {
       Attention attention = make_attention(2, 32, 21, softcap, CacheType::kFloat32);
       attention.keys[position * 32 + 5] = NAN;
-      for (const float value : attention.run(kernels())) EXPECT_TRUE(std::isnan(value)) << "softcap " << softcap << ", key " << position;
+      for (const float value : attention.run(kernels()))
+        EXPECT_TRUE(std::isnan(value)) << "softcap " << softcap << ", key " << position;
     }
     Attention attention = make_attention(1, 16, 9, softcap, CacheType::kFloat32);
     attention.queries[3] = NAN;

@@ -83,14 +83,15 @@ TEST(Config, ArchitecturesThatAreNotRunAreRefusedByName) {
   Json without = llama();
   without.erase("architectures");
   expect_error(ErrorCode::kBadInput, "architectures", [&] { read(without); });
-  for (const Json& bad : {Json(), Json::array(), Json("config"), Json(7)}) expect_error(ErrorCode::kBadInput, "object", [&] { read(bad); });
+  for (const Json& bad : {Json(), Json::array(), Json("config"), Json(7)})
+    expect_error(ErrorCode::kBadInput, "object", [&] { read(bad); });
 }
 
 TEST(Config, SizesThatCannotBe) {
   for (const char* const key :
        {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"}) {
-    for (const Json& bad : {Json(0), Json(-1), Json("48"), Json(1.5), Json(true), Json(nullptr), Json(uint64_t{1} << 40), Json(UINT64_MAX),
-                            Json::array({48}), Json::object()}) {
+    for (const Json& bad : {Json(0), Json(-1), Json("48"), Json(1.5), Json(true), Json(nullptr), Json(uint64_t{1} << 40),
+                            Json(UINT64_MAX), Json::array({48}), Json::object()}) {
       refused(ErrorCode::kBadInput, key, llama({{key, bad}}));
     }
     Json without = llama();
@@ -111,13 +112,13 @@ TEST(Config, SizesThatCannotBe) {
 }
 
 TEST(Config, NumbersOutOfRange) {
-  for (const auto& [key, values] : std::vector<std::pair<std::string, std::vector<Json>>>{
-           {"rms_norm_eps", {-1e-6, 2.0, "1e-6", true}},
-           {"rope_theta", {0, -1.0, 1e13, "10000", Json::array()}},
-           {"final_logit_softcapping", {-30.0, 1e9, Json::object()}},
-           {"tie_word_embeddings", {1, "true"}},
-           {"attention_bias", {0, "no"}},
-           {"mlp_bias", {0, "no"}}}) {
+  for (const auto& [key, values] :
+       std::vector<std::pair<std::string, std::vector<Json>>>{{"rms_norm_eps", {-1e-6, 2.0, "1e-6", true}},
+                                                              {"rope_theta", {0, -1.0, 1e13, "10000", Json::array()}},
+                                                              {"final_logit_softcapping", {-30.0, 1e9, Json::object()}},
+                                                              {"tie_word_embeddings", {1, "true"}},
+                                                              {"attention_bias", {0, "no"}},
+                                                              {"mlp_bias", {0, "no"}}}) {
     for (const Json& value : values) refused(ErrorCode::kBadInput, key, llama({{key, value}}));
   }
   for (const Json& value : {Json(-1.0), Json(0.0), Json("50")}) {
@@ -133,11 +134,12 @@ TEST(Config, AttentionScoresAreCappedInGemma2Only) {
 }
 
 TEST(Config, Activations) {
-  for (const auto& [name, activation] : std::vector<std::pair<std::string, Activation>>{{"silu", Activation::kSilu},
-                                                                                        {"swish", Activation::kSilu},
-                                                                                        {"gelu", Activation::kGeluErf},
-                                                                                        {"gelu_new", Activation::kGeluTanh},
-                                                                                        {"gelu_pytorch_tanh", Activation::kGeluTanh}}) {
+  for (const auto& [name, activation] :
+       std::vector<std::pair<std::string, Activation>>{{"silu", Activation::kSilu},
+                                                       {"swish", Activation::kSilu},
+                                                       {"gelu", Activation::kGeluErf},
+                                                       {"gelu_new", Activation::kGeluTanh},
+                                                       {"gelu_pytorch_tanh", Activation::kGeluTanh}}) {
     EXPECT_EQ(read(llama({{"hidden_act", name}})).activation, activation);
   }
   refused(ErrorCode::kUnsupported, "'relu2'", llama({{"hidden_act", "relu2"}}));
@@ -151,7 +153,8 @@ TEST(Config, Activations) {
 }
 
 TEST(Config, OtherGraphsAreRefused) {
-  refused(ErrorCode::kUnsupported, "use_bidirectional_attention", of_family("Gemma3ForCausalLM", {{"use_bidirectional_attention", true}}));
+  refused(ErrorCode::kUnsupported, "use_bidirectional_attention",
+          of_family("Gemma3ForCausalLM", {{"use_bidirectional_attention", true}}));
   refused(ErrorCode::kUnsupported, "partial_rotary_factor", llama({{"partial_rotary_factor", 0.5}}));
   refused(ErrorCode::kUnsupported, "partial_rotary_factor",
           llama({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e4}, {"partial_rotary_factor", 0.25}}}}));
@@ -175,11 +178,12 @@ TEST(Config, WindowsOfEachFamily) {
   EXPECT_EQ(windows(of_family("Qwen2ForCausalLM", qwen)), (Windows{0, 0, 9}));
   EXPECT_EQ(windows(of_family("Qwen2ForCausalLM", {{"sliding_window", 9}, {"max_window_layers", 2}})), (Windows{0, 0, 0}));
   const Json types = {"sliding_attention", "full_attention", "sliding_attention"};
-  EXPECT_EQ(windows(of_family("Qwen3ForCausalLM", {{"sliding_window", 9}, {"use_sliding_window", true}, {"layer_types", types}})), (Windows{9, 0, 9}));
+  EXPECT_EQ(windows(of_family("Qwen3ForCausalLM", {{"sliding_window", 9}, {"use_sliding_window", true}, {"layer_types", types}})),
+            (Windows{9, 0, 9}));
   EXPECT_EQ(windows(of_family("Gemma3ForCausalLM", {{"sliding_window", 9}, {"layer_types", types}})), (Windows{9, 0, 9}));
   EXPECT_EQ(windows(of_family("Gemma3ForCausalLM", {{"sliding_window", 9}, {"sliding_window_pattern", 2}})), (Windows{9, 0, 9}));
-  const ModelConfig gemma = read(of_family("Gemma3ForCausalLM", {{"sliding_window", 9}, {"layer_types", types}, {"rope_theta", 1e6},
-                                                                 {"rope_local_base_freq", 1e4}}));
+  const ModelConfig gemma = read(of_family(
+      "Gemma3ForCausalLM", {{"sliding_window", 9}, {"layer_types", types}, {"rope_theta", 1e6}, {"rope_local_base_freq", 1e4}}));
   EXPECT_EQ(gemma.rotaries.size(), 2u);
   EXPECT_EQ(gemma.layers[0].rotary_index, 1u);
   EXPECT_EQ(gemma.layers[1].rotary_index, 0u);
@@ -188,7 +192,9 @@ TEST(Config, WindowsOfEachFamily) {
 }
 
 TEST(Config, LayerTypesThatCannotBe) {
-  const auto with = [](const Json& types) { return of_family("Gemma3ForCausalLM", {{"sliding_window", 9}, {"layer_types", types}}); };
+  const auto with = [](const Json& types) {
+    return of_family("Gemma3ForCausalLM", {{"sliding_window", 9}, {"layer_types", types}});
+  };
   refused(ErrorCode::kUnsupported, "chunked_attention", with({"full_attention", "chunked_attention", "full_attention"}));
   refused(ErrorCode::kUnsupported, "layer type 3", with({"full_attention", 3, "full_attention"}));
   for (const Json& bad : {Json::array(), Json({"full_attention"}), Json("full_attention"), Json(3), Json::object()}) {
@@ -212,7 +218,10 @@ TEST(ConfigRotary, BothDialectsMeanTheSame) {
   same(with_rope({{"rope_type", "default"}, {"rope_theta", 5e5}}), llama({{"rope_theta", 5e5}}));
   same(with_rope({{"rope_type", "linear"}, {"rope_theta", 5e5}, {"factor", 4.0}}),
        llama({{"rope_theta", 5e5}, {"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}}));
-  const Json llama3 = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0},
+  const Json llama3 = {{"rope_type", "llama3"},
+                       {"factor", 8.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
                        {"original_max_position_embeddings", 32}};
   Json newer = llama3;
   newer["rope_theta"] = 5e5;
@@ -222,7 +231,8 @@ TEST(ConfigRotary, BothDialectsMeanTheSame) {
   newer["rope_theta"] = 5e5;
   same(with_rope(newer), llama({{"rope_theta", 5e5}, {"rope_scaling", yarn}}));
   // Both at once, agreeing, as some files have it.
-  same(llama({{"rope_theta", 5e5}, {"rope_scaling", yarn}, {"rope_parameters", newer}}), llama({{"rope_theta", 5e5}, {"rope_scaling", yarn}}));
+  same(llama({{"rope_theta", 5e5}, {"rope_scaling", yarn}, {"rope_parameters", newer}}),
+       llama({{"rope_theta", 5e5}, {"rope_scaling", yarn}}));
 }
 
 // Against the papers' formulas, written out here.
@@ -230,8 +240,13 @@ TEST(ConfigRotary, LinearAndLlama3) {
   const auto base = [](size_t i) { return std::pow(5e5, -static_cast<double>(i) / 4.0); };
   const auto linear = read(with_rope({{"rope_type", "linear"}, {"rope_theta", 5e5}, {"factor", 4.0}})).rotaries[0];
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(double{linear.inverse_wavelengths[i]} / (base(i) / 4.0), 1.0, 1e-5);
-  const auto llama3 = read(with_rope({{"rope_type", "llama3"}, {"rope_theta", 5e5}, {"factor", 8.0}, {"low_freq_factor", 1.0},
-                                      {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 400}})).rotaries[0];
+  const auto llama3 = read(with_rope({{"rope_type", "llama3"},
+                                      {"rope_theta", 5e5},
+                                      {"factor", 8.0},
+                                      {"low_freq_factor", 1.0},
+                                      {"high_freq_factor", 4.0},
+                                      {"original_max_position_embeddings", 400}}))
+                          .rotaries[0];
   // Wavelengths 2π·{1, 26.6, 707, 18803}: below 400/4 kept, between 100 and 400 mixed, above 400 divided by 8.
   const double mixed = (400.0 / (2.0 * M_PI / base(1)) - 1.0) / 3.0;
   const double expected[] = {base(0), (1.0 - mixed) * base(1) / 8.0 + mixed * base(1), base(2) / 8.0, base(3) / 8.0};
@@ -276,8 +291,8 @@ TEST(ConfigRotary, TypesAndValuesThatCannotBe) {
 }
 
 TEST(Families, AreListedAndFound) {
-  for (const char* const name : {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Gemma2ForCausalLM",
-                                 "Gemma3ForCausalLM"}) {
+  for (const char* const name : {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM",
+                                 "Gemma2ForCausalLM", "Gemma3ForCausalLM"}) {
     ASSERT_NE(find_family(name), nullptr);
     EXPECT_EQ(find_family(name)->architecture, name);
     EXPECT_NE(supported_architectures().find(name), std::string::npos);

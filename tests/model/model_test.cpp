@@ -49,7 +49,9 @@ TEST(ModelLoading, EachTensorIsNeededUnderItsNameAndInItsShape) {
     const std::vector<uint64_t>& shape = tensor.shape;
     wrong_shapes.push_back({shape[0] + 1});
     if (shape.size() == 1) wrong_shapes.push_back({shape[0], 1});
-    else wrong_shapes.insert(wrong_shapes.end(), {{shape[0] + 1, shape[1]}, {shape[0], shape[1] - 1}, {shape[0], 1, shape[1]}, {shape[0] * shape[1]}});
+    else
+      wrong_shapes.insert(wrong_shapes.end(),
+                          {{shape[0] + 1, shape[1]}, {shape[0], shape[1] - 1}, {shape[0], 1, shape[1]}, {shape[0] * shape[1]}});
     if (shape.size() == 2 && shape[0] != shape[1]) wrong_shapes.push_back({shape[1], shape[0]});
     for (const auto& wrong : wrong_shapes) {
       changed = llama;

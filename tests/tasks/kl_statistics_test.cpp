@@ -57,8 +57,10 @@ TEST(CompareRows, IsWhatTheDefinitionsSay) {
         const RowComparison row = compare_rows(own, reference, target);
         const double expected = divergence_by_definition(own, reference);
         EXPECT_NEAR(row.kl_divergence, expected, expected * 1e-4 + 1e-8) << vocabulary << ", " << spread << ", " << noise;
-        EXPECT_NEAR(row.negative_log_likelihood, -static_cast<double>(std::log(softmax(own)[target])), 1e-6 + 1e-6 * double{spread});
-        EXPECT_NEAR(row.reference_negative_log_likelihood, -static_cast<double>(std::log(softmax(reference)[target])), 1e-6 + 1e-6 * double{spread});
+        EXPECT_NEAR(row.negative_log_likelihood, -static_cast<double>(std::log(softmax(own)[target])),
+                    1e-6 + 1e-6 * double{spread});
+        EXPECT_NEAR(row.reference_negative_log_likelihood, -static_cast<double>(std::log(softmax(reference)[target])),
+                    1e-6 + 1e-6 * double{spread});
         EXPECT_EQ(row.negative_log_likelihood, negative_log_likelihood(own, target));
         EXPECT_EQ(row.same_top, std::max_element(own.begin(), own.end()) - own.begin() ==
                                     std::max_element(reference.begin(), reference.end()) - reference.begin());

@@ -55,7 +55,8 @@ TEST(SyntheticModel, HasTheShapeAndDepth) {
     for (const uint8_t byte : matrix.trits) ++counts[codec::digits_from_byte(byte)];
     const double expected = static_cast<double>(matrix.trits.size()) / 243.0;
     for (const size_t count : counts) EXPECT_NEAR(static_cast<double>(count), expected, 5.0 * std::sqrt(expected));
-    EXPECT_EQ(std::get<SourceTensor>(files.weights.at("model.embed_tokens.weight")).shape, (std::vector<uint64_t>{kVocabulary, 576}));
+    EXPECT_EQ(std::get<SourceTensor>(files.weights.at("model.embed_tokens.weight")).shape,
+              (std::vector<uint64_t>{kVocabulary, 576}));
   }
   EXPECT_TRUE(std::holds_alternative<SourceTensor>(make(0).weights.at("model.layers.0.mlp.up_proj.weight")));
 }
@@ -64,7 +65,8 @@ TEST(SyntheticModel, TheSameBytesEachTimeForAnyNumberOfThreads) {
   const ModelFiles first = make(2, 1), second = make(2, 3);
   ASSERT_EQ(first.weights.size(), second.weights.size());
   for (const auto& [name, source] : first.weights) EXPECT_TRUE(bytes_of(source) == bytes_of(second.weights.at(name))) << name;
-  EXPECT_FALSE(bytes_of(first.weights.at("model.layers.0.mlp.up_proj.weight")) == bytes_of(first.weights.at("model.layers.1.mlp.up_proj.weight")));
+  EXPECT_FALSE(bytes_of(first.weights.at("model.layers.0.mlp.up_proj.weight")) ==
+               bytes_of(first.weights.at("model.layers.1.mlp.up_proj.weight")));
   EXPECT_EQ(first.config, second.config);
 }
 
@@ -98,7 +100,8 @@ TEST(Bench, RunsASyntheticModelAndCountsRight) {
     for (const double seconds : row.seconds) squares += std::pow(tokens / seconds - mean, 2) / 2.0;
     EXPECT_NEAR(row.tokens_per_second / mean, 1.0, 1e-9);
     EXPECT_NEAR(row.stddev, std::sqrt(squares), 1e-9 * mean);
-    EXPECT_EQ(row.weight_bytes_per_token, matrices * 17 / 16 + kVocabulary * 576 * 2) << "a byte a weight, one a group, and the FP16 head";
+    EXPECT_EQ(row.weight_bytes_per_token, matrices * 17 / 16 + kVocabulary * 576 * 2)
+        << "a byte a weight, one a group, and the FP16 head";
     const double gigabytes = row.test == "tg3" ? mean * static_cast<double>(row.weight_bytes_per_token) * 1e-9 : 0.0;
     EXPECT_NEAR(row.gigabytes_per_second, gigabytes, 1e-9 * gigabytes);
     EXPECT_EQ(to_json(row)["gigabytes_per_second"].is_null(), row.test == "pp20");
@@ -118,8 +121,9 @@ TEST(BenchTests, Names) {
 }
 
 TEST(BenchTests, NamesThatAreNone) {
-  for (const char* const bad : {"", ",", "pp", "tg", "p", "pp0", "pp-1", "pp+1", "pp1.5", "pp1048577", "pp99999999999999999999", "xx5", "PP5", "pp5x",
-                                " pp5", "pp5 ", "pp5,,tg5", "pp5,", ",pp5", "pp5;tg5", "5"}) {
+  for (const char* const bad :
+       {"",    ",",   "pp",   "tg",   "p",    "pp0",      "pp-1", "pp+1", "pp1.5",   "pp1048577", "pp99999999999999999999",
+        "xx5", "PP5", "pp5x", " pp5", "pp5 ", "pp5,,tg5", "pp5,", ",pp5", "pp5;tg5", "5"}) {
     expect_error(ErrorCode::kUsage, "--tests", [&] { parse_bench_tests(bad); });
   }
 }
