@@ -143,6 +143,5 @@ void watch_interrupts() {
 }
 
 bool interrupted() noexcept { return interrupt_seen.load(); }
-void forget_interrupt() noexcept { interrupt_seen = false; }
 
 }  // namespace tritllm::app

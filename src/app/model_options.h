@@ -53,6 +53,5 @@ std::string read_text(const std::string& path);
 // Set by the first interrupt (Ctrl-C) once watch_interrupts() has been called; the second one ends the program.
 void watch_interrupts();
 bool interrupted() noexcept;
-void forget_interrupt() noexcept;
 
 }  // namespace tritllm::app
