@@ -1,9 +1,9 @@
 // Owns the loops of the integer kernels for SIMD, written once over a description V of an instruction set. Each instruction set's
 // file defines V and includes this inside its own namespace, as it does tensor_kernels_simd.h.
 //
-// One token: a band's sums stay in registers while its blocks stream by. Several tokens: a block's weights are unpacked once and
-// multiplied with a number of tokens, whose activations (second-level cache) and sums (first-level cache) are read again for every
-// block.
+// One token: a band's sums stay in registers while its blocks stream by. Several tokens: a block's weights are unpacked into
+// registers once and multiplied with a number of tokens, whose activations (second-level cache) and sums (first-level cache) are
+// read again for every block.
 //
 // V needs: Float, Codes (a vector of bytes: 4 columns of kVectorRows rows), Scales; kVectorRows; and
 //   zero(), load, store, fma(a, b, c) = a·b + c, multiply(a, b), set(x): of Floats
@@ -12,7 +12,6 @@
 //   keep(codes): computed by here, whatever the compiler thinks of its registers
 //   dot<format>(codes[4], scales, group): Float, multiple·Σ code·value of each row
 //   quantize(x, format): ActivationGroup
-//   kTokensOnTheirOwn, and if so multiply_tokens(): where unpacking into registers is not the fastest for several tokens
 
 template <typename V>
 struct TernaryOperations {
@@ -130,10 +129,6 @@ struct TernaryOperations {
     if (tokens == 1) return multiply_one<kFormat>(matrix, blocks, tiles, x, x_stride, y);
     for (size_t token = 0; token < tokens; token += kTokensAtOnce) {
       const size_t count = tokens - token < kTokensAtOnce ? tokens - token : kTokensAtOnce;
-      if constexpr (V::kTokensOnTheirOwn) {
-        V::template multiply_tokens<kFormat>(matrix, blocks, tiles, x + token, x_stride, count, y + token * y_stride, y_stride);
-        continue;
-      }
       for (size_t tile = 0; tile < tiles; ++tile) {
         multiply_tokens<kFormat>(matrix, blocks + tile * kBlockBytes, tiles * kBlockBytes, x + token, x_stride, count,
                                  y + token * y_stride + tile * kTileRows, y_stride);

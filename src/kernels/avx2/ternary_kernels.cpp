@@ -14,7 +14,6 @@ namespace {
 #include "kernels/ternary_offsets_x86.h"
 
 struct Vector {
-  using Operations = TernaryOperations<Vector>;
   using Float = __m256;
   using Codes = __m256i;   // of row i: bytes 4·i to 4·i + 3
   using Scales = __m256i;  // 16 bits, twice for each row
@@ -111,123 +110,6 @@ struct Vector {
       sum = _mm256_madd_epi16(_mm256_add_epi16(first, _mm256_add_epi16(product2, product3)), scales);
     }
     return _mm256_cvtepi32_ps(sum);
-  }
-
-  // With weights in registers, the activations' broadcasts are half of the instructions. So here a panel of 32 rows is unpacked
-  // into the first-level cache as signed bytes, from where vpmaddubsw takes them as its signed operand, and a broadcast serves four
-  // products. The activations are its unsigned operand, 128 above their values; what that adds is known for each row.
-  static constexpr bool kTokensOnTheirOwn = true;
-  static constexpr size_t kPanelVectors = 4, kPanelTiles = kPanelVectors * kVectorRows / kTileRows;
-
-  template <TileFormat kFormat>
-  struct Panel {
-    static constexpr size_t kFolds = format_depth(kFormat) == 4 ? 2 : 1;  // 16 bits hold eight products, at depth 4 four
-    struct Rows {
-      __m256i codes[4];
-      __m256i excess[kFolds];  // −128·Σ codes, of those that meet in one 16-bit half of a lane
-      Scales scales;
-    };
-    Rows rows[kTileGroups][kPanelVectors];
-
-    void unpack(const uint8_t* block, size_t tile, const ScaleTable& table) noexcept {
-      Scales all[kTileGroups][2];
-      Vector::scales(block + block_code_bytes(kFormat), table, all);
-      const __m256i centre = _mm256_set1_epi8(static_cast<char>(format_largest_code(kFormat)));
-      for (size_t group = 0; group < kTileGroups; ++group) {
-        for (size_t half = 0; half < 2; ++half) {
-          Rows& to = rows[group][tile * 2 + half];
-          Vector::codes<kFormat>(block, group, half, to.codes);
-          for (__m256i& codes : to.codes) codes = _mm256_sub_epi8(codes, centre);
-          __m256i sums[2];
-          for (size_t pair = 0; pair < 2; ++pair) {
-            sums[pair] = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), to.codes[2 * pair]),
-                                          _mm256_maddubs_epi16(_mm256_set1_epi8(1), to.codes[2 * pair + 1]));
-          }
-          if constexpr (kFolds == 1) sums[0] = _mm256_add_epi16(sums[0], sums[1]);
-          for (size_t fold = 0; fold < kFolds; ++fold) {
-            to.excess[fold] = _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_slli_epi16(sums[fold], 7));
-          }
-          to.scales = all[group][half];
-        }
-      }
-    }
-
-    static Float dot(const Rows& rows, const __m256i (&inputs)[4]) noexcept {
-      const __m256i product0 = _mm256_maddubs_epi16(inputs[0], rows.codes[0]),
-                    product1 = _mm256_maddubs_epi16(inputs[1], rows.codes[1]),
-                    product2 = _mm256_maddubs_epi16(inputs[2], rows.codes[2]),
-                    product3 = _mm256_maddubs_epi16(inputs[3], rows.codes[3]);
-      const __m256i first = _mm256_add_epi16(_mm256_add_epi16(product0, rows.excess[0]), product1);
-      if constexpr (kFolds == 2) {
-        const __m256i second = _mm256_add_epi16(_mm256_add_epi16(product2, rows.excess[1]), product3);
-        return _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_madd_epi16(first, rows.scales), _mm256_madd_epi16(second, rows.scales)));
-      } else {
-        return _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_add_epi16(first, _mm256_add_epi16(product2, product3)), rows.scales));
-      }
-    }
-  };
-
-  // A token's part of a block as vpmaddubsw's unsigned operand.
-  struct alignas(32) UnsignedBlock {
-    uint8_t values[kTileColumns];
-  };
-  static UnsignedBlock raised(const ActivationBlock& block) noexcept {
-    const __m256i values = _mm256_set_m128i(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block.groups[1].values)),
-                                            _mm_loadu_si128(reinterpret_cast<const __m128i*>(block.groups[0].values)));
-    UnsignedBlock out;
-    _mm256_store_si256(reinterpret_cast<__m256i*>(out.values), _mm256_xor_si256(values, _mm256_set1_epi8(-128)));
-    return out;
-  }
-
-  template <TileFormat kFormat>
-  static void multiply_tokens(const TernaryTiles& matrix, const uint8_t* blocks, size_t tiles, const ActivationBlock* x,
-                              size_t x_stride, size_t tokens, float* y, size_t y_stride) noexcept {
-    for (size_t tile = 0; tile < tiles; tile += kPanelTiles) {
-      const size_t count = tiles - tile < kPanelTiles ? tiles - tile : kPanelTiles;
-      const uint8_t* const first = blocks + tile * block_bytes(kFormat);
-      float* const out = y + tile * kTileRows;
-      if (count == kPanelTiles) multiply_panel<kFormat, kPanelTiles>(matrix, first, tiles, x, x_stride, tokens, out, y_stride);
-      else multiply_panel<kFormat, 1>(matrix, first, tiles, x, x_stride, tokens, out, y_stride);
-    }
-  }
-
-  // kTiles of a band of `tiles` tiles.
-  template <TileFormat kFormat, size_t kTiles>
-  static void multiply_panel(const TernaryTiles& matrix, const uint8_t* blocks, size_t tiles, const ActivationBlock* x,
-                             size_t x_stride, size_t tokens, float* y, size_t y_stride) noexcept {
-    constexpr size_t kVectors = 2 * kTiles;
-    Float sums[Operations::kTokensAtOnce][kVectors];
-    UnsignedBlock inputs[Operations::kTokensAtOnce];
-    Panel<kFormat> panel;
-    for (size_t token = 0; token < tokens; ++token) {
-      for (Float& sum : sums[token]) sum = zero();
-    }
-    for (size_t block = 0; block < matrix.column_blocks; ++block) {
-      for (size_t tile = 0; tile < kTiles; ++tile) {
-        const uint8_t* const at = blocks + (block * tiles + tile) * block_bytes(kFormat);
-        Operations::template prefetch<kFormat>(at);
-        panel.unpack(at, tile, *matrix.scales);
-      }
-      const ActivationBlock* const activations = x + block * x_stride;
-      for (size_t token = 0; token < tokens; ++token) inputs[token] = raised(activations[token]);
-      for (size_t token = 0; token < tokens; ++token) {
-#pragma GCC unroll 2
-        for (size_t group = 0; group < kTileGroups; ++group) {
-          const uint8_t* const values = inputs[token].values + group * 16;
-          const __m256i quads[4] = {four_bytes(values), four_bytes(values + 4), four_bytes(values + 8), four_bytes(values + 12)};
-          const Float scale = set(activations[token].groups[group].scale);
-#pragma GCC unroll 4
-          for (size_t vector = 0; vector < kVectors; ++vector) {
-            sums[token][vector] = fma(Panel<kFormat>::dot(panel.rows[group][vector], quads), scale, sums[token][vector]);
-          }
-        }
-      }
-    }
-    for (size_t token = 0; token < tokens; ++token) {
-      for (size_t vector = 0; vector < kVectors; ++vector) {
-        store(y + token * y_stride + vector * kVectorRows, multiply(sums[token][vector], set(matrix.scales->unit)));
-      }
-    }
   }
 
   static ActivationGroup quantize(const float* x, TileFormat format) noexcept {

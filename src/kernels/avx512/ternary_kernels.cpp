@@ -17,7 +17,6 @@ struct Vector {
   using Codes = __m512i;   // of row i: bytes 4·i to 4·i + 3
   using Scales = __m512i;  // 32 bits for each row
   static constexpr size_t kVectorRows = 16;
-  static constexpr bool kTokensOnTheirOwn = false;
 
   static Float zero() noexcept { return _mm512_setzero_ps(); }
   static Float set(float x) noexcept { return _mm512_set1_ps(x); }
