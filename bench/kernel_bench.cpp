@@ -38,33 +38,45 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Median seconds of a loop in which each thread does the work of its number once.
-double seconds_of(ThreadPool& pool, int repetitions, const std::function<void(unsigned thread)>& work) {
+struct Times {
+  double median, best;  // seconds
+};
+
+// Of a loop in which each thread does the work of its number once.
+Times time(ThreadPool& pool, int repetitions, const std::function<void(unsigned thread)>& work) {
   std::vector<double> seconds;
   for (int i = 0; i < repetitions + 1; ++i) {
     const double start = now();
     pool.parallel_for(pool.threads(), [&](size_t index, unsigned) { work(static_cast<unsigned>(index)); });
     if (i > 0) seconds.push_back(now() - start);  // the first one warms up
   }
-  return median(std::move(seconds));
+  const double best = *std::min_element(seconds.begin(), seconds.end());
+  return {median(std::move(seconds)), best};
 }
 
-// Cycles per second of a chain of additions that wait for each other.
+// Cycles per second, by a chain of multiplications that wait for each other: three cycles each on all that these kernels run on.
 double measure_clock() {
-  constexpr int kSteps = 20'000'000;
+  constexpr int kSteps = 5'000'000, kLatency = 3;
   double best = 0.0;
   for (int i = 0; i < 5; ++i) {
-    uint64_t x = 1;
+    uint64_t x = 3;
     const double start = now();
-#pragma GCC unroll 20
     for (int step = 0; step < kSteps; ++step) {
-      x += 1;
+      x *= x;
       asm volatile("" : "+r"(x));
     }
-    best = std::max(best, kSteps / (now() - start));
+    best = std::max(best, kSteps * kLatency / (now() - start));
   }
   return best;
 }
+
+// Of so much work; the median time's, and the best time's in brackets.
+struct Rate {
+  double median, best;  // per second
+
+  Rate(double work, const Times& times) : median(work / times.median), best(work / times.best) {}
+  std::string text(double unit) const { return fmt::format("{:.1f} ({:.1f})", median / unit, best / unit); }
+};
 
 // Sums what several streams hold, 64 bytes of each in turn.
 using Words = uint64_t __attribute__((vector_size(16)));
@@ -95,7 +107,7 @@ class Bench {
   }
 
   void run() {
-    fmt::print("{} threads, {:.2f} GHz (chain of additions), {} MB a thread, median of {}\n\n", options_.threads, clock_ / 1e9,
+    fmt::print("{} threads, {:.2f} GHz {} MB a thread, median and best of {}\n\n", options_.threads, clock_ / 1e9,
                options_.megabytes, options_.repetitions);
     measure_reading();
     fmt::print(
@@ -110,33 +122,35 @@ class Bench {
   }
 
  private:
+  static constexpr size_t kManyTokens = 512;
+
   size_t per_thread() const { return options_.megabytes << 20; }
   uint8_t* region(unsigned thread) { return memory_.data() + thread * per_thread(); }
 
   void measure_reading() {
     for (const size_t streams : {1u, 2u, 4u}) {
       std::vector<Words> sums(options_.threads);
-      const double seconds = seconds_of(pool_, options_.repetitions, [&](unsigned thread) {
-        sums[thread] = read_streams(region(thread), per_thread(), streams);
-      });
-      const double rate = static_cast<double>(memory_.bytes()) / seconds;
-      best_reading_ = std::max(best_reading_, rate);
-      fmt::print("reading, {} streams a thread: {:.1f} GB/s\n", streams, rate / 1e9);
+      const Times times = time(pool_, options_.repetitions,
+                               [&](unsigned thread) { sums[thread] = read_streams(region(thread), per_thread(), streams); });
+      const Rate rate(static_cast<double>(memory_.bytes()), times);
+      best_reading_ = std::max(best_reading_, rate.median);
+      fmt::print("reading, {} streams a thread: {} GB/s\n", streams, rate.text(1e9));
     }
   }
 
   // Random bytes serve as weights: only entries out of range would be slower or faster to look up, and there are none.
-  double weights_per_second(const KernelTable& table, TileFormat format, size_t bytes, size_t tokens, size_t columns) {
+  Rate weights_per_second(const KernelTable& table, TileFormat format, size_t bytes, size_t tokens, size_t columns) {
     const size_t blocks = blocks_of(columns), tile_bytes = blocks * block_bytes(format),
                  tiles = bytes / tile_bytes / kBandTiles * kBandTiles;
     const std::vector<float> steps(27, 0.01f);
     const ScaleTable scales = make_scale_table(format, steps.data());
     std::vector<float> x(columns, 0.5f);
     std::vector<ActivationBlock> activations(blocks * tokens);
-    for (size_t token = 0; token < tokens; ++token) table.ternary->quantize(x.data(), columns, format, &activations[token], tokens);
+    for (size_t token = 0; token < tokens; ++token)
+      table.ternary->quantize(x.data(), columns, format, tokens, &activations[token], tokens);
     std::vector<std::vector<float>> outputs(options_.threads, std::vector<float>(tokens * tiles * kTileRows));
-    const size_t rounds = std::max<size_t>(1, 200'000'000 / (tiles * kTileRows * columns * tokens));
-    const double seconds = seconds_of(pool_, options_.repetitions, [&](unsigned thread) {
+    const size_t rounds = std::max<size_t>(1, 400'000'000 / (tiles * kTileRows * columns * tokens));
+    const Times times = time(pool_, options_.repetitions, [&](unsigned thread) {
       const TernaryTiles matrix{format, tiles, blocks, region(thread), &scales};
       for (size_t round = 0; round < rounds; ++round) {
         for (size_t band = 0; band < matrix.bands(); ++band) {
@@ -145,17 +159,18 @@ class Bench {
         }
       }
     });
-    return static_cast<double>(rounds * tiles * kTileRows * columns) / seconds;
+    return {static_cast<double>(rounds * tiles * kTileRows * columns), times};
   }
 
   void measure(const KernelTable& table, TileFormat format, const char* name) {
     const double bits = static_cast<double>(block_bytes(format)) * 8 / (kTileRows * kTileColumns);
-    const double cached = weights_per_second(table, format, 192 << 10, 1, 2048);
-    const double streamed = weights_per_second(table, format, per_thread(), 1, 2048);
-    const double many = weights_per_second(table, format, 192 << 10, 64, 2048) * 64;
-    const double rate = streamed * options_.threads * bits / 8;
-    fmt::print("| {} | {} | {:.2f} | {:.1f} | {:.1f} | {:.1f} | {:.0f} % | {:.1f} |\n", table.name, name, bits, cached / clock_,
-               streamed / clock_, rate / 1e9, 100 * rate / best_reading_, many / clock_);
+    const Rate cached = weights_per_second(table, format, 192 << 10, 1, 2048);
+    const Rate streamed = weights_per_second(table, format, per_thread(), 1, 2048);
+    const Rate many = weights_per_second(table, format, 192 << 10, kManyTokens, 2048);
+    const double bytes_per_weight = bits / 8 * options_.threads;
+    fmt::print("| {} | {} | {:.2f} | {} | {} | {} | {:.0f} % | {} |\n", table.name, name, bits, cached.text(clock_),
+               streamed.text(clock_), streamed.text(1e9 / bytes_per_weight),
+               100 * streamed.median * bytes_per_weight / best_reading_, many.text(clock_ / kManyTokens));
     std::fflush(stdout);
   }
 

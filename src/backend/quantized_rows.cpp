@@ -15,7 +15,7 @@ void QuantizedRows::hold(Rows x, kernels::TileFormat format, const kernels::Tern
   const size_t count = kernels::blocks_of(x.stride) * x.count;
   if (blocks_.size() < count) blocks_.resize(count);
   const auto quantize_row = [&](size_t row) {
-    kernels.quantize(x.data + row * x.stride, x.stride, format, blocks_.data() + row, x.count);
+    kernels.quantize(x.data + row * x.stride, x.stride, format, x.count, blocks_.data() + row, x.count);
   };
   if (x.count * x.width < kWorthSharing) {
     for (size_t row = 0; row < x.count; ++row) quantize_row(row);

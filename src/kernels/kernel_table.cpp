@@ -23,6 +23,7 @@ std::span<const KernelTable> supported_tables() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni")) {
       found.push_back({"avx512", &avx512::group_kernels(), &avx512::tensor_kernels(), &avx512::ternary_kernels()});
+      if (amx::supported()) found.push_back({"amx", &avx512::group_kernels(), &avx512::tensor_kernels(), &amx::ternary_kernels()});
     }
 #endif
     return found;

@@ -2,8 +2,9 @@
 // instruction set fills one table; the scalar one (scalar/ternary_kernels.cpp) is the specification. docs/kernels.md has the
 // arithmetic and what it costs in quality.
 //
-// Every table gives the same bits: within a group all is integer, and the groups of an output are added in ascending order by fused
-// multiplications. So an output depends neither on the machine nor on the other tokens or rows of a call.
+// Every table gives the same bits, up to its most_exact_tokens: within a group all is integer, and the groups of an output are
+// added in ascending order by fused multiplications. So an output depends neither on the machine nor on the other tokens or rows of
+// a call.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +28,10 @@ struct ActivationGroup {
 
 // A token's part of a block of columns: one cache line.
 struct alignas(64) ActivationBlock {
-  ActivationGroup groups[kTileGroups];
+  union {
+    ActivationGroup groups[kTileGroups];
+    uint16_t halves[kTileColumns];  // BF16, for tables that multiply many tokens so
+  };
 };
 
 // Activations below this are taken as zeros, so that the reciprocal of a scale is finite.
@@ -36,9 +40,13 @@ inline constexpr float kLeastActivation = 1e-30f;
 struct TernaryKernels {
   const char* name;
 
-  // One token's activations x[columns] (columns a multiple of 16) for matrices of this format: out[block·out_stride] for
-  // block < blocks_of(columns). A group's scale is its largest magnitude / 127; ties round to even.
-  void (*quantize)(const float* x, size_t columns, TileFormat format, ActivationBlock* out, size_t out_stride) noexcept;
+  // multiply() of more tokens than these rounds in another way than the specification, and more finely.
+  size_t most_exact_tokens;
+
+  // One of `tokens` tokens' activations x[columns] (columns a multiple of 16) for matrices of this format: out[block·out_stride]
+  // for block < blocks_of(columns). A group's scale is its largest magnitude / 127; ties round to even.
+  void (*quantize)(const float* x, size_t columns, TileFormat format, size_t tokens, ActivationBlock* out,
+                   size_t out_stride) noexcept;
 
   // y[t·y_stride + r] = unit·Σ_g scale_t,g·(multiple_r,g·Σ_c code·value) for the rows r of the band, padding to whole tiles
   // included, and t < tokens; x[block·x_stride + t].

@@ -136,7 +136,8 @@ struct TernaryOperations {
     }
   }
 
-  static void quantize(const float* x, size_t columns, TileFormat format, ActivationBlock* out, size_t out_stride) noexcept {
+  static void quantize(const float* x, size_t columns, TileFormat format, size_t, ActivationBlock* out,
+                       size_t out_stride) noexcept {
     const size_t groups = columns / 16;
     for (size_t group = 0; group < groups; ++group) {
       out[group / kTileGroups * out_stride].groups[group % kTileGroups] = V::quantize(x + group * 16, format);
@@ -147,6 +148,7 @@ struct TernaryOperations {
   static constexpr tritllm::kernels::TernaryKernels table(const char* name) {
     return {
         .name = name,
+        .most_exact_tokens = SIZE_MAX,
         .quantize = quantize,
         .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
                      multiply<TileFormat::kSevenBits>},

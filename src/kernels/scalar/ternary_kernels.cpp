@@ -35,7 +35,7 @@ ActivationGroup quantize_group(const float* x, TileFormat format) noexcept {
   return group;
 }
 
-void quantize(const float* x, size_t columns, TileFormat format, ActivationBlock* out, size_t out_stride) noexcept {
+void quantize(const float* x, size_t columns, TileFormat format, size_t, ActivationBlock* out, size_t out_stride) noexcept {
   for (size_t block = 0; block < blocks_of(columns); ++block) {
     for (size_t group = 0; group < kTileGroups; ++group) {
       const size_t column = (block * kTileGroups + group) * 16;
@@ -75,6 +75,7 @@ void multiply(const TernaryTiles& matrix, size_t band, const ActivationBlock* x,
 
 constexpr TernaryKernels kTable{
     .name = "scalar",
+    .most_exact_tokens = SIZE_MAX,
     .quantize = quantize,
     .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
                  multiply<TileFormat::kSevenBits>},

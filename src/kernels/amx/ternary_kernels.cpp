@@ -1,0 +1,198 @@
+// Owns the integer kernels' place where AMX multiplies: for 16 tokens and more, weights and activations become BF16, whose rounding
+// is finer than that of 8-bit activations, and a tile instruction multiplies 16 × 32 by 32 × 16 of them. Fewer tokens are left to
+// the AVX-512 kernels.
+#include "kernels/ternary_kernels.h"
+
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/instruction_sets.h"
+
+namespace tritllm::kernels::amx {
+namespace {
+
+#include "kernels/ternary_kernels_simd.h"
+#include "kernels/ternary_offsets_x86.h"
+
+#include "kernels/avx512/ternary_vector.h"
+
+constexpr size_t kTileTokens = 16;    // lines of a tile of activations or of sums
+constexpr size_t kPanelBlocks = 32;   // blocks of columns unpacked together: 128 KiB for a band, half of a small second-level cache
+constexpr size_t kLine = 64;          // bytes of a tile's line
+constexpr size_t kFewestTokens = 16;  // fewer would leave most of a tile empty
+
+// A block of 16 rows' weights: for every two columns a line of 16 rows × 2.
+struct alignas(kLine) WeightTile {
+  uint32_t pairs[kTileColumns / 2][kTileRows];
+};
+
+struct Panel {
+  WeightTile tiles[kBandTiles][kPanelBlocks];
+  size_t blocks;
+};
+
+// Columns 2·pair and 2·pair + 1 of a quad, times the rows' steps, rounded to BF16.
+__m512i brain_pair(__m512i codes, size_t pair, __m512 steps) noexcept {
+  const auto weight = [&](unsigned column) {
+    const __m512i code = _mm512_srai_epi32(_mm512_slli_epi32(codes, 24 - 8 * column), 24);
+    return _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(code), steps));
+  };
+  const __m512i half = _mm512_set1_epi32(0x8000), upper = _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u));
+  const auto first = static_cast<unsigned>(2 * pair);
+  const __m512i low = _mm512_srli_epi32(_mm512_add_epi32(weight(first), half), 16);
+  const __m512i high = _mm512_add_epi32(weight(first + 1), half);
+  return _mm512_or_si512(low, _mm512_and_si512(high, upper));
+}
+
+template <TileFormat kFormat>
+void unpack_block(const uint8_t* block, const ScaleTable& table, WeightTile& out) noexcept {
+  const __m512i centre = _mm512_set1_epi8(static_cast<char>(format_largest_code(kFormat)));
+  __m512i multiples[kTileGroups][1];
+  Vector::scales(block + block_code_bytes(kFormat), table, multiples);
+  for (size_t group = 0; group < kTileGroups; ++group) {
+    const __m512 steps = _mm512_mul_ps(_mm512_cvtepi32_ps(multiples[group][0]), _mm512_set1_ps(table.unit));
+    __m512i codes[4];
+    Vector::codes<kFormat>(block, group, 0, codes);
+    for (size_t quad = 0; quad < 4; ++quad) {
+      const __m512i signed_codes = _mm512_sub_epi8(codes[quad], centre);
+      for (size_t pair = 0; pair < 2; ++pair) {
+        _mm512_store_si512(out.pairs[group * 8 + quad * 2 + pair], brain_pair(signed_codes, pair, steps));
+      }
+    }
+  }
+}
+
+// The shapes of tiles (Intel's manual, "TILECFG"). 0 to 3: sums, tokens × 16 rows. 4 and 5: activations, tokens × 32 columns. 6 and
+// 7: weights.
+struct alignas(kLine) TileConfiguration {
+  uint8_t palette = 1, start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t line_bytes[16] = {kLine, kLine, kLine, kLine, kLine, kLine, kLine, kLine};
+  uint8_t lines[16] = {};
+
+  explicit TileConfiguration(size_t tokens) noexcept {
+    const auto first = static_cast<uint8_t>(tokens < kTileTokens ? tokens : kTileTokens);
+    const auto second = static_cast<uint8_t>(tokens - first);
+    lines[0] = lines[1] = lines[4] = first;
+    lines[2] = lines[3] = lines[5] = second == 0 ? first : second;
+    lines[6] = lines[7] = kTileColumns / 2;
+  }
+};
+
+// Up to 32 tokens × 32 rows; those beyond 16 where kSecondTokens and kSecondRows. Adds to y unless `fresh`. Numbers of tiles must
+// be literals.
+template <bool kSecondTokens, bool kSecondRows>
+void multiply_tiles(const WeightTile* first, const WeightTile* second, size_t blocks, const ActivationBlock* x, size_t x_stride,
+                    bool fresh, float* y, size_t y_stride) noexcept {
+  const size_t line = y_stride * sizeof(float);
+  float* const below = y + kTileTokens * y_stride;
+  if (fresh) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  } else {
+    _tile_loadd(0, y, line);
+    if constexpr (kSecondRows) _tile_loadd(1, y + kTileRows, line);
+    if constexpr (kSecondTokens) _tile_loadd(2, below, line);
+    if constexpr (kSecondTokens && kSecondRows) _tile_loadd(3, below + kTileRows, line);
+  }
+  for (size_t block = 0; block < blocks; ++block, x += x_stride) {
+    _tile_loadd(4, x, kLine);
+    _tile_loadd(6, first + block, kLine);
+    if constexpr (kSecondTokens) _tile_loadd(5, x + kTileTokens, kLine);
+    if constexpr (kSecondRows) _tile_loadd(7, second + block, kLine);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (kSecondRows) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kSecondTokens) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (kSecondTokens && kSecondRows) _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_stored(0, y, line);
+  if constexpr (kSecondRows) _tile_stored(1, y + kTileRows, line);
+  if constexpr (kSecondTokens) _tile_stored(2, below, line);
+  if constexpr (kSecondTokens && kSecondRows) _tile_stored(3, below + kTileRows, line);
+}
+
+// A band's rows for the tokens that the tiles are configured for.
+void multiply_panel(const Panel& panel, size_t tiles, const ActivationBlock* x, size_t x_stride, size_t tokens, bool fresh,
+                    float* y, size_t y_stride) noexcept {
+  for (size_t tile = 0; tile < tiles; tile += 2) {
+    const bool second_rows = tile + 1 < tiles, second_tokens = tokens > kTileTokens;
+    const WeightTile* const first = panel.tiles[tile];
+    const WeightTile* const second = second_rows ? panel.tiles[tile + 1] : nullptr;
+    const auto multiply = second_tokens ? (second_rows ? multiply_tiles<true, true> : multiply_tiles<true, false>)
+                                        : (second_rows ? multiply_tiles<false, true> : multiply_tiles<false, false>);
+    multiply(first, second, panel.blocks, x, x_stride, fresh, y + tile * kTileRows, y_stride);
+  }
+}
+
+template <TileFormat kFormat>
+void multiply(const TernaryTiles& matrix, size_t band, const ActivationBlock* x, size_t x_stride, size_t tokens, float* y,
+              size_t y_stride) noexcept {
+  if (tokens < kFewestTokens) {
+    return avx512::ternary_kernels().multiply[static_cast<size_t>(kFormat)](matrix, band, x, x_stride, tokens, y, y_stride);
+  }
+  const uint8_t* block = matrix.blocks + matrix.band_offset(band);
+  const size_t tiles = matrix.tiles_in_band(band);
+  Panel panel;
+  for (size_t column = 0; column < matrix.column_blocks; column += kPanelBlocks) {
+    const size_t rest = matrix.column_blocks - column;
+    panel.blocks = rest < kPanelBlocks ? rest : kPanelBlocks;
+    for (size_t i = 0; i < panel.blocks; ++i) {
+      for (size_t tile = 0; tile < tiles; ++tile, block += block_bytes(kFormat)) {
+        unpack_block<kFormat>(block, *matrix.scales, panel.tiles[tile][i]);
+      }
+    }
+    for (size_t token = 0; token < tokens; token += 2 * kTileTokens) {
+      const size_t left = tokens - token, count = left < 2 * kTileTokens ? left : 2 * kTileTokens;
+      if (token == 0 || count < 2 * kTileTokens) {
+        const TileConfiguration configuration(count);
+        _tile_loadconfig(&configuration);
+      }
+      multiply_panel(panel, tiles, x + column * x_stride + token, x_stride, count, column == 0, y + token * y_stride, y_stride);
+    }
+  }
+  _tile_release();
+}
+
+void quantize(const float* x, size_t columns, TileFormat format, size_t tokens, ActivationBlock* out, size_t out_stride) noexcept {
+  if (tokens < kFewestTokens) return avx512::ternary_kernels().quantize(x, columns, format, tokens, out, out_stride);
+  for (size_t block = 0; block < blocks_of(columns); ++block) {
+    const size_t column = block * kTileColumns;
+    const __m512 low = _mm512_loadu_ps(x + column);
+    const __m512 high = column + 16 < columns ? _mm512_loadu_ps(x + column + 16) : _mm512_setzero_ps();
+    _mm512_store_si512(out[block * out_stride].halves, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
+  }
+}
+
+// Linux: arch/x86/include/uapi/asm/prctl.h.
+constexpr int kRequestPermission = 0x1023;
+constexpr unsigned long kTileData = 18;
+
+}  // namespace
+
+bool supported() noexcept {
+  constexpr unsigned kTiles = 1u << 24, kBrainTiles = 1u << 22, kBrainVectors = 1u << 5;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTiles) == 0 || (d & kBrainTiles) == 0) return false;
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) == 0 || (a & kBrainVectors) == 0) return false;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+const TernaryKernels& ternary_kernels() noexcept {
+  static constexpr TernaryKernels kTable{
+      .name = "amx",
+      .most_exact_tokens = kFewestTokens - 1,
+      .quantize = quantize,
+      .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
+                   multiply<TileFormat::kSevenBits>},
+  };
+  return kTable;
+}
+
+}  // namespace tritllm::kernels::amx
