@@ -40,20 +40,20 @@ TEST(KernelTable, ListsWhatTheMachineRuns) {
 #if defined(__x86_64__)
   EXPECT_EQ(supported_tables().size() > 1, static_cast<bool>(__builtin_cpu_supports("avx2")));
 #endif
-  for (const KernelTable& table : supported_tables()) EXPECT_STREQ(table.name, table.groups->name);
+  for (const KernelTable& table : supported_tables()) EXPECT_STREQ(table.name, table.ternary->name);
 }
 
 TEST(KernelTable, TheForcedOneIsUsed) {
   for (const KernelTable& table : supported_tables()) {
     const ForcedIsa forced(table.name);
     EXPECT_STREQ(active_table().name, table.name);
-    EXPECT_EQ(active_table().groups, table.groups);
+    EXPECT_EQ(active_table().ternary, table.ternary);
   }
 }
 
 TEST(KernelTable, WithoutAWishTheFastest) {
   const ForcedIsa none("");
-  EXPECT_EQ(active_table().groups, supported_tables().back().groups);
+  EXPECT_EQ(active_table().ternary, supported_tables().back().ternary);
 }
 
 TEST(KernelTable, UnknownNamesAreRefusedWithTheChoices) {
