@@ -19,9 +19,9 @@ namespace tritllm {
 namespace {
 
 // Row by row as the backend shows the matrix: [rows][columns]. Checks that the padding is zero.
-std::vector<float> shown(const WeightSource& source, unsigned threads = 2) {
+std::vector<float> shown(const WeightSource& source, unsigned threads = 2, Arithmetic arithmetic = Arithmetic::kInteger) {
   ThreadPool pool(threads);
-  const auto backend = make_cpu_backend(pool, kernels::active_table());
+  const auto backend = make_cpu_backend(pool, kernels::active_table(), arithmetic);
   const auto matrix = backend->upload_matrix(source);
   std::vector<uint32_t> all;
   for (uint32_t row = 0; row < matrix->rows(); ++row) all.push_back(row);
@@ -105,7 +105,9 @@ TEST(CpuMatrixDense, EveryTypeAlignmentAndWidth) {
 
 TEST(CpuMatrixDense, ReadInPlaceWhereThatCanBe) {
   ThreadPool pool(1);
-  const auto in_place = [&](const SourceTensor& tensor) { return CpuMatrix(tensor, pool).weights().values == tensor.bytes.data(); };
+  const auto in_place = [&](const SourceTensor& tensor) {
+    return CpuMatrix(tensor, Arithmetic::kInteger, pool).floats()->values == tensor.bytes.data();
+  };
   EXPECT_TRUE(in_place(Dense(ElementType::kF32, 3, 32, 0).tensor));
   EXPECT_TRUE(in_place(Dense(ElementType::kF32, 3, 32, 4).tensor));
   EXPECT_TRUE(in_place(Dense(ElementType::kF16, 3, 32, 2).tensor));
@@ -114,7 +116,7 @@ TEST(CpuMatrixDense, ReadInPlaceWhereThatCanBe) {
   EXPECT_FALSE(in_place(Dense(ElementType::kF16, 3, 32, 1).tensor)) << "misaligned";
   EXPECT_FALSE(in_place(Dense(ElementType::kBF16, 3, 40, 0).tensor)) << "rows that need padding";
   const Dense dense(ElementType::kF16, 3, 32, 0);
-  EXPECT_EQ(CpuMatrix(dense.tensor, pool).bytes(), 3u * 32 * 2);
+  EXPECT_EQ(CpuMatrix(dense.tensor, Arithmetic::kInteger, pool).bytes(), 3u * 32 * 2);
 }
 
 TEST(CpuMatrixDense, InterleavedHeadsAndOffsets) {
@@ -172,21 +174,35 @@ struct Ternary {
   }
 };
 
+constexpr Arithmetic kBothArithmetics[] = {Arithmetic::kInteger, Arithmetic::kFloat};
+
 TEST(CpuMatrixTernary, EveryDepthAndWidth) {
-  for (int depth = 1; depth <= 4; ++depth) {
-    for (const uint64_t columns : {1u, 15u, 16u, 17u, 80u, 81u, 250u}) {
-      const Ternary ternary(depth, 33, columns);
-      SCOPED_TRACE(testing::Message() << "depth " << depth << ", columns " << columns);
-      expect_same(shown(ternary.matrix), ternary.expected);
+  for (const Arithmetic arithmetic : kBothArithmetics) {
+    for (int depth = 1; depth <= 4; ++depth) {
+      for (const uint64_t columns : {1u, 15u, 16u, 17u, 80u, 81u, 250u}) {
+        for (const uint64_t rows : {1u, 33u, 64u, 130u}) {
+          const Ternary ternary(depth, rows, columns);
+          SCOPED_TRACE(testing::Message() << "depth " << depth << ", columns " << columns << ", rows " << rows);
+          expect_same(shown(ternary.matrix, 2, arithmetic), ternary.expected);
+        }
+      }
     }
   }
 }
 
 TEST(CpuMatrixTernary, MoreLinesThanOneTaskDecodes) {
   const Ternary ternary(3, 700, 170);  // 1540 lines
-  for (const unsigned threads : {1u, 2u, 5u}) expect_same(shown(ternary.matrix, threads), ternary.expected);
+  for (const Arithmetic arithmetic : kBothArithmetics) {
+    for (const unsigned threads : {1u, 2u, 5u}) expect_same(shown(ternary.matrix, threads, arithmetic), ternary.expected);
+  }
+}
+
+TEST(CpuMatrixTernary, BytesAreThoseOfItsForm) {
+  const Ternary ternary(3, 700, 170);
   ThreadPool pool(1);
-  EXPECT_EQ(CpuMatrix(ternary.matrix, pool).bytes(), 700u * 176 + 700u * 11) << "a byte a weight and one for each group";
+  EXPECT_EQ(CpuMatrix(ternary.matrix, Arithmetic::kFloat, pool).bytes(), 700u * 176 + 700u * 11) << "a byte a weight, one a group";
+  const CpuMatrix matrix(ternary.matrix, Arithmetic::kInteger, pool);
+  EXPECT_EQ(matrix.bytes(), 44u * 6 * (512 * 5 + 32 * 5) / 8) << "44 tiles of 6 blocks of 512 weights and 32 groups, 5 bits each";
 }
 
 }  // namespace
