@@ -172,8 +172,8 @@ def make_models(arguments, types):
     sizes = {name: synthetic_gguf.file_bytes(shape, name, arguments.vocab) for name in types}
     largest = max(types, key=sizes.get, default=None)
     if largest is not None and sizes[largest] + SPARE_MEMORY > machine_state.available_memory():
-        raise Failure(f"{largest} takes {sizes[largest] / 1e9:.1f} GB of memory, {machine_state.available_memory() / 1e9:.1f} GB are "
-                      "free. Leave it out of --types, or choose a smaller --shape")
+        raise Failure(f"{largest} takes {sizes[largest] / 1e9:.1f} GB of memory, "
+                      f"{machine_state.available_memory() / 1e9:.1f} GB are free. Leave it out of --types, or choose a smaller --shape")
     llama_cpp_build.check_disk(folder, sum(sizes[name] for name in missing) + SPARE_MEMORY, "writing the models")
     for name in missing:
         print(f"writing {paths[name]}, {sizes[name] / 1e9:.1f} GB", file=sys.stderr)

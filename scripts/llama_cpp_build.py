@@ -93,7 +93,8 @@ def download(work):
         "Without network, name a folder of llama.cpp's sources with --llama-cpp")
     archives = list(work.glob(f"llama_cpp_python-{VERSION}.tar.gz"))
     if not archives:
-        raise Failure(f"{work}: pip left no llama_cpp_python-{VERSION}.tar.gz. Name a folder of llama.cpp's sources with --llama-cpp")
+        raise Failure(f"{work}: pip left no llama_cpp_python-{VERSION}.tar.gz. Name a folder of llama.cpp's sources with "
+                      "--llama-cpp")
     return archives[0]
 
 

@@ -1,4 +1,5 @@
-"""scripts/compare_llama_cpp as far as it needs no llama.cpp: the models that it writes, judged by the gguf package, and its ratios."""
+"""scripts/compare_llama_cpp as far as it needs no llama.cpp: the models that it writes, judged by the gguf package, its ratios,
+and what it says of wrong arguments and missing tools."""
 
 import os
 import subprocess
@@ -54,7 +55,8 @@ def test_rows_that_are_no_whole_blocks_do_not_fit():
 
 
 def row(config, number, rate, accepted=True, test="tg64"):
-    return {"config": config, "round": number, "test": test, "tokens_per_second": rate, "accepted": accepted, "bytes_per_token": 5e8}
+    return {"config": config, "round": number, "test": test, "tokens_per_second": rate, "accepted": accepted,
+            "bytes_per_token": 5e8}
 
 
 ROWS = [
@@ -109,8 +111,8 @@ def test_says_what_is_missing(memory):
 
 
 @pytest.mark.parametrize("arguments, word", [
-    (["--types", "Q4_0,Q9"], "Q9"), (["--depths", "5"], "5"), (["--tests", "pp"], "pp"), (["--types", "", "--depths", ""], "nothing"),
-    (["--rounds", "0"], "--rounds"),
+    (["--types", "Q4_0,Q9"], "Q9"), (["--depths", "5"], "5"), (["--tests", "pp"], "pp"),
+    (["--types", "", "--depths", ""], "nothing"), (["--rounds", "0"], "--rounds"),
 ])
 def test_usage(memory, arguments, word):
     result = compare(memory, *arguments)
