@@ -10,9 +10,9 @@ import functools
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
-import time
 
 import comparison_table
 import llama_cpp_build
@@ -38,6 +38,8 @@ def parse_arguments():
     parser.add_argument("--isa", default="avx2", choices=llama_cpp_build.ISA_OPTIONS, help="instruction set of both (default avx2)")
     parser.add_argument("--foreign", type=float, default=6.0, metavar="PERCENT",
                         help="a run during which other programs used more of the processors is rejected (default 6)")
+    parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS",
+                        help="before a run, for other programs to leave the processors alone (default 30)")
     parser.add_argument("--retries", type=int, default=3, help="of a rejected run (default 3)")
     parser.add_argument("--tritllm", type=pathlib.Path, default=REPOSITORY / "build/release/tritllm", help="the program")
     parser.add_argument("--llama-cpp", type=pathlib.Path, help="folder of llama.cpp's sources, instead of downloading them")
@@ -138,6 +140,7 @@ def faster_with_flash_attention(program, model, type_name, arguments):
     best = {}
     for _ in range(3):
         for flash, candidate in candidates.items():
+            machine_state.wait_for_quiet(arguments.foreign / 100, arguments.wait)
             for row in candidate.measure():
                 key = flash, row["test"]
                 best[key] = max(best.get(key, 0.0), row["tokens_per_second"])
@@ -148,8 +151,7 @@ def measure_quietly(subject, number, arguments):
     """The subject's rows, measured again while others use the machine; after the last try they count as not accepted."""
     kept = []
     for attempt in range(arguments.retries + 1):
-        if attempt > 0:
-            time.sleep(2)
+        machine_state.wait_for_quiet(arguments.foreign / 100, arguments.wait)
         state = machine_state.probe()
         with machine_state.ForeignUse() as foreign:
             rows = subject.measure()
@@ -265,6 +267,7 @@ def measure_all(arguments, program, types, models):
 
 
 def main():
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the models go, and what was measured is reported
     try:
         compare(parse_arguments())
     except (Failure, OSError) as error:

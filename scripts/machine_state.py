@@ -62,6 +62,16 @@ class ForeignUse:
         self.share = max(0.0, busy - own) / (max(wall, 1e-9) * os.cpu_count())
 
 
+def wait_for_quiet(most_share, seconds):
+    """Returns as soon as others leave the machine alone for half a second, or after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with ForeignUse() as foreign:
+            time.sleep(0.5)
+        if foreign.share <= most_share:
+            return
+
+
 def probe_processor(processor, results):
     os.sched_setaffinity(0, {processor})
     rounds, begin = 0, time.perf_counter()
