@@ -135,14 +135,18 @@ class CpuBackend final : public Backend {
 
   void store(KeyValueCache& cache, uint32_t layer, Rows keys, Rows values, std::span<const TokenPlace> places) override {
     auto& rows = static_cast<CpuCache&>(cache);
-    // Tokens that follow one another write to the same lines of memory: they stay on one thread.
-    const size_t groups = (keys.count + kernels::kCacheTile - 1) / kernels::kCacheTile;
-    for_rows({keys.data, groups, kernels::kCacheTile * keys.width, keys.stride}, [&](size_t group) {
-      const size_t first = group * kernels::kCacheTile, end = std::min(first + kernels::kCacheTile, keys.count);
-      for (size_t row = first; row < end; ++row) {
-        rows.store_keys(layer, places[row], keys.data + row * keys.stride);
-        rows.store_values(layer, places[row], values.data + row * values.stride);
-      }
+    const auto store_row = [&](size_t row) {
+      rows.store_keys(layer, places[row], keys.data + row * keys.stride);
+      rows.store_values(layer, places[row], values.data + row * values.stride);
+    };
+    if (keys.count * keys.width < kWorthSharing) {
+      for (size_t row = 0; row < keys.count; ++row) store_row(row);
+      return;
+    }
+    // Neighbouring positions lie in the same lines of memory: a thread takes as many as a tile has.
+    pool_.parallel_for((keys.count + kernels::kCacheTile - 1) / kernels::kCacheTile, [&](size_t tile, unsigned) {
+      const size_t first = tile * kernels::kCacheTile, end = std::min(first + kernels::kCacheTile, keys.count);
+      for (size_t row = first; row < end; ++row) store_row(row);
     });
   }
 

@@ -14,8 +14,11 @@ struct AttentionOperations {
   static constexpr size_t kScoreStride = tritllm::kernels::kScoreStride;
   static constexpr size_t kPanelPositions = tritllm::kernels::kPanelPositions;
   static constexpr size_t kTileVectors = kTile / kLanes;
-  // How far ahead of its use a tile is asked for: the hardware's own prefetching ends with each page.
-  static constexpr size_t kPrefetchBytes = 4096;
+  // The hardware's own prefetching ends with each page of memory, and too few lines are under way where every line is followed by
+  // tens of operations. Lines are asked for into the second-level cache: the first level has too few places for what is under way.
+  // What is asked for beyond a span's end is the beginning of the next span.
+  static constexpr size_t kPrefetchBytes = 6144;
+  static void prefetch(const uint16_t* p) noexcept { __builtin_prefetch(p + kPrefetchBytes / sizeof(*p), 0, 2); }
 
   static Float read(const float* p) noexcept { return V::load(p); }
   static Float read(const uint16_t* p) noexcept { return V::load_half(p); }
@@ -49,25 +52,34 @@ struct AttentionOperations {
   // sums[r][t] = [sums[r][t] +] Σ_step coefficients[r][step]·tiles[t][step], in ascending order. Inlined, it would share the general
   // registers with its callers and read the rows' addresses from memory at every step.
   template <size_t kRows, size_t kTiles, bool kContinues, typename Element>
-  [[gnu::noinline]] static void product(Coefficients rows, Tiles<Element> tiles, size_t steps, Sums out) noexcept {
+  [[gnu::noinline, gnu::flatten]] static void product(Coefficients rows, Tiles<Element> tiles, size_t steps, Sums out) noexcept {
     constexpr size_t kVectors = kTiles * kTileVectors;
     Float sums[kRows][kVectors];
     unrolled<kRows * kVectors>([&](size_t i) {
       const size_t r = i / kVectors, v = i % kVectors;
       sums[r][v] = kContinues ? V::load(out.data + r * out.stride + v * kLanes) : V::zero();
     });
-    for (size_t step = 0; step < steps; ++step) {
+    const auto add = [&](size_t step) {
       Float elements[kVectors];
-      unrolled<kTiles>([&](size_t t) {
-        const Element* const from = tiles.data + t * tiles.stride + step * kTile;
-        if constexpr (sizeof(Element) == 2) __builtin_prefetch(from + kPrefetchBytes / sizeof(Element));
-        unrolled<kTileVectors>([&](size_t v) { elements[t * kTileVectors + v] = read(from + v * kLanes); });
+      unrolled<kVectors>([&](size_t v) {
+        const size_t tile = v / kTileVectors, lane = v % kTileVectors * kLanes;
+        elements[v] = read(tiles.data + tile * tiles.stride + step * kTile + lane);
       });
       unrolled<kRows>([&](size_t r) {
         const Float coefficient = V::set(rows.data[r * rows.stride + step]);
         unrolled<kVectors>([&](size_t v) { sums[r][v] = V::fma(coefficient, elements[v], sums[r][v]); });
       });
+    };
+    // Two steps of halves are a line of memory.
+    size_t step = 0;
+    for (; step + 2 <= steps; step += 2) {
+      if constexpr (sizeof(Element) == 2) {
+        unrolled<kTiles>([&](size_t t) { prefetch(tiles.data + t * tiles.stride + step * kTile); });
+      }
+      add(step);
+      add(step + 1);
     }
+    if (step < steps) add(step);
     unrolled<kRows * kVectors>([&](size_t i) {
       const size_t r = i / kVectors, v = i % kVectors;
       V::store(out.data + r * out.stride + v * kLanes, sums[r][v]);
@@ -114,7 +126,10 @@ struct AttentionOperations {
     for (size_t tile = 0; tile < tile_count; ++tile) {
       const uint16_t* const from = tiles.data + tile * tiles.stride;
       float* const to = panel + tile * steps * kTile;
-      for (size_t i = 0; i < steps * kTile; i += kLanes) V::store(to + i, V::load_half(from + i));
+      for (size_t i = 0; i < steps * kTile; i += kTile) {
+        prefetch(from + i);
+        for (size_t v = 0; v < kTile; v += kLanes) V::store(to + i + v, V::load_half(from + i + v));
+      }
     }
     return {panel, steps * kTile};
   }
