@@ -3,20 +3,24 @@
 
 #include "codec/group_kernels.h"
 #include "kernels/tensor_kernels.h"
+#include "kernels/ternary_kernels.h"
 
 namespace tritllm::kernels {
 
 namespace scalar {
 const TensorKernels& tensor_kernels() noexcept;
+const TernaryKernels& ternary_kernels() noexcept;
 }
 #if defined(__x86_64__)
 namespace avx2 {
 const codec::GroupKernels& group_kernels() noexcept;
 const TensorKernels& tensor_kernels() noexcept;
+const TernaryKernels& ternary_kernels() noexcept;
 }  // namespace avx2
 namespace avx512 {
 const codec::GroupKernels& group_kernels() noexcept;
 const TensorKernels& tensor_kernels() noexcept;
+const TernaryKernels& ternary_kernels() noexcept;
 }  // namespace avx512
 #endif
 

@@ -6,13 +6,15 @@
 
 #include "codec/group_kernels.h"
 #include "kernels/tensor_kernels.h"
+#include "kernels/ternary_kernels.h"
 
 namespace tritllm::kernels {
 
 struct KernelTable {
   const char* name;                   // "scalar", "avx2", "avx512"
   const codec::GroupKernels* groups;  // the codec's
-  const TensorKernels* tensors;       // the forward pass's
+  const TensorKernels* tensors;       // the forward pass's, in floats
+  const TernaryKernels* ternary;      // its products with ternary matrices, in integers
 };
 
 // Every table that this machine can run, the slowest first; scalar, the specification, is always there.

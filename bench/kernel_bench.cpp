@@ -1,0 +1,183 @@
+// Measures the products with ternary matrices, the engine's inner loops, beside what the machine can read in the same run. For one
+// token: weights per cycle and thread and GB/s, with weights in memory and in the second-level cache. For many: products per cycle
+// and thread.
+//
+//   kernel_bench [--threads N] [--megabytes N] [--repetitions N] [--isa NAME]
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/page_memory.h"
+#include "core/thread_pool.h"
+#include "kernels/kernel_table.h"
+
+namespace {
+
+using namespace tritllm;
+using namespace tritllm::kernels;
+
+struct Options {
+  unsigned threads = std::max(1u, std::thread::hardware_concurrency());
+  size_t megabytes = 512;  // of weights for each thread
+  int repetitions = 5;
+  std::string isa;  // empty: all
+};
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+// Median seconds of a loop in which each thread does the work of its number once.
+double seconds_of(ThreadPool& pool, int repetitions, const std::function<void(unsigned thread)>& work) {
+  std::vector<double> seconds;
+  for (int i = 0; i < repetitions + 1; ++i) {
+    const double start = now();
+    pool.parallel_for(pool.threads(), [&](size_t index, unsigned) { work(static_cast<unsigned>(index)); });
+    if (i > 0) seconds.push_back(now() - start);  // the first one warms up
+  }
+  return median(std::move(seconds));
+}
+
+// Cycles per second of a chain of additions that wait for each other.
+double measure_clock() {
+  constexpr int kSteps = 20'000'000;
+  double best = 0.0;
+  for (int i = 0; i < 5; ++i) {
+    uint64_t x = 1;
+    const double start = now();
+#pragma GCC unroll 20
+    for (int step = 0; step < kSteps; ++step) {
+      x += 1;
+      asm volatile("" : "+r"(x));
+    }
+    best = std::max(best, kSteps / (now() - start));
+  }
+  return best;
+}
+
+// Sums what several streams hold, 64 bytes of each in turn.
+using Words = uint64_t __attribute__((vector_size(16)));
+Words read_streams(const uint8_t* from, size_t bytes, size_t streams) {
+  const size_t part = bytes / streams / 64 * 64;
+  Words sums[4] = {};
+  for (size_t at = 0; at < part; at += 64) {
+    for (size_t stream = 0; stream < streams; ++stream) {
+      const auto* const line = reinterpret_cast<const Words*>(from + stream * part + at);
+      for (size_t i = 0; i < 4; ++i) sums[i] += line[i];
+    }
+  }
+  return sums[0] + sums[1] + sums[2] + sums[3];
+}
+
+class Bench {
+ public:
+  explicit Bench(const Options& options)
+      : options_(options), pool_(options.threads), memory_(options.threads * options.megabytes << 20), clock_(measure_clock()) {
+    std::mt19937_64 random(1);
+    std::vector<uint64_t> pattern(1 << 16);
+    for (uint64_t& word : pattern) word = random();
+    pool_.parallel_for(pool_.threads(), [&](size_t thread, unsigned) {
+      for (size_t at = 0; at < per_thread(); at += pattern.size() * 8) {
+        std::memcpy(region(static_cast<unsigned>(thread)) + at, pattern.data(), std::min(per_thread() - at, pattern.size() * 8));
+      }
+    });
+  }
+
+  void run() {
+    fmt::print("{} threads, {:.2f} GHz (chain of additions), {} MB a thread, median of {}\n\n", options_.threads, clock_ / 1e9,
+               options_.megabytes, options_.repetitions);
+    measure_reading();
+    fmt::print("\n| table | field | bits per weight | weights/cycle, cached | weights/cycle | GB/s | of reading | products/cycle, 64 tokens |\n"
+               "|---|---|---|---|---|---|---|---|\n");
+    for (const KernelTable& table : supported_tables()) {
+      if (!options_.isa.empty() ? options_.isa != table.name : table.name == std::string("scalar")) continue;
+      constexpr const char* kNames[] = {"d=1, 2 bits", "d=2, 4 bits", "d=3, 5 bits", "d=4, 7 bits", "d=4, 8 bits"};
+      for (size_t format = 0; format < kTileFormats; ++format) measure(table, static_cast<TileFormat>(format), kNames[format]);
+    }
+  }
+
+ private:
+  size_t per_thread() const { return options_.megabytes << 20; }
+  uint8_t* region(unsigned thread) { return memory_.data() + thread * per_thread(); }
+
+  void measure_reading() {
+    for (const size_t streams : {1u, 2u, 4u}) {
+      std::vector<Words> sums(options_.threads);
+      const double seconds = seconds_of(pool_, options_.repetitions, [&](unsigned thread) {
+        sums[thread] = read_streams(region(thread), per_thread(), streams);
+      });
+      const double rate = static_cast<double>(memory_.bytes()) / seconds;
+      best_reading_ = std::max(best_reading_, rate);
+      fmt::print("reading, {} streams a thread: {:.1f} GB/s\n", streams, rate / 1e9);
+    }
+  }
+
+  // Random bytes serve as weights: only entries out of range would be slower or faster to look up, and there are none.
+  double weights_per_second(const KernelTable& table, TileFormat format, size_t bytes, size_t tokens, size_t columns) {
+    const size_t blocks = blocks_of(columns), tile_bytes = blocks * block_bytes(format), tiles = bytes / tile_bytes / kBandTiles * kBandTiles;
+    const std::vector<float> steps(27, 0.01f);
+    const ScaleTable scales = make_scale_table(format, steps.data());
+    std::vector<float> x(columns, 0.5f);
+    std::vector<ActivationBlock> activations(blocks * tokens);
+    for (size_t token = 0; token < tokens; ++token) table.ternary->quantize(x.data(), columns, format, &activations[token], tokens);
+    std::vector<std::vector<float>> outputs(options_.threads, std::vector<float>(tokens * tiles * kTileRows));
+    const size_t rounds = std::max<size_t>(1, 200'000'000 / (tiles * kTileRows * columns * tokens));
+    const double seconds = seconds_of(pool_, options_.repetitions, [&](unsigned thread) {
+      const TernaryTiles matrix{format, tiles, blocks, region(thread), &scales};
+      for (size_t round = 0; round < rounds; ++round) {
+        for (size_t band = 0; band < matrix.bands(); ++band) {
+          table.ternary->multiply[static_cast<size_t>(format)](matrix, band, activations.data(), tokens, tokens,
+                                                               outputs[thread].data() + band * kBandRows, tiles * kTileRows);
+        }
+      }
+    });
+    return static_cast<double>(rounds * tiles * kTileRows * columns) / seconds;
+  }
+
+  void measure(const KernelTable& table, TileFormat format, const char* name) {
+    const double bits = static_cast<double>(block_bytes(format)) * 8 / (kTileRows * kTileColumns);
+    const double cached = weights_per_second(table, format, 192 << 10, 1, 2048);
+    const double streamed = weights_per_second(table, format, per_thread(), 1, 2048);
+    const double many = weights_per_second(table, format, 192 << 10, 64, 2048) * 64;
+    const double rate = streamed * options_.threads * bits / 8;
+    fmt::print("| {} | {} | {:.2f} | {:.1f} | {:.1f} | {:.1f} | {:.0f} % | {:.1f} |\n", table.name, name, bits, cached / clock_,
+               streamed / clock_, rate / 1e9, 100 * rate / best_reading_, many / clock_);
+    std::fflush(stdout);
+  }
+
+  Options options_;
+  ThreadPool pool_;
+  PageMemory memory_;
+  double clock_, best_reading_ = 0.0;
+};
+
+Options parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string name = argv[i], value = argv[i + 1];
+    if (name == "--threads") options.threads = static_cast<unsigned>(std::stoul(value));
+    else if (name == "--megabytes") options.megabytes = std::stoul(value);
+    else if (name == "--repetitions") options.repetitions = std::stoi(value);
+    else if (name == "--isa") options.isa = value;
+    else throw std::invalid_argument("unknown option " + name);
+  }
+  return options;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Bench(parse(argc, argv)).run();
+  return 0;
+}

@@ -1,0 +1,28 @@
+// Owns large, zeroed memory straight from the system, on large pages where it grants them: reading several streams of weights at
+// memory speed is otherwise held back by address translation and by prefetchers that stop at the end of a page.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tritllm {
+
+class PageMemory {
+ public:
+  PageMemory() = default;
+  // Throws std::bad_alloc.
+  explicit PageMemory(size_t bytes);
+  ~PageMemory();
+  PageMemory(PageMemory&& other) noexcept;
+  PageMemory& operator=(PageMemory&& other) noexcept;
+
+  uint8_t* data() noexcept { return data_; }
+  const uint8_t* data() const noexcept { return data_; }
+  size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  uint8_t* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+}  // namespace tritllm

@@ -1,0 +1,148 @@
+// Owns the integer kernels for AVX2 with FMA: eight rows at a time, products by vpmaddubsw, a group's scale applied by the vpmaddwd
+// that widens its sums.
+#include "kernels/ternary_kernels.h"
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tritllm::kernels::avx2 {
+namespace {
+
+#include "kernels/ternary_kernels_simd.h"
+#include "kernels/ternary_offsets_x86.h"
+
+struct Vector {
+  using Float = __m256;
+  using Codes = __m256i;   // of row i: bytes 4·i to 4·i + 3
+  using Scales = __m256i;  // 16 bits, twice for each row
+  static constexpr size_t kVectorRows = 8;
+
+  static Float zero() noexcept { return _mm256_setzero_ps(); }
+  static Float set(float x) noexcept { return _mm256_set1_ps(x); }
+  static Float load(const float* p) noexcept { return _mm256_loadu_ps(p); }
+  static void store(float* p, Float x) noexcept { _mm256_storeu_ps(p, x); }
+  static Float multiply(Float a, Float b) noexcept { return _mm256_mul_ps(a, b); }
+  static Float fma(Float a, Float b, Float c) noexcept { return _mm256_fmadd_ps(a, b, c); }
+
+  static __m256i bytes(const void* p) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static __m256i and_bytes(__m256i a, int mask) noexcept { return _mm256_and_si256(a, _mm256_set1_epi8(static_cast<char>(mask))); }
+  // The same 16 bytes in both halves.
+  static __m256i both_halves(const void* p) noexcept {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+
+  // Byte `entry` of a table of 32.
+  static __m256i look_up(const uint8_t* table, __m256i entries, __m256i upper) noexcept {
+    return _mm256_blendv_epi8(_mm256_shuffle_epi8(both_halves(table), entries), _mm256_shuffle_epi8(both_halves(table + 16), entries),
+                              upper);
+  }
+  static void scales(const uint8_t* places, const ScaleTable& table, Scales (&out)[kTileGroups][2]) noexcept {
+    const __m256i entries = bytes(places);
+    const __m256i upper = _mm256_slli_epi16(entries, 3);  // bit 4 at the top of its byte
+    const __m256i low = look_up(table.low, entries, upper), high = look_up(table.high, entries, upper);
+    const __m256i first = _mm256_unpacklo_epi8(low, high), second = _mm256_unpackhi_epi8(low, high);
+    out[0][0] = _mm256_unpacklo_epi16(first, first);
+    out[0][1] = _mm256_unpackhi_epi16(first, first);
+    out[1][0] = _mm256_unpacklo_epi16(second, second);
+    out[1][1] = _mm256_unpackhi_epi16(second, second);
+  }
+
+  template <TileFormat kFormat>
+  static void codes(const uint8_t* block, size_t group, size_t half, Codes (&out)[4]) noexcept {
+    if constexpr (kFormat == TileFormat::kTwoBits) {
+      const __m256i fields = bytes(block + (group * 2 + half) * 32);
+      out[0] = and_bytes(fields, 3);
+      out[1] = and_bytes(_mm256_srli_epi16(fields, 2), 3);
+      out[2] = and_bytes(_mm256_srli_epi16(fields, 4), 3);
+      out[3] = and_bytes(_mm256_srli_epi16(fields, 6), 3);
+      return;
+    }
+    if constexpr (kFormat == TileFormat::kBytes) {
+      for (size_t quad = 0; quad < 4; ++quad) out[quad] = bytes(block + ((group * 4 + quad) * 2 + half) * 32);
+      return;
+    }
+    for (size_t pair = 0; pair < 2; ++pair) {
+      const __m256i fields = bytes(block + ((group * 2 + pair) * 2 + half) * 32);
+      out[2 * pair] = and_bytes(fields, 15);
+      out[2 * pair + 1] = and_bytes(_mm256_srli_epi16(fields, 4), 15);
+    }
+    if constexpr (kFormat == TileFormat::kFourBits) return;
+    const __m256i plane = bytes(block + 256 + group * 32);
+    if (half == 0) {
+      out[0] = _mm256_or_si256(out[0], and_bytes(_mm256_slli_epi16(plane, 4), 16));
+      out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_slli_epi16(plane, 3), 16));
+      out[2] = _mm256_or_si256(out[2], and_bytes(_mm256_slli_epi16(plane, 2), 16));
+      out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_slli_epi16(plane, 1), 16));
+    } else {
+      out[0] = _mm256_or_si256(out[0], and_bytes(plane, 16));
+      out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_srli_epi16(plane, 1), 16));
+      out[2] = _mm256_or_si256(out[2], and_bytes(_mm256_srli_epi16(plane, 2), 16));
+      out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_srli_epi16(plane, 3), 16));
+    }
+    if constexpr (kFormat == TileFormat::kFiveBits) return;
+    const __m256i top = bytes(block + 320 + (group * 2 + half) * 32);
+    out[0] = _mm256_or_si256(out[0], and_bytes(_mm256_slli_epi16(top, 5), 96));
+    out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_slli_epi16(top, 3), 96));
+    out[2] = _mm256_or_si256(out[2], and_bytes(_mm256_slli_epi16(top, 1), 96));
+    out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_srli_epi16(top, 1), 96));
+  }
+
+  static __m256i four_bytes(const void* p) noexcept {
+    int32_t word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return _mm256_set1_epi32(word);
+  }
+
+  template <TileFormat kFormat>
+  static Float dot(const Codes (&codes)[4], Scales scales, const ActivationGroup& input) noexcept {
+    const __m256i product0 = _mm256_maddubs_epi16(codes[0], four_bytes(input.values)),
+                  product1 = _mm256_maddubs_epi16(codes[1], four_bytes(input.values + 4)),
+                  product2 = _mm256_maddubs_epi16(codes[2], four_bytes(input.values + 8)),
+                  product3 = _mm256_maddubs_epi16(codes[3], four_bytes(input.values + 12));
+    const __m256i first = _mm256_add_epi16(_mm256_add_epi16(four_bytes(input.offsets), product0), product1);
+    __m256i sum;
+    if constexpr (format_depth(kFormat) == 4) {
+      const __m256i second = _mm256_add_epi16(_mm256_add_epi16(four_bytes(input.offsets + 2), product2), product3);
+      sum = _mm256_add_epi32(_mm256_madd_epi16(first, scales), _mm256_madd_epi16(second, scales));
+    } else {
+      sum = _mm256_madd_epi16(_mm256_add_epi16(first, _mm256_add_epi16(product2, product3)), scales);
+    }
+    return _mm256_cvtepi32_ps(sum);
+  }
+
+  static ActivationGroup quantize(const float* x, TileFormat format) noexcept {
+    ActivationGroup group{};
+    const __m256 first = load(x), second = load(x + 8);
+    // Magnitudes compare as integers do, and what is not finite is above all that is.
+    const __m256i magnitudes =
+        _mm256_max_epu32(_mm256_slli_epi32(_mm256_castps_si256(first), 1), _mm256_slli_epi32(_mm256_castps_si256(second), 1));
+    __m128i most = _mm_max_epu32(_mm256_castsi256_si128(magnitudes), _mm256_extracti128_si256(magnitudes, 1));
+    most = _mm_max_epu32(most, _mm_unpackhi_epi64(most, most));
+    most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 1));
+    const auto bits = static_cast<uint32_t>(_mm_cvtsi128_si32(most)) >> 1;
+    const float largest = __builtin_bit_cast(float, bits);
+    if (bits >= 0x7f800000u) {
+      group.scale = __builtin_nanf("");
+      return group;
+    }
+    if (largest < kLeastActivation) return group;
+    group.scale = largest / 127.0f;
+    const __m256 inverse = set(127.0f / largest);
+    const __m256i low = _mm256_cvtps_epi32(multiply(first, inverse)), high = _mm256_cvtps_epi32(multiply(second, inverse));
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+    const __m128i values = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(group.values), values);
+    set_offsets(values, format, group);
+    return group;
+  }
+};
+
+constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("avx2");
+
+}  // namespace
+
+const TernaryKernels& ternary_kernels() noexcept { return kTable; }
+
+}  // namespace tritllm::kernels::avx2

@@ -1,0 +1,123 @@
+// Owns the integer kernels for AVX-512 with VNNI: sixteen rows at a time, products by vpdpbusd.
+#include "kernels/ternary_kernels.h"
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tritllm::kernels::avx512 {
+namespace {
+
+#include "kernels/ternary_kernels_simd.h"
+#include "kernels/ternary_offsets_x86.h"
+
+struct Vector {
+  using Float = __m512;
+  using Codes = __m512i;   // of row i: bytes 4·i to 4·i + 3
+  using Scales = __m512i;  // 32 bits for each row
+  static constexpr size_t kVectorRows = 16;
+
+  static Float zero() noexcept { return _mm512_setzero_ps(); }
+  static Float set(float x) noexcept { return _mm512_set1_ps(x); }
+  static Float load(const float* p) noexcept { return _mm512_loadu_ps(p); }
+  static void store(float* p, Float x) noexcept { _mm512_storeu_ps(p, x); }
+  static Float multiply(Float a, Float b) noexcept { return _mm512_mul_ps(a, b); }
+  static Float fma(Float a, Float b, Float c) noexcept { return _mm512_fmadd_ps(a, b, c); }
+
+  static __m512i bytes(const void* p) noexcept { return _mm512_loadu_si512(p); }
+  static __m512i and_bytes(__m512i a, int mask) noexcept { return _mm512_and_si512(a, _mm512_set1_epi8(static_cast<char>(mask))); }
+  // a | (b & mask)
+  static __m512i merge(__m512i a, __m512i b, int mask) noexcept {
+    return _mm512_ternarylogic_epi32(a, b, _mm512_set1_epi8(static_cast<char>(mask)), 0xf8);
+  }
+
+  static void scales(const uint8_t* places, const ScaleTable& table, Scales (&out)[kTileGroups][1]) noexcept {
+    // entry_place() has four rows to a 32-bit lane: rows 0, 4, 8 and 12 of a group begin in lanes 0, 4, 1 and 5, or two further.
+    const __m256i entries = _mm256_permutevar8x32_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(places)),
+                                                        _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m512i low = bytes(table.multiples), high = bytes(table.multiples + 16);
+    out[0][0] = _mm512_permutex2var_epi32(low, _mm512_cvtepu8_epi32(_mm256_castsi256_si128(entries)), high);
+    out[1][0] = _mm512_permutex2var_epi32(low, _mm512_cvtepu8_epi32(_mm256_extracti128_si256(entries, 1)), high);
+  }
+
+  template <TileFormat kFormat>
+  static void codes(const uint8_t* block, size_t group, size_t, Codes (&out)[4]) noexcept {
+    if constexpr (kFormat == TileFormat::kTwoBits) {
+      const __m512i fields = bytes(block + group * 64);
+      out[0] = and_bytes(fields, 3);
+      out[1] = and_bytes(_mm512_srli_epi16(fields, 2), 3);
+      out[2] = and_bytes(_mm512_srli_epi16(fields, 4), 3);
+      out[3] = and_bytes(_mm512_srli_epi16(fields, 6), 3);
+      return;
+    }
+    if constexpr (kFormat == TileFormat::kBytes) {
+      for (size_t quad = 0; quad < 4; ++quad) out[quad] = bytes(block + (group * 4 + quad) * 64);
+      return;
+    }
+    for (size_t pair = 0; pair < 2; ++pair) {
+      const __m512i fields = bytes(block + (group * 2 + pair) * 64);
+      out[2 * pair] = and_bytes(fields, 15);
+      out[2 * pair + 1] = and_bytes(_mm512_srli_epi16(fields, 4), 15);
+    }
+    if constexpr (kFormat == TileFormat::kFourBits) return;
+    // The bits of rows 0 to 7 begin at bit 0 of a byte, those of the others at bit 4: now all at bit 4.
+    const __m256i plane = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 256 + group * 32));
+    const __m512i bits = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi16(plane, 4)), plane, 1);
+    out[0] = merge(out[0], bits, 16);
+    out[1] = merge(out[1], _mm512_srli_epi16(bits, 1), 16);
+    out[2] = merge(out[2], _mm512_srli_epi16(bits, 2), 16);
+    out[3] = merge(out[3], _mm512_srli_epi16(bits, 3), 16);
+    if constexpr (kFormat == TileFormat::kFiveBits) return;
+    const __m512i top = bytes(block + 320 + group * 64);
+    out[0] = merge(out[0], _mm512_slli_epi16(top, 5), 96);
+    out[1] = merge(out[1], _mm512_slli_epi16(top, 3), 96);
+    out[2] = merge(out[2], _mm512_slli_epi16(top, 1), 96);
+    out[3] = merge(out[3], _mm512_srli_epi16(top, 1), 96);
+  }
+
+  static __m512i four_bytes(const void* p) noexcept {
+    int32_t word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return _mm512_set1_epi32(word);
+  }
+
+  template <TileFormat kFormat>
+  static Float dot(const Codes (&codes)[4], Scales scales, const ActivationGroup& input) noexcept {
+    __m512i sum = _mm512_set1_epi32(input.offset);
+    sum = _mm512_dpbusd_epi32(sum, codes[0], four_bytes(input.values));
+    sum = _mm512_dpbusd_epi32(sum, codes[1], four_bytes(input.values + 4));
+    sum = _mm512_dpbusd_epi32(sum, codes[2], four_bytes(input.values + 8));
+    sum = _mm512_dpbusd_epi32(sum, codes[3], four_bytes(input.values + 12));
+    // Up to depth 3 the sum fits in 16 bits, and vpmaddwd, whose upper product is zero, is half of vpmulld's work.
+    if constexpr (format_depth(kFormat) == 4) return _mm512_cvtepi32_ps(_mm512_mullo_epi32(sum, scales));
+    else return _mm512_cvtepi32_ps(_mm512_madd_epi16(sum, scales));
+  }
+
+  static ActivationGroup quantize(const float* x, TileFormat format) noexcept {
+    ActivationGroup group{};
+    const __m512 inputs = load(x);
+    // Magnitudes compare as integers do, and what is not finite is above all that is.
+    const __m512i magnitudes = _mm512_and_si512(_mm512_castps_si512(inputs), _mm512_set1_epi32(0x7fffffff));
+    const auto bits = static_cast<uint32_t>(_mm512_reduce_max_epi32(magnitudes));
+    const float largest = __builtin_bit_cast(float, bits);
+    if (bits >= 0x7f800000u) {
+      group.scale = __builtin_nanf("");
+      return group;
+    }
+    if (largest < kLeastActivation) return group;
+    group.scale = largest / 127.0f;
+    const __m128i values = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(multiply(inputs, set(127.0f / largest))));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(group.values), values);
+    set_offsets(values, format, group);
+    return group;
+  }
+};
+
+constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("avx512");
+
+}  // namespace
+
+const TernaryKernels& ternary_kernels() noexcept { return kTable; }
+
+}  // namespace tritllm::kernels::avx512

@@ -1,0 +1,150 @@
+// Owns the loops of the integer kernels for SIMD, written once over a description V of an instruction set. Each instruction set's
+// file defines V and includes this inside its own namespace, as it does tensor_kernels_simd.h.
+//
+// One token: a band's sums stay in registers while its blocks stream by. Several tokens: a block's weights are unpacked into registers
+// once and multiplied with a number of tokens, whose activations (second-level cache) and sums (first-level cache) are read again for
+// every block.
+//
+// V needs: Float, Codes (a vector of bytes: 4 columns of kVectorRows rows), Scales; kVectorRows; and
+//   zero(), load, store, fma(a, b, c) = a·b + c, multiply(a, b), set(x): of Floats
+//   scales(entries, table, out[kTileGroups][kHalves]): of a block's groups
+//   codes<format>(block, group, half, out[4])
+//   dot<format>(codes[4], scales, group): Float, multiple·Σ code·value of each row
+//   quantize(x, format): ActivationGroup
+
+template <typename V>
+struct TernaryOperations {
+  using Float = typename V::Float;
+  using Codes = typename V::Codes;
+  using Scales = typename V::Scales;
+  using TileFormat = tritllm::kernels::TileFormat;
+  using TernaryTiles = tritllm::kernels::TernaryTiles;
+  using ActivationBlock = tritllm::kernels::ActivationBlock;
+  using ActivationGroup = tritllm::kernels::ActivationGroup;
+  static constexpr size_t kTileRows = tritllm::kernels::kTileRows, kTileGroups = tritllm::kernels::kTileGroups;
+  static constexpr size_t kHalves = kTileRows / V::kVectorRows;
+  // Tokens whose sums stay in the first-level cache.
+  static constexpr size_t kTokensAtOnce = 64;
+  // How far ahead of the weights that are multiplied others are asked for, in bytes.
+  static constexpr size_t kAhead = 8192;
+
+  template <TileFormat kFormat>
+  static void prefetch(const uint8_t* block) noexcept {
+    for (size_t line = 0; line < tritllm::kernels::block_bytes(kFormat); line += 64) __builtin_prefetch(block + kAhead + line, 0, 1);
+  }
+
+  template <TileFormat kFormat, size_t kTiles>
+  static void multiply_token(const TernaryTiles& matrix, const uint8_t* blocks, const ActivationBlock* x, size_t x_stride,
+                             float* y) noexcept {
+    Float sums[kTiles][kHalves];
+    for (auto& tile : sums) {
+      for (Float& sum : tile) sum = V::zero();
+    }
+    for (size_t block = 0; block < matrix.column_blocks; ++block) {
+      const ActivationBlock& inputs = x[block * x_stride];
+#pragma GCC unroll 4
+      for (size_t tile = 0; tile < kTiles; ++tile) {
+        prefetch<kFormat>(blocks);
+        Scales scales[kTileGroups][kHalves];
+        V::scales(blocks + tritllm::kernels::block_code_bytes(kFormat), *matrix.scales, scales);
+#pragma GCC unroll 2
+        for (size_t group = 0; group < kTileGroups; ++group) {
+          const Float scale = V::set(inputs.groups[group].scale);
+#pragma GCC unroll 4
+          for (size_t half = 0; half < kHalves; ++half) {
+            Codes codes[4];
+            V::template codes<kFormat>(blocks, group, half, codes);
+            const Float dot = V::template dot<kFormat>(codes, scales[group][half], inputs.groups[group]);
+            sums[tile][half] = V::fma(dot, scale, sums[tile][half]);
+          }
+        }
+        blocks += tritllm::kernels::block_bytes(kFormat);
+      }
+    }
+    const Float unit = V::set(matrix.scales->unit);
+    for (size_t tile = 0; tile < kTiles; ++tile) {
+      for (size_t half = 0; half < kHalves; ++half) {
+        V::store(y + tile * kTileRows + half * V::kVectorRows, V::multiply(sums[tile][half], unit));
+      }
+    }
+  }
+
+  // One tile of a band, whose blocks are `stride` bytes apart, for up to kTokensAtOnce tokens.
+  template <TileFormat kFormat>
+  static void multiply_tokens(const TernaryTiles& matrix, const uint8_t* tile, size_t stride, const ActivationBlock* x,
+                              size_t x_stride, size_t tokens, float* y, size_t y_stride) noexcept {
+    alignas(64) float sums[kHalves][kTokensAtOnce][V::kVectorRows];
+    for (size_t half = 0; half < kHalves; ++half) {
+      for (size_t token = 0; token < tokens; ++token) V::store(sums[half][token], V::zero());
+    }
+    for (size_t block = 0; block < matrix.column_blocks; ++block) {
+      prefetch<kFormat>(tile);
+      Scales scales[kTileGroups][kHalves];
+      V::scales(tile + tritllm::kernels::block_code_bytes(kFormat), *matrix.scales, scales);
+      const ActivationBlock* const inputs = x + block * x_stride;
+      for (size_t half = 0; half < kHalves; ++half) {
+        Codes codes[kTileGroups][4];
+        for (size_t group = 0; group < kTileGroups; ++group) V::template codes<kFormat>(tile, group, half, codes[group]);
+        for (size_t token = 0; token < tokens; ++token) {
+          Float sum = V::load(sums[half][token]);
+          for (size_t group = 0; group < kTileGroups; ++group) {
+            const ActivationGroup& input = inputs[token].groups[group];
+            sum = V::fma(V::template dot<kFormat>(codes[group], scales[group][half], input), V::set(input.scale), sum);
+          }
+          V::store(sums[half][token], sum);
+        }
+      }
+      tile += stride;
+    }
+    const Float unit = V::set(matrix.scales->unit);
+    for (size_t token = 0; token < tokens; ++token) {
+      for (size_t half = 0; half < kHalves; ++half) {
+        V::store(y + token * y_stride + half * V::kVectorRows, V::multiply(V::load(sums[half][token]), unit));
+      }
+    }
+  }
+
+  template <TileFormat kFormat>
+  static void multiply_one(const TernaryTiles& matrix, const uint8_t* blocks, size_t tiles, const ActivationBlock* x,
+                           size_t x_stride, float* y) noexcept {
+    switch (tiles) {
+      case 1: return multiply_token<kFormat, 1>(matrix, blocks, x, x_stride, y);
+      case 2: return multiply_token<kFormat, 2>(matrix, blocks, x, x_stride, y);
+      case 3: return multiply_token<kFormat, 3>(matrix, blocks, x, x_stride, y);
+      default: return multiply_token<kFormat, 4>(matrix, blocks, x, x_stride, y);
+    }
+  }
+
+  template <TileFormat kFormat>
+  static void multiply(const TernaryTiles& matrix, size_t band, const ActivationBlock* x, size_t x_stride, size_t tokens, float* y,
+                       size_t y_stride) noexcept {
+    constexpr size_t kBlockBytes = tritllm::kernels::block_bytes(kFormat);
+    const uint8_t* const blocks = matrix.blocks + matrix.band_offset(band);
+    const size_t tiles = matrix.tiles_in_band(band);
+    if (tokens == 1) return multiply_one<kFormat>(matrix, blocks, tiles, x, x_stride, y);
+    for (size_t token = 0; token < tokens; token += kTokensAtOnce) {
+      const size_t count = tokens - token < kTokensAtOnce ? tokens - token : kTokensAtOnce;
+      for (size_t tile = 0; tile < tiles; ++tile) {
+        multiply_tokens<kFormat>(matrix, blocks + tile * kBlockBytes, tiles * kBlockBytes, x + token, x_stride, count,
+                                 y + token * y_stride + tile * kTileRows, y_stride);
+      }
+    }
+  }
+
+  static void quantize(const float* x, size_t columns, TileFormat format, ActivationBlock* out, size_t out_stride) noexcept {
+    const size_t groups = columns / 16;
+    for (size_t group = 0; group < groups; ++group) {
+      out[group / kTileGroups * out_stride].groups[group % kTileGroups] = V::quantize(x + group * 16, format);
+    }
+    if (groups % kTileGroups != 0) out[groups / kTileGroups * out_stride].groups[groups % kTileGroups] = ActivationGroup{};
+  }
+
+  static constexpr tritllm::kernels::TernaryKernels table(const char* name) {
+    return {
+        .name = name,
+        .quantize = quantize,
+        .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
+                     multiply<TileFormat::kSevenBits>, multiply<TileFormat::kBytes>},
+    };
+  }
+};

@@ -1,0 +1,326 @@
+// The integer kernels of every instruction set. The layout is tested by its inverse, the specification by sums written out here, and
+// every other table by the specification, bit for bit.
+#include "kernels/ternary_kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <ostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/kernel_table.h"
+
+namespace tritllm::kernels {
+
+// What GoogleTest puts into the names of cases.
+inline void PrintTo(const KernelTable& table, std::ostream* out) { *out << table.name; }
+
+namespace {
+
+using Random = std::mt19937_64;
+
+constexpr TileFormat kAllFormats[] = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits,
+                                      TileFormat::kBytes};
+constexpr float kUntouched = 12345.0f;
+
+// What fills codes, activations and entries.
+enum class Filling { kRandom, kLargest, kSmallest, kMixedExtremes };
+constexpr Filling kFillings[] = {Filling::kRandom, Filling::kLargest, Filling::kSmallest, Filling::kMixedExtremes};
+
+int filled(Filling filling, int largest, Random& random) {
+  switch (filling) {
+    case Filling::kRandom: return static_cast<int>(random() % static_cast<uint64_t>(2 * largest + 1)) - largest;
+    case Filling::kLargest: return largest;
+    case Filling::kSmallest: return -largest;
+    default: return random() % 2 != 0 ? largest : -largest;
+  }
+}
+
+struct Matrix {
+  TileFormat format;
+  size_t rows, groups;
+  std::vector<int8_t> codes;     // [rows][groups·16]
+  std::vector<uint8_t> entries;  // [rows][groups]
+  std::vector<float> steps;      // [27]
+  ScaleTable scales{};
+  std::vector<uint8_t> blocks;
+
+  Matrix(TileFormat of, size_t row_count, size_t group_count, Filling filling) : format(of), rows(row_count), groups(group_count) {
+    Random random(rows * 100 + groups);
+    for (size_t i = 0; i < rows * groups * 16; ++i) {
+      codes.push_back(static_cast<int8_t>(filled(filling, format_largest_code(format), random)));
+    }
+    for (size_t i = 0; i < rows * groups; ++i) {
+      entries.push_back(filling == Filling::kRandom ? static_cast<uint8_t>(random() % 27) : uint8_t{26});
+    }
+    for (size_t i = 0; i < 27; ++i) steps.push_back(0.001f * std::pow(1.2f, static_cast<float>(i)));
+    scales = make_scale_table(format, steps.data());
+    blocks.resize(view().bytes());
+    for (size_t band = 0; band < view().bands(); ++band) {
+      const size_t first = band * kBandRows;
+      pack_band(format, {codes.data() + first * groups * 16, entries.data() + first * groups, std::min(kBandRows, rows - first), groups},
+                blocks.data() + view().band_offset(band));
+    }
+  }
+
+  TernaryTiles view() const { return {format, tiles_of(rows), blocks_of(groups * 16), blocks.data(), &scales}; }
+};
+
+std::vector<float> random_activations(size_t tokens, size_t columns, Filling filling) {
+  Random random(tokens * 1000 + columns);
+  std::normal_distribution<float> normal;
+  std::vector<float> x;
+  for (size_t i = 0; i < tokens * columns; ++i) {
+    x.push_back(filling == Filling::kRandom ? normal(random) : static_cast<float>(filled(filling, 127, random)));
+  }
+  return x;
+}
+
+std::vector<ActivationBlock> quantized(const TernaryKernels& kernels, const std::vector<float>& x, size_t tokens, size_t columns,
+                                       TileFormat format) {
+  std::vector<ActivationBlock> blocks(blocks_of(columns) * tokens);
+  for (size_t token = 0; token < tokens; ++token) {
+    kernels.quantize(x.data() + token * columns, columns, format, blocks.data() + token, tokens);
+  }
+  return blocks;
+}
+
+// All rows with those that fill the last tile: [tokens][16·tiles]. Checks that nothing else was written.
+std::vector<float> multiplied(const TernaryKernels& kernels, const Matrix& matrix, const std::vector<ActivationBlock>& x, size_t tokens) {
+  const size_t width = matrix.view().tiles * kTileRows, stride = width + 16;
+  std::vector<float> y(tokens * stride, kUntouched), out;
+  for (size_t band = 0; band < matrix.view().bands(); ++band) {
+    kernels.multiply[static_cast<size_t>(matrix.format)](matrix.view(), band, x.data(), tokens, tokens, y.data() + band * kBandRows, stride);
+  }
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (i % stride < width) out.push_back(y[i]);
+    else EXPECT_EQ(y[i], kUntouched) << "beside the outputs, at " << i;
+  }
+  return out;
+}
+
+::testing::AssertionResult same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size()) return ::testing::AssertionFailure() << a.size() << " and " << b.size() << " values";
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (std::isnan(a[i]) && std::isnan(b[i])) continue;
+    if (std::bit_cast<uint32_t>(a[i]) != std::bit_cast<uint32_t>(b[i])) {
+      return ::testing::AssertionFailure() << "at " << i << ": " << a[i] << ", " << b[i];
+    }
+  }
+  return ::testing::AssertionSuccess();
+}
+
+class TernaryKernelsTest : public testing::TestWithParam<KernelTable> {
+ protected:
+  const TernaryKernels& kernels() const { return *GetParam().ternary; }
+  const TernaryKernels& specification() const { return *table_named("scalar").ternary; }
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, TernaryKernelsTest, testing::ValuesIn(supported_tables().begin(), supported_tables().end()),
+                         [](const auto& instance) { return std::string(instance.param.name); });
+
+TEST(TernaryTiles, UnpackIsTheInverseOfPack) {
+  for (const TileFormat format : kAllFormats) {
+    for (const Filling filling : kFillings) {
+      for (size_t groups = 1; groups <= 7; ++groups) {
+        for (const size_t rows : {1u, 2u, 15u, 16u, 17u, 33u, 63u, 64u, 65u, 130u}) {
+          const Matrix matrix(format, rows, groups, filling);
+          std::vector<int8_t> codes(matrix.codes.size(), 99);
+          std::vector<uint8_t> entries(matrix.entries.size(), 99);
+          for (size_t band = 0; band < matrix.view().bands(); ++band) {
+            const size_t row = band * kBandRows;
+            unpack_band(format, matrix.blocks.data() + matrix.view().band_offset(band),
+                        {codes.data() + row * groups * 16, entries.data() + row * groups, std::min(kBandRows, rows - row), groups});
+          }
+          ASSERT_EQ(codes, matrix.codes) << "format " << static_cast<int>(format) << ", rows " << rows << ", groups " << groups;
+          ASSERT_EQ(entries, matrix.entries);
+        }
+      }
+    }
+  }
+}
+
+TEST(TernaryTiles, UnpacksSingleRows) {
+  for (const TileFormat format : kAllFormats) {
+    const Matrix matrix(format, 83, 5, Filling::kRandom);
+    for (size_t row = 0; row < 83; ++row) {
+      std::vector<int8_t> codes(6 * 16);
+      std::vector<uint8_t> entries(6);
+      unpack_row(matrix.view(), row, codes.data(), entries.data());
+      for (size_t i = 0; i < 80; ++i) ASSERT_EQ(codes[i], matrix.codes[row * 80 + i]);
+      for (size_t i = 0; i < 5; ++i) ASSERT_EQ(entries[i], matrix.entries[row * 5 + i]);
+      ASSERT_EQ(entries[5], kEmptyEntry);
+    }
+  }
+}
+
+TEST(TernaryTiles, WhatIsBeyondTheMatrixHasNoScale) {
+  const Matrix matrix(TileFormat::kFourBits, 3, 3, Filling::kRandom);
+  std::vector<int8_t> codes(16 * 4 * 16);
+  std::vector<uint8_t> entries(16 * 4);
+  unpack_band(matrix.format, matrix.blocks.data(), {codes.data(), entries.data(), 16, 4});
+  for (size_t row = 0; row < 16; ++row) {
+    for (size_t group = 0; group < 4; ++group) {
+      if (row < 3 && group < 3) continue;
+      EXPECT_EQ(entries[row * 4 + group], kEmptyEntry);
+    }
+  }
+  for (size_t entry = kEmptyEntry; entry < 32; ++entry) EXPECT_EQ(matrix.scales.multiples[entry], 0);
+}
+
+TEST(TernaryTiles, AScaleTableIsTheStepsToHalfAUnit) {
+  for (const TileFormat format : kAllFormats) {
+    for (const float magnitude : {1.0f, 1e-30f, 1e37f}) {
+      std::vector<float> steps(27);
+      for (size_t i = 0; i < 27; ++i) steps[i] = magnitude / 27.0f * static_cast<float>((i * 11 + 3) % 27 + 1);
+      const ScaleTable table = make_scale_table(format, steps.data());
+      const double unit = *std::max_element(steps.begin(), steps.end()) / static_cast<double>(largest_multiple(format));
+      for (size_t i = 0; i < 27; ++i) {
+        EXPECT_NEAR(static_cast<double>(table.multiples[i]) * unit, double{steps[i]}, 0.5001 * unit);
+        EXPECT_EQ(table.multiples[i], table.low[i] + 256 * table.high[i]);
+      }
+      EXPECT_EQ(*std::max_element(table.multiples, table.multiples + 32), largest_multiple(format));
+    }
+  }
+  const std::vector<float> zeros(27, 0.0f);
+  const ScaleTable table = make_scale_table(TileFormat::kBytes, zeros.data());
+  EXPECT_EQ(std::count(table.multiples, table.multiples + 32, 0), 32);
+  EXPECT_EQ(table.unit, 0.0f);
+}
+
+// The largest sum that a group can have, scaled, fits in 32 bits.
+TEST(TernaryTiles, NoSumOverflows) {
+  for (const TileFormat format : kAllFormats) {
+    EXPECT_LE(int64_t{16} * format_largest_code(format) * 127 * largest_multiple(format), std::numeric_limits<int32_t>::max());
+  }
+}
+
+TEST_P(TernaryKernelsTest, QuantizedActivationsAreWithinHalfAStep) {
+  for (const TileFormat format : kAllFormats) {
+    for (size_t columns = 16; columns <= 112; columns += 16) {
+      const std::vector<float> x = random_activations(1, columns, Filling::kRandom);
+      const auto blocks = quantized(kernels(), x, 1, columns, format);
+      for (size_t group = 0; group < blocks.size() * kTileGroups; ++group) {
+        const ActivationGroup& found = blocks[group / kTileGroups].groups[group % kTileGroups];
+        int sums[4] = {};
+        for (size_t i = 0; i < 16; ++i) {
+          const size_t column = group * 16 + i;
+          const float expected = column < columns ? x[column] : 0.0f;
+          EXPECT_NEAR(found.scale * static_cast<float>(found.values[i]), expected, 0.501f * found.scale);
+          sums[i / 8 * 2 + i % 4 / 2] += found.values[i];
+        }
+        const int centre = -format_largest_code(format), all = sums[0] + sums[1] + sums[2] + sums[3];
+        EXPECT_EQ(found.offset, centre * all);
+        if (format_depth(format) == 4) {
+          for (size_t i = 0; i < 4; ++i) EXPECT_EQ(found.offsets[i], centre * sums[i]);
+        } else {
+          for (size_t i = 0; i < 2; ++i) EXPECT_EQ(found.offsets[i], centre * (sums[i] + sums[i + 2]));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(TernaryKernelsTest, QuantizesAsTheSpecificationDoes) {
+  Random random(5);
+  constexpr float kSpecial[] = {0.0f,  -0.0f, 1e-45f, -1e-38f, 1e-30f, 0.999e-30f, 3.4e38f, -3.4e38f, 127.0f, 0.5f, 1.5f,
+                                -2.5f, 63.5f, NAN,    INFINITY, -INFINITY};
+  for (const TileFormat format : kAllFormats) {
+    for (int round = 0; round < 2000; ++round) {
+      std::vector<float> x = random_activations(1, 48, Filling::kRandom);
+      for (float& value : x) {
+        if (round % 4 == 1) value = std::bit_cast<float>(static_cast<uint32_t>(random()));
+        if (round % 4 == 2 && random() % 4 == 0) value = kSpecial[random() % 13];
+        if (round % 4 == 3 && random() % 16 == 0) value = kSpecial[random() % 16];
+      }
+      const auto expected = quantized(specification(), x, 1, 48, format), found = quantized(kernels(), x, 1, 48, format);
+      for (size_t group = 0; group < 4; ++group) {
+        const ActivationGroup &a = expected[group / 2].groups[group % 2], &b = found[group / 2].groups[group % 2];
+        ASSERT_EQ(std::memcmp(a.values, b.values, 16), 0) << "round " << round;
+        ASSERT_EQ(std::memcmp(a.offsets, b.offsets, sizeof(a.offsets)), 0);
+        ASSERT_EQ(a.offset, b.offset);
+        ASSERT_TRUE(same_bits({a.scale}, {b.scale})) << "round " << round;
+      }
+    }
+  }
+}
+
+TEST_P(TernaryKernelsTest, MultiplyIsTheSumOfProducts) {
+  for (const TileFormat format : kAllFormats) {
+    for (const Filling filling : kFillings) {
+      const Matrix matrix(format, 33, 5, filling);
+      const std::vector<float> x = random_activations(3, 80, filling);
+      const auto activations = quantized(kernels(), x, 3, 80, format);
+      const std::vector<float> y = multiplied(kernels(), matrix, activations, 3);
+      for (size_t token = 0; token < 3; ++token) {
+        for (size_t row = 0; row < 48; ++row) {
+          double sum = 0.0, magnitude = 0.0;
+          for (size_t column = 0; column < 80 && row < 33; ++column) {
+            const ActivationGroup& group = activations[column / 32 * 3 + token].groups[column / 16 % 2];
+            const double product = matrix.codes[row * 80 + column] * double{matrix.steps[matrix.entries[row * 5 + column / 16]]} *
+                                   group.values[column % 16] * double{group.scale};
+            sum += product;
+            magnitude += std::abs(product);
+          }
+          ASSERT_NEAR(double{y[token * 48 + row]}, sum, magnitude * 0x1p-10) << "row " << row << ", token " << token;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(TernaryKernelsTest, SameBitsAsTheSpecification) {
+  for (const TileFormat format : kAllFormats) {
+    for (const Filling filling : kFillings) {
+      for (const size_t rows : {1u, 16u, 31u, 48u, 64u, 65u, 139u}) {
+        for (const size_t groups : {1u, 2u, 5u, 6u}) {
+          const Matrix matrix(format, rows, groups, filling);
+          for (const size_t tokens : {1u, 2u, 3u, 7u, 17u, 63u, 64u, 65u, 130u}) {
+            if (tokens > 60 && rows > 48) continue;
+            const auto x = quantized(specification(), random_activations(tokens, groups * 16, filling), tokens, groups * 16, format);
+            ASSERT_TRUE(same_bits(multiplied(specification(), matrix, x, tokens), multiplied(kernels(), matrix, x, tokens)))
+                << "format " << static_cast<int>(format) << ", filling " << static_cast<int>(filling) << ", rows " << rows
+                << ", groups " << groups << ", tokens " << tokens;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(TernaryKernelsTest, ATokensOutputsDoNotDependOnItsCompany) {
+  for (const TileFormat format : kAllFormats) {
+    const Matrix matrix(format, 80, 9, Filling::kRandom);
+    const std::vector<float> x = random_activations(70, 144, Filling::kRandom);
+    const std::vector<float> all = multiplied(kernels(), matrix, quantized(kernels(), x, 70, 144, format), 70);
+    for (size_t token = 0; token < 70; token += 3) {
+      const std::vector<float> own(x.begin() + static_cast<ptrdiff_t>(token * 144), x.begin() + static_cast<ptrdiff_t>(token * 144 + 144));
+      const auto begin = all.begin() + static_cast<ptrdiff_t>(token * 80);
+      ASSERT_TRUE(same_bits(multiplied(kernels(), matrix, quantized(kernels(), own, 1, 144, format), 1), {begin, begin + 80}));
+    }
+  }
+}
+
+// A damaged model must not look like a healthy one, and one token's damage is not another's.
+TEST_P(TernaryKernelsTest, WhatIsNoNumberStaysNone) {
+  for (const TileFormat format : kAllFormats) {
+    const Matrix matrix(format, 16, 4, Filling::kRandom);
+    std::vector<float> x = random_activations(3, 64, Filling::kRandom);
+    const std::vector<float> healthy = multiplied(kernels(), matrix, quantized(kernels(), x, 3, 64, format), 3);
+    x[64 + 37] = NAN;
+    const std::vector<float> y = multiplied(kernels(), matrix, quantized(kernels(), x, 3, 64, format), 3);
+    for (size_t i = 0; i < y.size(); ++i) {
+      if (i / 16 == 1) EXPECT_TRUE(std::isnan(y[i]));
+      else EXPECT_EQ(y[i], healthy[i]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tritllm::kernels
