@@ -93,8 +93,7 @@ void CpuAttention::attend_split(const Call& call) {
   }
   const size_t whole = blocks_.size() * call.shared_heads, room = state_floats(call);
   // As much as the longest context will need, so that a text that grows does not allocate.
-  const size_t all_spans = call.cache.value_stride() / kSpanPositions + 2;
-  float* const parts = sized(parts_, whole * all_spans * room);
+  float* const parts = sized(parts_, whole * call.cache.spans() * room);
   const auto state = [&](size_t task, size_t span) { return state_at(call, parts + (task * most_spans + span) * room); };
   pool_.parallel_for(whole * most_spans, [&](size_t index, unsigned worker) {
     const size_t task = index / most_spans, span = index % most_spans;
@@ -147,8 +146,8 @@ void CpuAttention::attend_span(const Call& call, const Block& block, uint32_t sh
        .seen = scratch.seen.data(),
        .rows = block.tokens * call.heads,
        .head_stride = call.head_stride,
-       .keys = call.cache.keys(call.settings.layer, slot, shared_head, first),
-       .values = call.cache.values(call.settings.layer, slot, shared_head, first),
+       .keys = call.cache.keys(call.settings.layer, slot, shared_head, span),
+       .values = call.cache.values(call.settings.layer, slot, shared_head, span),
        .value_stride = call.cache.value_stride(),
        .softcap = call.settings.softcap,
        .scores = scratch.scores.data(),

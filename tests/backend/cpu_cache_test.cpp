@@ -11,26 +11,27 @@
 namespace tritllm {
 namespace {
 
-constexpr uint32_t kLayers = 2, kSlots = 2, kPositions = 35, kHeads = 2, kWidth = 21, kStride = 32;
+constexpr uint32_t kLayers = 2, kSlots = 2, kHeads = 2, kWidth = 5, kStride = 16;
 
-// A number that no other place has, exact in F16.
+// Exact in F16, and another one for every place that an error of layout could confuse with this one.
 float number_of(uint32_t part, uint32_t layer, uint32_t slot, uint32_t position, uint32_t head, uint32_t element) {
-  const uint32_t index = ((((part * kLayers + layer) * kSlots + slot) * kPositions + position) * kHeads + head) * kWidth + element;
-  return float_from_half(static_cast<uint16_t>(index + 1));
+  const uint32_t index = ((((part * kLayers + layer) * kSlots + slot) * 600 + position) * kHeads + head) * kWidth + element;
+  return float_from_half(static_cast<uint16_t>(index % 31741 + 1));
 }
 
 class CpuCacheTest : public testing::TestWithParam<CacheType> {};
 INSTANTIATE_TEST_SUITE_P(Types, CpuCacheTest, testing::Values(CacheType::kFloat32, CacheType::kFloat16));
 
-TEST_P(CpuCacheTest, NoPlaceOverlapsAnother) {
-  CpuCache cache({kLayers, kHeads, kWidth, kSlots, kPositions, GetParam()});
-  const size_t element = GetParam() == CacheType::kFloat32 ? 4 : 2;
-  EXPECT_EQ(cache.bytes(), 2 * kLayers * kSlots * kHeads * 48 * kStride * element) << "whole tiles of positions";
-  EXPECT_EQ(cache.value_stride(), 48u);
+void expect_places_apart(CacheType type, uint32_t positions, uint32_t spans, uint32_t span_positions) {
+  CpuCache cache({kLayers, kHeads, kWidth, kSlots, positions, type});
+  const size_t element = type == CacheType::kFloat32 ? 4 : 2;
+  EXPECT_EQ(cache.bytes(), size_t{2} * kLayers * kSlots * kHeads * spans * span_positions * kStride * element);
+  EXPECT_EQ(cache.spans(), spans);
+  EXPECT_EQ(cache.value_stride(), span_positions);
   const auto for_all = [&](const auto& body) {
     for (uint32_t layer = 0; layer < kLayers; ++layer) {
       for (uint32_t slot = 0; slot < kSlots; ++slot) {
-        for (uint32_t position = 0; position < kPositions; ++position) body(layer, slot, position);
+        for (uint32_t position = 0; position < positions; ++position) body(layer, slot, position);
       }
     }
   };
@@ -44,21 +45,26 @@ TEST_P(CpuCacheTest, NoPlaceOverlapsAnother) {
     cache.store_values(layer, {slot, position}, values.data());
   });
   const auto found = [&](const void* elements, size_t index) {
-    return GetParam() == CacheType::kFloat32 ? static_cast<const float*>(elements)[index]
+    return type == CacheType::kFloat32 ? static_cast<const float*>(elements)[index]
                                              : float_from_half(static_cast<const uint16_t*>(elements)[index]);
   };
   for_all([&](uint32_t layer, uint32_t slot, uint32_t position) {
     for (uint32_t head = 0; head < kHeads; ++head) {
-      const void* const keys = cache.keys(layer, slot, head, position / 16 * 16);
-      const void* const values = cache.values(layer, slot, head, position / 16 * 16);
+      const void* const keys = cache.keys(layer, slot, head, position / 512);
+      const void* const values = cache.values(layer, slot, head, position / 512);
+      const size_t within = position % 512, tile = within / 16, lane = within % 16;
       for (uint32_t i = 0; i < kStride; ++i) {
-        const bool within = i < kWidth;
-        ASSERT_EQ(found(keys, i * 16 + position % 16), within ? number_of(0, layer, slot, position, head, i) : 0.0f);
-        ASSERT_EQ(found(values, (i / 16 * 48 + position % 16) * 16 + i % 16),
-                  within ? number_of(1, layer, slot, position, head, i) : 0.0f);
+        ASSERT_EQ(found(keys, (tile * kStride + i) * 16 + lane), i < kWidth ? number_of(0, layer, slot, position, head, i) : 0.0f);
+        ASSERT_EQ(found(values, (i / 16 * span_positions + within) * 16 + i % 16),
+                  i < kWidth ? number_of(1, layer, slot, position, head, i) : 0.0f);
       }
     }
   });
+}
+
+TEST_P(CpuCacheTest, NoPlaceOverlapsAnother) {
+  expect_places_apart(GetParam(), 35, 1, 48);    // whole tiles
+  expect_places_apart(GetParam(), 530, 2, 512);  // whole spans
 }
 
 TEST(CpuCache, HalvesAreRoundedToNearestEven) {
