@@ -126,7 +126,8 @@ void measure_prompt(const Shape& shape, uint32_t positions) {
   constexpr uint32_t kTokens = 512;
   Subject subject(shape, 1, positions, kTokens);
   std::vector<double> attending;
-  for (int i = 0; i < shape.repetitions; ++i) attending.push_back(seconds_of([&] { subject.attend(positions - kTokens, kTokens); }));
+  for (int i = 0; i < shape.repetitions; ++i)
+    attending.push_back(seconds_of([&] { subject.attend(positions - kTokens, kTokens); }));
   const Seconds seconds = summary(attending);
   const double pairs = kTokens * (positions - kTokens + (kTokens + 1) / 2.0);
   const double products = 2.0 * shape.heads * shape.width * pairs;

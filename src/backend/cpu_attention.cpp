@@ -33,8 +33,8 @@ void CpuAttention::attend(Rows queries, const CpuCache& cache, const AttentionSe
   find_blocks(places, block_tokens);
   size_t most_tokens = 0;
   for (const Block& block : blocks_) most_tokens = std::max(most_tokens, block.tokens);
-  const Call call{queries,      cache, settings, places, out, shared_heads, heads, width, kernels::padded_row(width),
-                  most_tokens * heads};
+  const Call call{
+      queries, cache, settings, places, out, shared_heads, heads, width, kernels::padded_row(width), most_tokens * heads};
   const size_t tasks = blocks_.size() * shared_heads;
   if (pool_.threads() > 1 && tasks < kTasksPerThread * pool_.threads()) return attend_split(call);
   pool_.parallel_for(tasks, [&](size_t task, unsigned worker) {

@@ -18,8 +18,8 @@ CpuCache::CpuCache(const CacheShape& shape)
       span_positions_(std::min(kSpanPositions, (size_t{shape.positions} + kCacheTile - 1) / kCacheTile * kCacheTile)),
       head_stride_(kernels::padded_row(shape.head_width)),
       element_bytes_(shape.type == CacheType::kFloat32 ? 4 : 2) {
-  const uint64_t parts[] = {shape.slots,     spans_,       shape.layers,  shape.key_value_heads, 2,
-                            span_positions_, head_stride_, element_bytes_};
+  const uint64_t parts[] = {shape.slots, spans_,          shape.layers, shape.key_value_heads,
+                            2,           span_positions_, head_stride_, element_bytes_};
   const auto bytes = checked_product(parts);
   if (!bytes || *bytes > SIZE_MAX / 2) throw std::bad_alloc();
   memory_ = PageMemory(static_cast<size_t>(*bytes));

@@ -49,8 +49,8 @@ struct AttentionOperations {
     size_t stride;
   };
 
-  // sums[r][t] = [sums[r][t] +] Σ_step coefficients[r][step]·tiles[t][step], in ascending order. Inlined, it would share the general
-  // registers with its callers and read the rows' addresses from memory at every step.
+  // sums[r][t] = [sums[r][t] +] Σ_step coefficients[r][step]·tiles[t][step], in ascending order. Inlined, it would share the
+  // general registers with its callers and read the rows' addresses from memory at every step.
   template <size_t kRows, size_t kTiles, bool kContinues, typename Element>
   [[gnu::noinline, gnu::flatten]] static void product(Coefficients rows, Tiles<Element> tiles, size_t steps, Sums out) noexcept {
     constexpr size_t kVectors = kTiles * kTileVectors;
@@ -168,7 +168,8 @@ struct AttentionOperations {
     return V::zero_below(power, -125.0f, V::shift_exponent(sum, whole));
   }
 
-  // Scores of one row become weights. Only the tiles that the row sees something of are touched, so that the sum's order is its own.
+  // Scores of one row become weights. Only the tiles that the row sees something of are touched, so that the sum's order is its
+  // own.
   static void weigh(const Task& task, size_t row) noexcept {
     float* const scores = task.scores + row * kScoreStride;
     const size_t first = task.seen[row].first, end = task.seen[row].end;

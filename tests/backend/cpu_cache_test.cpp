@@ -46,7 +46,7 @@ void expect_places_apart(CacheType type, uint32_t positions, uint32_t spans, uin
   });
   const auto found = [&](const void* elements, size_t index) {
     return type == CacheType::kFloat32 ? static_cast<const float*>(elements)[index]
-                                             : float_from_half(static_cast<const uint16_t*>(elements)[index]);
+                                       : float_from_half(static_cast<const uint16_t*>(elements)[index]);
   };
   for_all([&](uint32_t layer, uint32_t slot, uint32_t position) {
     for (uint32_t head = 0; head < kHeads; ++head) {

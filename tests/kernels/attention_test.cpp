@@ -79,9 +79,9 @@ struct Attention {
   size_t stride, positions;
   float softcap;
   CacheType type;
-  std::vector<PositionRange> seen;   // one for each row, of all positions
-  std::vector<float> queries;        // [rows][stride]
-  std::vector<float> keys, values;   // [positions][stride]
+  std::vector<PositionRange> seen;  // one for each row, of all positions
+  std::vector<float> queries;       // [rows][stride]
+  std::vector<float> keys, values;  // [positions][stride]
 
   size_t rows() const { return seen.size(); }
 

@@ -16,7 +16,7 @@ namespace {
 struct Vector {
   using Float = __m256;
   static constexpr size_t kLanes = 8;
-  static constexpr size_t kTileTokens = 3;  // 4 × 3 sums, 3 inputs and a weight: all 16 registers
+  static constexpr size_t kTileTokens = 3;                         // 4 × 3 sums, 3 inputs and a weight: all 16 registers
   static constexpr size_t kAccumulators = 12, kAttentionRows = 6;  // the same for attention
 
   static Float zero() noexcept { return _mm256_setzero_ps(); }

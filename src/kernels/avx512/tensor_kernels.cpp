@@ -16,7 +16,7 @@ namespace {
 struct Vector {
   using Float = __m512;
   static constexpr size_t kLanes = 16;
-  static constexpr size_t kTileTokens = 6;  // 4 × 6 sums, 6 inputs and a weight: 31 of 32 registers
+  static constexpr size_t kTileTokens = 6;                          // 4 × 6 sums, 6 inputs and a weight: 31 of 32 registers
   static constexpr size_t kAccumulators = 24, kAttentionRows = 12;  // the same for attention
 
   static Float zero() noexcept { return _mm512_setzero_ps(); }
