@@ -98,11 +98,13 @@ class Bench {
     fmt::print("{} threads, {:.2f} GHz (chain of additions), {} MB a thread, median of {}\n\n", options_.threads, clock_ / 1e9,
                options_.megabytes, options_.repetitions);
     measure_reading();
-    fmt::print("\n| table | field | bits per weight | weights/cycle, cached | weights/cycle | GB/s | of reading | products/cycle, 64 tokens |\n"
-               "|---|---|---|---|---|---|---|---|\n");
+    fmt::print(
+        "\n| table | field | bits per weight | weights/cycle, cached | weights/cycle | GB/s | of reading | products/cycle, 64 "
+        "tokens |\n"
+        "|---|---|---|---|---|---|---|---|\n");
     for (const KernelTable& table : supported_tables()) {
       if (!options_.isa.empty() ? options_.isa != table.name : table.name == std::string("scalar")) continue;
-      constexpr const char* kNames[] = {"d=1, 2 bits", "d=2, 4 bits", "d=3, 5 bits", "d=4, 7 bits", "d=4, 8 bits"};
+      constexpr const char* kNames[] = {"d=1, 2 bits", "d=2, 4 bits", "d=3, 5 bits", "d=4, 7 bits"};
       for (size_t format = 0; format < kTileFormats; ++format) measure(table, static_cast<TileFormat>(format), kNames[format]);
     }
   }
@@ -125,7 +127,8 @@ class Bench {
 
   // Random bytes serve as weights: only entries out of range would be slower or faster to look up, and there are none.
   double weights_per_second(const KernelTable& table, TileFormat format, size_t bytes, size_t tokens, size_t columns) {
-    const size_t blocks = blocks_of(columns), tile_bytes = blocks * block_bytes(format), tiles = bytes / tile_bytes / kBandTiles * kBandTiles;
+    const size_t blocks = blocks_of(columns), tile_bytes = blocks * block_bytes(format),
+                 tiles = bytes / tile_bytes / kBandTiles * kBandTiles;
     const std::vector<float> steps(27, 0.01f);
     const ScaleTable scales = make_scale_table(format, steps.data());
     std::vector<float> x(columns, 0.5f);

@@ -30,6 +30,7 @@ BenchOptions to_options(const Arguments& arguments) {
   options.repetitions = arguments.repetitions;
   options.context_before = arguments.context_before;
   options.device = arguments.model.device;
+  options.arithmetic = arithmetic(arguments.model);
   options.threads = arguments.model.common.threads;
   options.cache = cache_type(arguments.model);
   return options;

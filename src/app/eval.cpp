@@ -43,6 +43,7 @@ EvaluateOptions to_options(const Arguments& arguments) {
   options.scored = arguments.scored == "all" ? ScoredPart::kWholeWindow : ScoredPart::kSecondHalf;
   options.cache = cache_type(arguments.model);
   options.device = arguments.model.device;
+  options.arithmetic = arithmetic(arguments.model);
   options.threads = arguments.model.common.threads;
   return options;
 }

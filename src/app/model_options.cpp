@@ -44,6 +44,9 @@ LogitBias parse_bias(const std::string& text) {
 
 void add_device_options(CLI::App& command, ModelArguments& arguments) {
   add_option(command, "--device", arguments.device, "Where to compute: cpu", "DEVICE");
+  add_option(command, "--activations", arguments.activations,
+             "Products with ternary matrices: int8, activations in 8 bits, or f32, exact and many times slower", "ACTIVATIONS")
+      ->check(CLI::IsMember({"int8", "f32"}));
   add_option(command, "--kv-cache", arguments.cache, "Type of the key/value cache: f16 or f32", "KV_CACHE")
       ->check(CLI::IsMember({"f16", "f32"}));
   add_common_options(command, arguments.common);
@@ -62,9 +65,16 @@ CacheType cache_type(const ModelArguments& arguments) {
   return arguments.cache == "f32" ? CacheType::kFloat32 : CacheType::kFloat16;
 }
 
+Arithmetic arithmetic(const ModelArguments& arguments) {
+  return arguments.activations == "f32" ? Arithmetic::kFloat : Arithmetic::kInteger;
+}
+
 LanguageModel load_model(const ModelArguments& arguments) {
   LanguageModel model = LanguageModel::load(
-      arguments.model, {.device = arguments.device, .threads = arguments.common.threads, .context = arguments.context});
+      arguments.model, {.device = arguments.device,
+                        .arithmetic = arithmetic(arguments),
+                        .threads = arguments.common.threads,
+                        .context = arguments.context});
   if (arguments.common.quiet) return model;
   for (const std::string& warning : model.warnings()) print_message("warning: " + printable(warning));
   print_message(fmt::format("{} on {}: {} of weights a token, context {}", printable(arguments.model),

@@ -14,16 +14,17 @@ namespace tritllm::app {
 
 struct ModelArguments {
   CommonOptions common;
-  std::string model, device = "cpu", cache = "f16";
+  std::string model, device = "cpu", cache = "f16", activations = "int8";
   uint32_t context = 0;
 };
 
-// Adds --device and --kv-cache to what add_common_options() adds.
+// Adds --device, --activations and --kv-cache to what add_common_options() adds.
 void add_device_options(CLI::App& command, ModelArguments& arguments);
 // Adds --model and --context as well.
 void add_model_options(CLI::App& command, ModelArguments& arguments);
 
 CacheType cache_type(const ModelArguments& arguments);
+Arithmetic arithmetic(const ModelArguments& arguments);
 
 // Loads it and says on standard error what was loaded, unless --quiet.
 LanguageModel load_model(const ModelArguments& arguments);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "backend/cpu_attention.h"
 #include "backend/cpu_cache.h"
 #include "backend/cpu_matrix.h"
+#include "backend/quantized_rows.h"
 
 namespace tritllm {
 
@@ -58,13 +60,18 @@ class CpuRotaryTable final : public RotaryTable {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(ThreadPool& pool, const kernels::KernelTable& kernels)
-      : pool_(pool), kernels_(*kernels.tensors), scratch_(pool.threads()), attention_(pool, kernels_) {}
+  CpuBackend(ThreadPool& pool, const kernels::KernelTable& kernels, Arithmetic arithmetic)
+      : pool_(pool),
+        kernels_(*kernels.tensors),
+        ternary_(*kernels.ternary),
+        arithmetic_(arithmetic),
+        scratch_(pool.threads()),
+        attention_(pool, kernels_) {}
 
   std::string description() const override { return fmt::format("cpu ({}, {} threads)", kernels_.name, pool_.threads()); }
 
   std::unique_ptr<DeviceMatrix> upload_matrix(const WeightSource& source) override {
-    return std::make_unique<CpuMatrix>(source, pool_);
+    return std::make_unique<CpuMatrix>(source, arithmetic_, pool_);
   }
 
   DeviceVector upload_vector(std::span<const float> values) override {
@@ -85,10 +92,10 @@ class CpuBackend final : public Backend {
   }
 
   void embed(const DeviceMatrix& table, std::span<const uint32_t> tokens, float scale, Rows out) override {
-    const WeightRows& weights = static_cast<const CpuMatrix&>(table).weights();
+    const auto& matrix = static_cast<const CpuMatrix&>(table);
     for_rows(out, [&](size_t row) {
       float* const to = out.data + row * out.stride;
-      kernels_.expand_row[static_cast<size_t>(weights.type)](weights, tokens[row], to);
+      matrix.expand_row(kernels_, tokens[row], to);
       if (scale != 1.0f) std::transform(to, to + out.width, to, [&](float value) { return value * scale; });
     });
   }
@@ -103,14 +110,24 @@ class CpuBackend final : public Backend {
   }
 
   void multiply(Rows x, std::span<const Projection> projections) override {
+    quantize_for(x, projections);
     const size_t task_rows = std::clamp(kPanelFloats / x.stride, kSmallestTaskRows, kLargestTaskRows);
+    const auto tasks_of = [&](const Projection& projection) {
+      const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
+      return tiles != nullptr ? tiles->bands() : (projection.out.width + task_rows - 1) / task_rows;
+    };
     size_t tasks = 0;
-    for (const Projection& projection : projections) tasks += (projection.out.width + task_rows - 1) / task_rows;
+    for (const Projection& projection : projections) tasks += tasks_of(projection);
     pool_.parallel_for(tasks, [&](size_t task, unsigned worker) {
       for (const Projection& projection : projections) {
-        const size_t own = (projection.out.width + task_rows - 1) / task_rows;
-        if (task < own) return multiply_share(x, projection, task * task_rows, task_rows, scratch_[worker]);
-        task -= own;
+        const size_t own = tasks_of(projection);
+        if (task >= own) {
+          task -= own;
+          continue;
+        }
+        if (const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles())
+          return multiply_band(x, projection, *tiles, task);
+        return multiply_share(x, projection, task * task_rows, task_rows, scratch_[worker]);
       }
     });
   }
@@ -198,30 +215,59 @@ class CpuBackend final : public Backend {
     pool_.parallel_for(rows.count, [&](size_t row, unsigned) { body(row); });
   }
 
+  static const CpuMatrix& matrix_of(const Projection& projection) noexcept {
+    return static_cast<const CpuMatrix&>(*projection.weights);
+  }
+
+  // The activations in the forms that the matrices want.
+  void quantize_for(Rows x, std::span<const Projection> projections) {
+    for (QuantizedRows& rows : quantized_) rows.forget();
+    for (const Projection& projection : projections) {
+      const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
+      if (tiles != nullptr) quantized_[static_cast<size_t>(tiles->format)].hold(x, tiles->format, ternary_, pool_);
+    }
+  }
+
+  void multiply_band(Rows x, const Projection& projection, const kernels::TernaryTiles& tiles, size_t band) {
+    const size_t first = band * kernels::kBandRows;
+    const auto format = static_cast<size_t>(tiles.format);
+    const Rows& out = projection.out;
+    ternary_.multiply[format](tiles, band, quantized_[format].blocks(), x.count, x.count, out.data + first, out.stride);
+    add_bias(projection, first, std::min(kernels::kBandRows, out.width - first));
+  }
+
   void multiply_share(Rows x, const Projection& projection, size_t first, size_t count, Scratch& scratch) {
-    const WeightRows& weights = static_cast<const CpuMatrix&>(*projection.weights).weights();
+    const WeightRows& weights = *matrix_of(projection).floats();
     const Rows& out = projection.out;
     const size_t rows = std::min(count, out.width - first);
     float* const panel = x.count < kernels::kPanelTokens ? nullptr : Scratch::sized(scratch.panel, rows * weights.stride);
     kernels_.multiply[static_cast<size_t>(weights.type)](weights, first, rows, x.data, x.count, panel, out.data + first,
                                                          out.stride);
+    add_bias(projection, first, rows);
+  }
+
+  static void add_bias(const Projection& projection, size_t first, size_t rows) {
     if (projection.bias == nullptr) return;
     const float* const bias = projection.bias->buffer->data() + first;
-    for (size_t token = 0; token < x.count; ++token) {
-      for (size_t row = 0; row < rows; ++row) out.data[token * out.stride + first + row] += bias[row];
+    for (size_t token = 0; token < projection.out.count; ++token) {
+      float* const out = projection.out.data + token * projection.out.stride + first;
+      for (size_t row = 0; row < rows; ++row) out[row] += bias[row];
     }
   }
 
   ThreadPool& pool_;
   const kernels::TensorKernels& kernels_;
+  const kernels::TernaryKernels& ternary_;
+  const Arithmetic arithmetic_;
   std::vector<Scratch> scratch_;
+  std::array<QuantizedRows, kernels::kTileFormats> quantized_;
   CpuAttention attention_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool, const kernels::KernelTable& kernels) {
-  return std::make_unique<CpuBackend>(pool, kernels);
+std::unique_ptr<Backend> make_cpu_backend(ThreadPool& pool, const kernels::KernelTable& kernels, Arithmetic arithmetic) {
+  return std::make_unique<CpuBackend>(pool, kernels, arithmetic);
 }
 
 }  // namespace tritllm

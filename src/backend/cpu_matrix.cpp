@@ -8,7 +8,9 @@ namespace tritllm {
 
 namespace {
 
+using kernels::kBandRows;
 using kernels::padded_row;
+using kernels::TileFormat;
 using kernels::WeightType;
 
 // Lines of groups, or rows of floats, that one task of a conversion handles.
@@ -28,10 +30,44 @@ std::optional<WeightType> type_read_in_place(const SourceTensor& tensor) {
 
 size_t element_bytes(WeightType type) noexcept { return type == WeightType::kFloat32 ? 4 : type == WeightType::kCodes ? 1 : 2; }
 
+// Groups of consecutive rows, taken out of the packed lines around them.
+class DecodedRows {
+ public:
+  DecodedRows(const TernaryMatrix& matrix, uint64_t first_row, size_t rows) : rows_(rows) {
+    groups_ = static_cast<size_t>(matrix.shape.groups_per_row());
+    const uint64_t first = first_row * groups_, last = first + rows * groups_;
+    const uint64_t first_line = first / codec::kLineGroups, end_line = (last + codec::kLineGroups - 1) / codec::kLineGroups;
+    const auto lines = static_cast<size_t>(end_line - first_line);
+    skipped_ = static_cast<size_t>(first - first_line * codec::kLineGroups);
+    codes_.resize(lines * codec::kLineGroups * codec::kGroupSize);
+    entries_.resize(lines * codec::kLineGroups);
+    decode_lines(matrix, first_line, lines, codes_.data(), entries_.data());
+  }
+
+  kernels::SourceRows rows() const noexcept {
+    return {codes_.data() + skipped_ * codec::kGroupSize, entries_.data() + skipped_, rows_, groups_};
+  }
+
+ private:
+  size_t rows_, groups_, skipped_;
+  std::vector<int8_t> codes_;
+  std::vector<uint8_t> entries_;
+};
+
 }  // namespace
 
-CpuMatrix::CpuMatrix(const WeightSource& source, ThreadPool& pool) {
-  std::visit([&](const auto& matrix) { adopt(matrix, pool); }, source);
+CpuMatrix::CpuMatrix(const WeightSource& source, Arithmetic arithmetic, ThreadPool& pool) {
+  if (const auto* const tensor = std::get_if<SourceTensor>(&source)) {
+    adopt(*tensor, pool);
+    return;
+  }
+  const auto& matrix = std::get<TernaryMatrix>(source);
+  rows_ = matrix.shape.rows;
+  columns_ = matrix.shape.columns;
+  const auto largest = static_cast<float>(codec::largest_code(matrix.depth));
+  for (size_t entry = 0; entry < steps_.size(); ++entry) steps_[entry] = matrix.codebook[entry] / largest;
+  if (arithmetic == Arithmetic::kInteger) adopt_tiles(matrix, pool);
+  else adopt_codes(matrix, pool);
 }
 
 void CpuMatrix::adopt(const SourceTensor& tensor, ThreadPool& pool) {
@@ -39,7 +75,7 @@ void CpuMatrix::adopt(const SourceTensor& tensor, ThreadPool& pool) {
   columns_ = tensor.columns();
   const size_t stride = padded_row(static_cast<size_t>(columns_));
   if (const auto type = type_read_in_place(tensor)) {
-    weights_ = {*type, tensor.bytes.data(), stride, nullptr, nullptr};
+    weights_ = kernels::WeightRows{*type, tensor.bytes.data(), stride, nullptr, nullptr};
     return;
   }
   floats_.assign(static_cast<size_t>(rows_) * stride, 0.0f);
@@ -50,12 +86,10 @@ void CpuMatrix::adopt(const SourceTensor& tensor, ThreadPool& pool) {
       read_float32(tensor, row * width, std::span(floats_).subspan(row * stride, width));
     }
   });
-  weights_ = {WeightType::kFloat32, floats_.data(), stride, nullptr, nullptr};
+  weights_ = kernels::WeightRows{WeightType::kFloat32, floats_.data(), stride, nullptr, nullptr};
 }
 
-void CpuMatrix::adopt(const TernaryMatrix& matrix, ThreadPool& pool) {
-  rows_ = matrix.shape.rows;
-  columns_ = matrix.shape.columns;
+void CpuMatrix::adopt_codes(const TernaryMatrix& matrix, ThreadPool& pool) {
   // Groups stand in row-major order, each row padded to whole groups: decoded one after the other they are the padded rows.
   const auto lines = static_cast<size_t>(matrix.shape.lines());
   codes_.resize(lines * codec::kLineGroups * codec::kGroupSize);
@@ -65,14 +99,49 @@ void CpuMatrix::adopt(const TernaryMatrix& matrix, ThreadPool& pool) {
     decode_lines(matrix, first, std::min(kLinesPerTask, lines - first), codes_.data() + group * codec::kGroupSize,
                  entries_.data() + group);
   });
-  const auto largest = static_cast<float>(codec::largest_code(matrix.depth));
-  for (const float scale : matrix.codebook) steps_.push_back(scale / largest);
-  weights_ = {WeightType::kCodes, codes_.data(), padded_row(static_cast<size_t>(columns_)), entries_.data(), steps_.data()};
+  weights_ = kernels::WeightRows{WeightType::kCodes, codes_.data(), padded_row(static_cast<size_t>(columns_)), entries_.data(),
+                                 steps_.data()};
+}
+
+void CpuMatrix::adopt_tiles(const TernaryMatrix& matrix, ThreadPool& pool) {
+  const TileFormat format = kernels::tile_format(matrix.depth);
+  scales_ = kernels::make_scale_table(format, steps_.data());
+  kernels::TernaryTiles tiles{.format = format,
+                              .tiles = kernels::tiles_of(static_cast<size_t>(rows_)),
+                              .column_blocks = kernels::blocks_of(static_cast<size_t>(columns_)),
+                              .blocks = nullptr,
+                              .scales = &scales_};
+  blocks_ = PageMemory(tiles.bytes());
+  tiles.blocks = blocks_.data();
+  pool.parallel_for(tiles.bands(), [&](size_t band, unsigned) {
+    const uint64_t first_row = band * kBandRows;
+    const DecodedRows decoded(matrix, first_row, static_cast<size_t>(std::min<uint64_t>(kBandRows, rows_ - first_row)));
+    kernels::pack_band(format, decoded.rows(), blocks_.data() + tiles.band_offset(band));
+  });
+  weights_ = tiles;
 }
 
 uint64_t CpuMatrix::bytes() const noexcept {
-  const uint64_t values = rows_ * weights_.stride * element_bytes(weights_.type);
-  return weights_.type == WeightType::kCodes ? values + rows_ * weights_.stride / codec::kGroupSize : values;
+  if (const kernels::TernaryTiles* const ternary = tiles()) return ternary->bytes();
+  const kernels::WeightRows& weights = *floats();
+  const uint64_t values = rows_ * weights.stride * element_bytes(weights.type);
+  return weights.type == WeightType::kCodes ? values + rows_ * weights.stride / codec::kGroupSize : values;
+}
+
+void CpuMatrix::expand_row(const kernels::TensorKernels& kernels, size_t row, float* out) const noexcept {
+  if (const kernels::WeightRows* const weights = floats()) {
+    return kernels.expand_row[static_cast<size_t>(weights->type)](*weights, row, out);
+  }
+  const size_t width = padded_row(static_cast<size_t>(columns_));
+  for (size_t block = 0; block < tiles()->column_blocks; ++block) {
+    int8_t codes[kernels::kTileColumns];
+    uint8_t entries[kernels::kTileGroups];
+    kernels::unpack_row(*tiles(), row, block, codes, entries);
+    const size_t first = block * kernels::kTileColumns;
+    for (size_t i = 0; i < std::min(kernels::kTileColumns, width - first); ++i) {
+      out[first + i] = static_cast<float>(codes[i]) * steps_[entries[i / codec::kGroupSize]];
+    }
+  }
 }
 
 }  // namespace tritllm

@@ -54,15 +54,15 @@ void ThreadPool::parallel_for(size_t count, const std::function<void(size_t, uns
   // A single iteration is not worth waking anyone.
   const bool alone = count == 1 || workers_.empty();
   if (!alone) {
-    busy_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
+    gate_.store(0, std::memory_order_release);
     generation_.fetch_add(1, std::memory_order_release);
     generation_.notify_all();
   }
   run_share(0);
   if (!alone) {
-    for (uint32_t left = busy_.load(std::memory_order_acquire); left != 0; left = busy_.load(std::memory_order_acquire)) {
-      wait_while_equal(busy_, left);
-    }
+    // Whoever has not come by now, since other programs hold its processor, is not waited for.
+    uint32_t gate = gate_.fetch_or(kClosed, std::memory_order_acq_rel) | kClosed;
+    for (; gate != kClosed; gate = gate_.load(std::memory_order_acquire)) wait_while_equal(gate_, gate);
   }
   body_ = nullptr;
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
@@ -73,10 +73,23 @@ void ThreadPool::work(unsigned worker) {
   while (true) {
     wait_while_equal(generation_, seen);
     if (stopping_) return;
-    ++seen;  // never more than one loop ahead: the next starts when every worker has ended this one
+    seen = generation_.load(std::memory_order_acquire);
+    if (!enter()) continue;
     run_share(worker);
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
+    leave();
   }
+}
+
+bool ThreadPool::enter() noexcept {
+  uint32_t gate = gate_.load(std::memory_order_relaxed);
+  do {
+    if ((gate & kClosed) != 0) return false;
+  } while (!gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acquire, std::memory_order_relaxed));
+  return true;
+}
+
+void ThreadPool::leave() noexcept {
+  if (gate_.fetch_sub(1, std::memory_order_acq_rel) == (kClosed | 1)) gate_.notify_one();
 }
 
 void ThreadPool::run_share(unsigned worker) noexcept {

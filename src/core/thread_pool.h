@@ -28,16 +28,20 @@ class ThreadPool {
   void parallel_for(size_t count, const std::function<void(size_t index, unsigned worker)>& body);
 
  private:
+  static constexpr uint32_t kClosed = 1u << 31;
+
   void work(unsigned worker);
+  bool enter() noexcept;
+  void leave() noexcept;
   void run_share(unsigned worker) noexcept;
 
   std::vector<std::thread> workers_;
-  // Of the loop that is running; written before generation_ announces it, read after.
+  // Of the loop that is running; written before gate_ opens, read by those who came through it.
   const std::function<void(size_t, unsigned)>* body_ = nullptr;
   size_t count_ = 0;
   std::atomic<size_t> next_{0};
-  std::atomic<uint32_t> generation_{0};  // number of loops so far
-  std::atomic<uint32_t> busy_{0};        // workers that have not ended this loop
+  std::atomic<uint32_t> generation_{0};  // number of loops so far: what idle workers wait for
+  std::atomic<uint32_t> gate_{kClosed};  // how many workers take part in the loop, and whether more may
   std::atomic<bool> stopping_{false};
   std::mutex failure_mutex_;
   std::exception_ptr failure_;

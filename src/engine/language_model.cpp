@@ -36,8 +36,8 @@ uint32_t context_of(const LoadOptions& options, const ModelConfig& config, const
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(std::string_view device, ThreadPool& pool) {
-  if (device == "cpu") return make_cpu_backend(pool, kernels::active_table());
+std::unique_ptr<Backend> make_backend(std::string_view device, Arithmetic arithmetic, ThreadPool& pool) {
+  if (device == "cpu") return make_cpu_backend(pool, kernels::active_table(), arithmetic);
   throw Error(ErrorCode::kUsage, "--device", fmt::format("this program has no device '{}'", printable(device)), "use cpu");
 }
 
@@ -49,7 +49,7 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
   LanguageModel loaded;
   loaded.place_ = path.string();
   loaded.pool_ = std::make_unique<ThreadPool>(options.threads);
-  loaded.backend_ = make_backend(options.device, *loaded.pool_);
+  loaded.backend_ = make_backend(options.device, options.arithmetic, *loaded.pool_);
   ModelFiles files = open_model_files(path, *loaded.pool_);
   const ModelConfig config = read_model_config(files.config, files.config_place);
   loaded.tokenizer_ = tokenizer_of(files.side_files, loaded.place_);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/cpu_backend.h"
 #include "core/thread_pool.h"
 #include "engine/generation_defaults.h"
 #include "model/model.h"
@@ -23,6 +24,7 @@ inline constexpr uint32_t kUsualBatchTokens = 512;
 
 struct LoadOptions {
   std::string device = "cpu";
+  Arithmetic arithmetic = Arithmetic::kInteger;
   unsigned threads = 0;  // 0: all processors
   uint32_t context = 0;  // tokens of a sequence; 0: what the model was trained for, at most kUsualContext
   uint32_t batch_tokens = kUsualBatchTokens;
@@ -63,6 +65,6 @@ class LanguageModel {
 Tokenizer load_tokenizer(const std::filesystem::path& path);
 
 // "cpu" is the only one so far.
-std::unique_ptr<Backend> make_backend(std::string_view device, ThreadPool& pool);
+std::unique_ptr<Backend> make_backend(std::string_view device, Arithmetic arithmetic, ThreadPool& pool);
 
 }  // namespace tritllm

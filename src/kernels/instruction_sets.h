@@ -10,7 +10,7 @@ namespace tritllm::kernels {
 namespace scalar {
 const TensorKernels& tensor_kernels() noexcept;
 const TernaryKernels& ternary_kernels() noexcept;
-}
+}  // namespace scalar
 #if defined(__x86_64__)
 namespace avx2 {
 const codec::GroupKernels& group_kernels() noexcept;

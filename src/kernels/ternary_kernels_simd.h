@@ -1,14 +1,15 @@
 // Owns the loops of the integer kernels for SIMD, written once over a description V of an instruction set. Each instruction set's
 // file defines V and includes this inside its own namespace, as it does tensor_kernels_simd.h.
 //
-// One token: a band's sums stay in registers while its blocks stream by. Several tokens: a block's weights are unpacked into registers
-// once and multiplied with a number of tokens, whose activations (second-level cache) and sums (first-level cache) are read again for
-// every block.
+// One token: a band's sums stay in registers while its blocks stream by. Several tokens: a block's weights are unpacked into
+// registers once and multiplied with a number of tokens, whose activations (second-level cache) and sums (first-level cache) are
+// read again for every block.
 //
 // V needs: Float, Codes (a vector of bytes: 4 columns of kVectorRows rows), Scales; kVectorRows; and
 //   zero(), load, store, fma(a, b, c) = a·b + c, multiply(a, b), set(x): of Floats
 //   scales(entries, table, out[kTileGroups][kHalves]): of a block's groups
 //   codes<format>(block, group, half, out[4])
+//   keep(codes): computed by here, whatever the compiler thinks of its registers
 //   dot<format>(codes[4], scales, group): Float, multiple·Σ code·value of each row
 //   quantize(x, format): ActivationGroup
 
@@ -30,7 +31,8 @@ struct TernaryOperations {
 
   template <TileFormat kFormat>
   static void prefetch(const uint8_t* block) noexcept {
-    for (size_t line = 0; line < tritllm::kernels::block_bytes(kFormat); line += 64) __builtin_prefetch(block + kAhead + line, 0, 1);
+    for (size_t line = 0; line < tritllm::kernels::block_bytes(kFormat); line += 64)
+      __builtin_prefetch(block + kAhead + line, 0, 1);
   }
 
   template <TileFormat kFormat, size_t kTiles>
@@ -84,7 +86,10 @@ struct TernaryOperations {
       const ActivationBlock* const inputs = x + block * x_stride;
       for (size_t half = 0; half < kHalves; ++half) {
         Codes codes[kTileGroups][4];
-        for (size_t group = 0; group < kTileGroups; ++group) V::template codes<kFormat>(tile, group, half, codes[group]);
+        for (size_t group = 0; group < kTileGroups; ++group) {
+          V::template codes<kFormat>(tile, group, half, codes[group]);
+          for (Codes& quad : codes[group]) V::keep(quad);
+        }
         for (size_t token = 0; token < tokens; ++token) {
           Float sum = V::load(sums[half][token]);
           for (size_t group = 0; group < kTileGroups; ++group) {
@@ -144,7 +149,7 @@ struct TernaryOperations {
         .name = name,
         .quantize = quantize,
         .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
-                     multiply<TileFormat::kSevenBits>, multiply<TileFormat::kBytes>},
+                     multiply<TileFormat::kSevenBits>},
     };
   }
 };

@@ -8,7 +8,7 @@ inline void set_offsets(__m128i values, tritllm::kernels::TileFormat format, tri
   const __m128i all = _mm_add_epi16(halves, _mm_shuffle_epi32(halves, 0x4e));
   const __m128i centre = _mm_set1_epi16(static_cast<int16_t>(-tritllm::kernels::format_largest_code(format)));
   const __m128i folds = tritllm::kernels::format_depth(format) == 4 ? _mm_shuffle_epi32(halves, 0x08)
-                                                                   : _mm_and_si128(all, _mm_setr_epi32(-1, 0, 0, 0));
+                                                                    : _mm_and_si128(all, _mm_setr_epi32(-1, 0, 0, 0));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(group.offsets), _mm_mullo_epi16(folds, centre));
   group.offset = _mm_cvtsi128_si32(_mm_madd_epi16(all, centre));
 }

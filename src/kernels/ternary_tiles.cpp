@@ -56,10 +56,8 @@ Field fifth_bit_field(const QuadPlace& at) noexcept {
   return {kNibbleBytes + vector_offset(at.group, at.lane()), static_cast<unsigned>(at.quad + 4 * at.half()), 1, 4};
 }
 Field top_bits_field(const QuadPlace& at) noexcept {
-  return {kNibbleBytes + kBitPlaneBytes + vector_offset(at.group * 2 + at.half(), at.lane()), static_cast<unsigned>(2 * at.quad), 2, 5};
-}
-Field byte_field(const QuadPlace& at) noexcept {
-  return {vector_offset((at.group * 4 + at.quad) * 2 + at.half(), at.lane()), 0, 8, 0};
+  return {kNibbleBytes + kBitPlaneBytes + vector_offset(at.group * 2 + at.half(), at.lane()), static_cast<unsigned>(2 * at.quad), 2,
+          5};
 }
 
 template <typename Body>
@@ -67,12 +65,19 @@ void for_fields(TileFormat format, const QuadPlace& at, Body&& body) noexcept {
   switch (format) {
     case TileFormat::kTwoBits: return body(two_bit_field(at));
     case TileFormat::kFourBits: return body(four_bit_field(at));
-    case TileFormat::kBytes: return body(byte_field(at));
     case TileFormat::kSevenBits: body(top_bits_field(at)); [[fallthrough]];
-    case TileFormat::kFiveBits:
-      body(four_bit_field(at));
-      body(fifth_bit_field(at));
+    case TileFormat::kFiveBits: body(four_bit_field(at)); body(fifth_bit_field(at));
   }
+}
+
+void put_entry(uint8_t* entries, size_t place, uint8_t entry) noexcept {
+  entries[place % kEntryNibbleBytes] |= static_cast<uint8_t>((entry & 15) << 4 * (place / kEntryNibbleBytes));
+  entries[kEntryNibbleBytes + place % 4] |= static_cast<uint8_t>((entry >> 4) << place / 4);
+}
+uint8_t get_entry(const uint8_t* entries, size_t place) noexcept {
+  const int low = entries[place % kEntryNibbleBytes] >> 4 * (place / kEntryNibbleBytes) & 15;
+  const int high = entries[kEntryNibbleBytes + place % 4] >> place / 4 & 1;
+  return static_cast<uint8_t>(low | high << 4);
 }
 
 template <typename Body>
@@ -96,25 +101,40 @@ ScaleTable make_scale_table(TileFormat format, const float* steps) noexcept {
   return table;
 }
 
-void pack_band(TileFormat format, const SourceRows& source, uint8_t* blocks) noexcept {
-  const size_t tiles = tiles_of(source.rows), bytes = block_bytes(format);
+namespace {
+
+// One row's part of a block whose bytes are still zero. `source_groups` of it belong to the matrix.
+void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* entries, size_t source_groups, size_t lane,
+                 uint8_t* block) noexcept {
   const uint32_t centre = kEachByte * static_cast<uint32_t>(format_largest_code(format));
-  for (size_t block = 0; block < blocks_of(source.groups * 16) * tiles; ++block) {
-    std::memset(blocks + block * bytes, 0, block_code_bytes(format));
-    std::memset(blocks + block * bytes + block_code_bytes(format), kEmptyEntry, kTileRows * kTileGroups);
+  uint8_t* const block_entries = block + block_code_bytes(format);
+  for (size_t group = 0; group < kTileGroups; ++group) {
+    if (group >= source_groups) {
+      put_entry(block_entries, entry_place(lane, group), kEmptyEntry);
+      continue;
+    }
+    put_entry(block_entries, entry_place(lane, group), entries[group]);
+    for_group_quads(lane, group, [&](const QuadPlace& at) {
+      uint32_t quad;
+      std::memcpy(&quad, codes + group * 16 + at.quad * kQuad, sizeof(quad));
+      // Bytes added without carries between them: the low seven bits, then the top ones.
+      const uint32_t fields = ((quad & 0x7f7f7f7fu) + centre) ^ (quad & 0x80808080u);
+      for_fields(format, at, [&](const Field& field) { field.put(block, fields); });
+    });
   }
-  for (size_t row = 0; row < source.rows; ++row) {
-    for (size_t group = 0; group < source.groups; ++group) {
-      const size_t from = row * source.groups + group, place = group % kTileGroups, lane = row % kTileRows;
-      uint8_t* const block = blocks + (group / kTileGroups * tiles + row / kTileRows) * bytes;
-      block[block_code_bytes(format) + entry_place(lane, place)] = source.entries[from];
-      for_group_quads(lane, place, [&](const QuadPlace& at) {
-        uint32_t codes;
-        std::memcpy(&codes, source.codes + from * 16 + at.quad * kQuad, sizeof(codes));
-        // Bytes added without carries between them: the low seven bits, then the top ones.
-        const uint32_t fields = ((codes & 0x7f7f7f7fu) + centre) ^ (codes & 0x80808080u);
-        for_fields(format, at, [&](const Field& field) { field.put(block, fields); });
-      });
+}
+
+}  // namespace
+
+void pack_band(TileFormat format, const SourceRows& source, uint8_t* blocks) noexcept {
+  const size_t tiles = tiles_of(source.rows), bytes = block_bytes(format), columns = blocks_of(source.groups * 16);
+  std::memset(blocks, 0, columns * tiles * bytes);
+  for (size_t row = 0; row < tiles * kTileRows; ++row) {
+    for (size_t column = 0; column < columns; ++column) {
+      const size_t first = column * kTileGroups, from = row * source.groups + first;
+      const bool beyond = row >= source.rows;
+      pack_groups(format, beyond ? nullptr : source.codes + from * 16, beyond ? nullptr : source.entries + from,
+                  beyond ? 0 : source.groups - first, row % kTileRows, blocks + (column * tiles + row / kTileRows) * bytes);
     }
   }
 }
@@ -124,7 +144,7 @@ namespace {
 // One row's part of a block.
 void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t groups, int8_t* codes, uint8_t* entries) noexcept {
   for (size_t group = 0; group < groups; ++group) {
-    entries[group] = block[block_code_bytes(format) + entry_place(lane, group)];
+    entries[group] = get_entry(block + block_code_bytes(format), entry_place(lane, group));
     for_group_quads(lane, group, [&](const QuadPlace& at) {
       uint32_t fields = 0;
       for_fields(format, at, [&](const Field& field) { fields |= field.get(block); });
@@ -149,12 +169,11 @@ void unpack_band(TileFormat format, const uint8_t* blocks, const TargetRows& tar
   }
 }
 
-void unpack_row(const TernaryTiles& matrix, size_t row, int8_t* codes, uint8_t* entries) noexcept {
-  const size_t band = row / kBandRows, tiles = matrix.tiles_in_band(band), tile = row % kBandRows / kTileRows;
-  for (size_t block = 0; block < matrix.column_blocks; ++block) {
-    unpack_groups(matrix.format, matrix.blocks + matrix.band_offset(band) + (block * tiles + tile) * block_bytes(matrix.format),
-                  row % kTileRows, kTileGroups, codes + block * kTileColumns, entries + block * kTileGroups);
-  }
+void unpack_row(const TernaryTiles& matrix, size_t row, size_t block, int8_t* codes, uint8_t* entries) noexcept {
+  const size_t band = row / kBandRows, tile = row % kBandRows / kTileRows;
+  const size_t index = block * matrix.tiles_in_band(band) + tile;
+  unpack_groups(matrix.format, matrix.blocks + matrix.band_offset(band) + index * block_bytes(matrix.format), row % kTileRows,
+                kTileGroups, codes, entries);
 }
 
 }  // namespace tritllm::kernels

@@ -1,9 +1,10 @@
 // Owns the layout in which ternary matrices lie in memory for the integer kernels, and the way into it and back. docs/kernels.md
 // draws it and says why. Does not own the packed file's layout (src/codec), which is denser and slower to read.
 //
-// A matrix is cut into tiles of 16 rows, and a tile into blocks of 32 columns, two groups of each row. Four tiles make a band, which
-// one thread walks from end to end as one stream through memory: the blocks of the same columns lie side by side. A block holds the codes as unsigned fields (code + largest code), arranged so that a vector register of bytes gets 4
-// consecutive columns of each row, then the entry of each of its 32 groups in the table of scales.
+// A matrix is cut into tiles of 16 rows, and a tile into blocks of 32 columns, two groups of each row. Four tiles make a band,
+// which one thread walks from end to end as one stream through memory: the blocks of the same columns lie side by side. A block
+// holds the codes as unsigned fields (code + largest code), arranged so that a vector register of bytes gets 4 consecutive columns
+// of each row, then the entry of each of its 32 groups in the table of scales, five bits each.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,7 @@
 namespace tritllm::kernels {
 
 inline constexpr size_t kTileRows = 16;
-inline constexpr size_t kTileGroups = 2;   // groups of a row in a block
+inline constexpr size_t kTileGroups = 2;  // groups of a row in a block
 inline constexpr size_t kTileColumns = 32;
 inline constexpr size_t kBandTiles = 4, kBandRows = kBandTiles * kTileRows;
 
@@ -22,31 +23,26 @@ enum class TileFormat : uint8_t {
   kFourBits,   // depth 2
   kFiveBits,   // depth 3: four bits and a plane of one
   kSevenBits,  // depth 4: four bits, a plane of one, a plane of two
-  kBytes,      // depth 4
 };
-inline constexpr size_t kTileFormats = 5;
+inline constexpr size_t kTileFormats = 4;
 
-constexpr int format_depth(TileFormat format) noexcept {
-  switch (format) {
-    case TileFormat::kTwoBits: return 1;
-    case TileFormat::kFourBits: return 2;
-    case TileFormat::kFiveBits: return 3;
-    default: return 4;
-  }
-}
+constexpr TileFormat tile_format(int depth) noexcept { return static_cast<TileFormat>(depth - 1); }
+constexpr int format_depth(TileFormat format) noexcept { return static_cast<int>(format) + 1; }
 
 // Of 3^depth values centred on zero.
 constexpr int format_largest_code(TileFormat format) noexcept {
-  constexpr int kLargest[] = {1, 4, 13, 40, 40};
+  constexpr int kLargest[] = {1, 4, 13, 40};
   return kLargest[static_cast<size_t>(format)];
 }
 
-// Bytes of a block's codes, and of a whole block.
+// Bytes of a block's codes, of its entries (four bits each and a plane of one), and of a whole block.
 constexpr size_t block_code_bytes(TileFormat format) noexcept {
-  constexpr size_t kBits[] = {2, 4, 5, 7, 8};
+  constexpr size_t kBits[] = {2, 4, 5, 7};
   return kTileRows * kTileColumns * kBits[static_cast<size_t>(format)] / 8;
 }
-constexpr size_t block_bytes(TileFormat format) noexcept { return block_code_bytes(format) + kTileRows * kTileGroups; }
+inline constexpr size_t kBlockEntries = kTileRows * kTileGroups, kEntryNibbleBytes = kBlockEntries / 2;
+inline constexpr size_t kBlockEntryBytes = kEntryNibbleBytes + kBlockEntries / 8;
+constexpr size_t block_bytes(TileFormat format) noexcept { return block_code_bytes(format) + kBlockEntryBytes; }
 
 constexpr size_t tiles_of(size_t rows) noexcept { return (rows + kTileRows - 1) / kTileRows; }
 constexpr size_t blocks_of(size_t columns) noexcept { return (columns + kTileColumns - 1) / kTileColumns; }
@@ -57,8 +53,8 @@ inline constexpr uint8_t kEmptyEntry = 27;
 // The steps of a matrix (scale / largest code) as whole multiples of one unit, so that a group's sum is scaled by integers. A step
 // is off by at most half a unit: 2^-16 of the largest one, 2^-15 at depth 4.
 struct alignas(64) ScaleTable {
-  int32_t multiples[32];         // of the entries; 0 from kEmptyEntry on
-  uint8_t low[32], high[32];     // their bytes
+  int32_t multiples[32];      // of the entries; 0 from kEmptyEntry on
+  uint8_t low[32], high[32];  // their bytes
   float unit;
 };
 // The largest multiple: 16 products of a code and an activation, each as large as can be, times it stay below 2^31.
@@ -69,7 +65,8 @@ ScaleTable make_scale_table(TileFormat format, const float* steps) noexcept;  //
 struct TernaryTiles {
   TileFormat format;
   size_t tiles, column_blocks;
-  const uint8_t* blocks;  // [bands][column_blocks][tiles of the band][block_bytes(format)]; the last band may have fewer than four tiles
+  const uint8_t*
+      blocks;  // [bands][column_blocks][tiles of the band][block_bytes(format)]; the last band may have fewer than four tiles
   const ScaleTable* scales;
 
   size_t bands() const noexcept { return (tiles + kBandTiles - 1) / kBandTiles; }
@@ -81,27 +78,27 @@ struct TernaryTiles {
   size_t bytes() const noexcept { return tiles * column_blocks * block_bytes(format); }
 };
 
-// Where the entry of a group stands among a block's: a vector of 8 rows' scales comes out of two interleavings of bytes.
-constexpr size_t entry_place(size_t row, size_t group) noexcept {
-  return row % 8 / 4 * 16 + (group * 2 + row / 8) * 4 + row % 4;
-}
+// Where the entry of a group stands among a block's 32: a vector of 8 rows' scales comes out of two interleavings of bytes. Of
+// entry i, the low four bits are in byte i mod 16 (from 16 on in its upper half), the fifth is bit i/4 of byte i mod 4 of the
+// plane.
+constexpr size_t entry_place(size_t row, size_t group) noexcept { return row % 8 / 4 * 16 + (group * 2 + row / 8) * 4 + row % 4; }
 
 // Consecutive rows of a matrix, as the codec gives them.
 template <typename Code, typename Entry>
 struct GroupRows {
-  Code* codes;      // [rows][16·groups]
-  Entry* entries;   // [rows][groups]
+  Code* codes;     // [rows][16·groups]
+  Entry* entries;  // [rows][groups]
   size_t rows, groups;
 };
 using SourceRows = GroupRows<const int8_t, const uint8_t>;
 using TargetRows = GroupRows<int8_t, uint8_t>;
 
-// Up to 64 rows, to and from their band: [blocks_of(16·groups)][tiles_of(rows)][block_bytes(format)]. What is missing to whole tiles
-// and blocks becomes empty.
+// Up to 64 rows, to and from their band: [blocks_of(16·groups)][tiles_of(rows)][block_bytes(format)]. What is missing to whole
+// tiles and blocks becomes empty.
 void pack_band(TileFormat format, const SourceRows& source, uint8_t* blocks) noexcept;
 void unpack_band(TileFormat format, const uint8_t* blocks, const TargetRows& target) noexcept;
 
-// The groups of one row of a matrix: codes [32·column_blocks], entries [2·column_blocks].
-void unpack_row(const TernaryTiles& matrix, size_t row, int8_t* codes, uint8_t* entries) noexcept;
+// One row's part of a block of columns: codes [32], entries [2].
+void unpack_row(const TernaryTiles& matrix, size_t row, size_t block, int8_t* codes, uint8_t* entries) noexcept;
 
 }  // namespace tritllm::kernels

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "io/mapped_file.h"
 #include "model/families.h"
 
 namespace tritllm {
@@ -37,7 +38,9 @@ class Model::Loader {
       found[0] = std::get<TernaryMatrix>(source).shape.rows, found[1] = std::get<TernaryMatrix>(source).shape.columns;
     }
     if (found[0] != rows || found[1] != columns) refuse_shape(name, {rows, columns}, found);
-    return backend_.upload_matrix(source);
+    auto uploaded = backend_.upload_matrix(source);
+    if (const auto* const ternary = std::get_if<TernaryMatrix>(&source)) give_back(*ternary);
+    return uploaded;
   }
 
   DeviceVector vector(const std::string& name, uint64_t width, float offset = 0.0f) {
@@ -86,6 +89,13 @@ class Model::Loader {
     WeightSource source = std::move(found->second);
     files_.weights.erase(found);
     return source;
+  }
+
+  // The device has it in a form of its own: a model is never in memory twice.
+  void give_back(const TernaryMatrix& matrix) const {
+    if (!files_.mapped) return;
+    release_pages(std::as_bytes(matrix.trits));
+    release_pages(std::as_bytes(matrix.scales));
   }
 
   [[noreturn]] void refuse_shape(const std::string& name, std::initializer_list<uint64_t> expected,

@@ -20,7 +20,7 @@ constexpr uint32_t kMostTokens = 1 << 20;
 class Subject {
  public:
   Subject(ModelFiles files, const BenchOptions& options, uint32_t positions, ThreadPool& pool)
-      : backend_(make_backend(options.device, pool)),
+      : backend_(make_backend(options.device, options.arithmetic, pool)),
         model_(std::move(files), {.positions = positions, .batch_tokens = options.batch_tokens}, *backend_),
         cache_(model_.make_cache(1, options.cache)),
         logits_(model_.config().vocabulary) {}

@@ -31,6 +31,7 @@ struct BenchOptions {
   uint32_t repetitions = 5;
   uint32_t context_before = 0;  // tokens that are in the cache before a test begins
   std::string device = "cpu";
+  Arithmetic arithmetic = Arithmetic::kInteger;
   unsigned threads = 0;
   CacheType cache = CacheType::kFloat16;
   uint32_t batch_tokens = kUsualBatchTokens;

@@ -29,6 +29,7 @@ struct EvaluateOptions {
   ScoredPart scored = ScoredPart::kSecondHalf;
   CacheType cache = CacheType::kFloat16;
   std::string device = "cpu";
+  Arithmetic arithmetic = Arithmetic::kInteger;
   unsigned threads = 0;
 };
 

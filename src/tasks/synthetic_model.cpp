@@ -163,6 +163,7 @@ ModelFiles make_synthetic_model(const SyntheticModel& model, ThreadPool& pool) {
   files.config = config_of(shape, vocabulary);
   files.config_place = "synthetic model";
   files.owner = builder.owner();
+  files.mapped = false;
   return files;
 }
 

@@ -1,5 +1,5 @@
-// The integer kernels of every instruction set. The layout is tested by its inverse, the specification by sums written out here, and
-// every other table by the specification, bit for bit.
+// The integer kernels of every instruction set. The layout is tested by its inverse, the specification by sums written out here,
+// and every other table by the specification, bit for bit.
 #include "kernels/ternary_kernels.h"
 
 #include <gtest/gtest.h>
@@ -25,8 +25,7 @@ namespace {
 
 using Random = std::mt19937_64;
 
-constexpr TileFormat kAllFormats[] = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits,
-                                      TileFormat::kBytes};
+constexpr TileFormat kAllFormats[] = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits};
 constexpr float kUntouched = 12345.0f;
 
 // What fills codes, activations and entries.
@@ -64,7 +63,8 @@ struct Matrix {
     blocks.resize(view().bytes());
     for (size_t band = 0; band < view().bands(); ++band) {
       const size_t first = band * kBandRows;
-      pack_band(format, {codes.data() + first * groups * 16, entries.data() + first * groups, std::min(kBandRows, rows - first), groups},
+      pack_band(format,
+                {codes.data() + first * groups * 16, entries.data() + first * groups, std::min(kBandRows, rows - first), groups},
                 blocks.data() + view().band_offset(band));
     }
   }
@@ -92,11 +92,13 @@ std::vector<ActivationBlock> quantized(const TernaryKernels& kernels, const std:
 }
 
 // All rows with those that fill the last tile: [tokens][16·tiles]. Checks that nothing else was written.
-std::vector<float> multiplied(const TernaryKernels& kernels, const Matrix& matrix, const std::vector<ActivationBlock>& x, size_t tokens) {
+std::vector<float> multiplied(const TernaryKernels& kernels, const Matrix& matrix, const std::vector<ActivationBlock>& x,
+                              size_t tokens) {
   const size_t width = matrix.view().tiles * kTileRows, stride = width + 16;
   std::vector<float> y(tokens * stride, kUntouched), out;
   for (size_t band = 0; band < matrix.view().bands(); ++band) {
-    kernels.multiply[static_cast<size_t>(matrix.format)](matrix.view(), band, x.data(), tokens, tokens, y.data() + band * kBandRows, stride);
+    kernels.multiply[static_cast<size_t>(matrix.format)](matrix.view(), band, x.data(), tokens, tokens, y.data() + band * kBandRows,
+                                                         stride);
   }
   for (size_t i = 0; i < y.size(); ++i) {
     if (i % stride < width) out.push_back(y[i]);
@@ -152,7 +154,9 @@ TEST(TernaryTiles, UnpacksSingleRows) {
     for (size_t row = 0; row < 83; ++row) {
       std::vector<int8_t> codes(6 * 16);
       std::vector<uint8_t> entries(6);
-      unpack_row(matrix.view(), row, codes.data(), entries.data());
+      for (size_t block = 0; block < 3; ++block) {
+        unpack_row(matrix.view(), row, block, codes.data() + block * kTileColumns, entries.data() + block * kTileGroups);
+      }
       for (size_t i = 0; i < 80; ++i) ASSERT_EQ(codes[i], matrix.codes[row * 80 + i]);
       for (size_t i = 0; i < 5; ++i) ASSERT_EQ(entries[i], matrix.entries[row * 5 + i]);
       ASSERT_EQ(entries[5], kEmptyEntry);
@@ -189,7 +193,7 @@ TEST(TernaryTiles, AScaleTableIsTheStepsToHalfAUnit) {
     }
   }
   const std::vector<float> zeros(27, 0.0f);
-  const ScaleTable table = make_scale_table(TileFormat::kBytes, zeros.data());
+  const ScaleTable table = make_scale_table(TileFormat::kSevenBits, zeros.data());
   EXPECT_EQ(std::count(table.multiples, table.multiples + 32, 0), 32);
   EXPECT_EQ(table.unit, 0.0f);
 }
@@ -229,8 +233,8 @@ TEST_P(TernaryKernelsTest, QuantizedActivationsAreWithinHalfAStep) {
 
 TEST_P(TernaryKernelsTest, QuantizesAsTheSpecificationDoes) {
   Random random(5);
-  constexpr float kSpecial[] = {0.0f,  -0.0f, 1e-45f, -1e-38f, 1e-30f, 0.999e-30f, 3.4e38f, -3.4e38f, 127.0f, 0.5f, 1.5f,
-                                -2.5f, 63.5f, NAN,    INFINITY, -INFINITY};
+  constexpr float kSpecial[] = {0.0f,   -0.0f, 1e-45f, -1e-38f, 1e-30f, 0.999e-30f, 3.4e38f,  -3.4e38f,
+                                127.0f, 0.5f,  1.5f,   -2.5f,   63.5f,  NAN,        INFINITY, -INFINITY};
   for (const TileFormat format : kAllFormats) {
     for (int round = 0; round < 2000; ++round) {
       std::vector<float> x = random_activations(1, 48, Filling::kRandom);
@@ -283,7 +287,8 @@ TEST_P(TernaryKernelsTest, SameBitsAsTheSpecification) {
           const Matrix matrix(format, rows, groups, filling);
           for (const size_t tokens : {1u, 2u, 3u, 7u, 17u, 63u, 64u, 65u, 130u}) {
             if (tokens > 60 && rows > 48) continue;
-            const auto x = quantized(specification(), random_activations(tokens, groups * 16, filling), tokens, groups * 16, format);
+            const auto x =
+                quantized(specification(), random_activations(tokens, groups * 16, filling), tokens, groups * 16, format);
             ASSERT_TRUE(same_bits(multiplied(specification(), matrix, x, tokens), multiplied(kernels(), matrix, x, tokens)))
                 << "format " << static_cast<int>(format) << ", filling " << static_cast<int>(filling) << ", rows " << rows
                 << ", groups " << groups << ", tokens " << tokens;
@@ -300,7 +305,8 @@ TEST_P(TernaryKernelsTest, ATokensOutputsDoNotDependOnItsCompany) {
     const std::vector<float> x = random_activations(70, 144, Filling::kRandom);
     const std::vector<float> all = multiplied(kernels(), matrix, quantized(kernels(), x, 70, 144, format), 70);
     for (size_t token = 0; token < 70; token += 3) {
-      const std::vector<float> own(x.begin() + static_cast<ptrdiff_t>(token * 144), x.begin() + static_cast<ptrdiff_t>(token * 144 + 144));
+      const std::vector<float> own(x.begin() + static_cast<ptrdiff_t>(token * 144),
+                                   x.begin() + static_cast<ptrdiff_t>(token * 144 + 144));
       const auto begin = all.begin() + static_cast<ptrdiff_t>(token * 80);
       ASSERT_TRUE(same_bits(multiplied(kernels(), matrix, quantized(kernels(), own, 1, 144, format), 1), {begin, begin + 80}));
     }

@@ -28,6 +28,12 @@ struct Vector {
 
   static __m256i bytes(const void* p) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static __m256i and_bytes(__m256i a, int mask) noexcept { return _mm256_and_si256(a, _mm256_set1_epi8(static_cast<char>(mask))); }
+  static __m256i four_bytes(const void* p) noexcept {
+    int32_t word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return _mm256_set1_epi32(word);
+  }
+
   // The same 16 bytes in both halves.
   static __m256i both_halves(const void* p) noexcept {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
@@ -35,12 +41,14 @@ struct Vector {
 
   // Byte `entry` of a table of 32.
   static __m256i look_up(const uint8_t* table, __m256i entries, __m256i upper) noexcept {
-    return _mm256_blendv_epi8(_mm256_shuffle_epi8(both_halves(table), entries), _mm256_shuffle_epi8(both_halves(table + 16), entries),
-                              upper);
+    return _mm256_blendv_epi8(_mm256_shuffle_epi8(both_halves(table), entries),
+                              _mm256_shuffle_epi8(both_halves(table + 16), entries), upper);
   }
   static void scales(const uint8_t* places, const ScaleTable& table, Scales (&out)[kTileGroups][2]) noexcept {
-    const __m256i entries = bytes(places);
-    const __m256i upper = _mm256_slli_epi16(entries, 3);  // bit 4 at the top of its byte
+    const __m128i nibbles = _mm_loadu_si128(reinterpret_cast<const __m128i*>(places));
+    const __m256i entries = and_bytes(_mm256_set_m128i(_mm_srli_epi16(nibbles, 4), nibbles), 15);
+    // The fifth bits, at the top of their bytes.
+    const __m256i upper = _mm256_sllv_epi32(four_bytes(places + kEntryNibbleBytes), _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0));
     const __m256i low = look_up(table.low, entries, upper), high = look_up(table.high, entries, upper);
     const __m256i first = _mm256_unpacklo_epi8(low, high), second = _mm256_unpackhi_epi8(low, high);
     out[0][0] = _mm256_unpacklo_epi16(first, first);
@@ -48,6 +56,8 @@ struct Vector {
     out[1][0] = _mm256_unpacklo_epi16(second, second);
     out[1][1] = _mm256_unpackhi_epi16(second, second);
   }
+
+  static void keep(Codes& codes) noexcept { asm volatile("" : "+x"(codes)); }
 
   template <TileFormat kFormat>
   static void codes(const uint8_t* block, size_t group, size_t half, Codes (&out)[4]) noexcept {
@@ -57,10 +67,6 @@ struct Vector {
       out[1] = and_bytes(_mm256_srli_epi16(fields, 2), 3);
       out[2] = and_bytes(_mm256_srli_epi16(fields, 4), 3);
       out[3] = and_bytes(_mm256_srli_epi16(fields, 6), 3);
-      return;
-    }
-    if constexpr (kFormat == TileFormat::kBytes) {
-      for (size_t quad = 0; quad < 4; ++quad) out[quad] = bytes(block + ((group * 4 + quad) * 2 + half) * 32);
       return;
     }
     for (size_t pair = 0; pair < 2; ++pair) {
@@ -87,12 +93,6 @@ struct Vector {
     out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_slli_epi16(top, 3), 96));
     out[2] = _mm256_or_si256(out[2], and_bytes(_mm256_slli_epi16(top, 1), 96));
     out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_srli_epi16(top, 1), 96));
-  }
-
-  static __m256i four_bytes(const void* p) noexcept {
-    int32_t word;
-    __builtin_memcpy(&word, p, sizeof(word));
-    return _mm256_set1_epi32(word);
   }
 
   template <TileFormat kFormat>

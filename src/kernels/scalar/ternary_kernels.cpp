@@ -77,7 +77,7 @@ constexpr TernaryKernels kTable{
     .name = "scalar",
     .quantize = quantize,
     .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
-                 multiply<TileFormat::kSevenBits>, multiply<TileFormat::kBytes>},
+                 multiply<TileFormat::kSevenBits>},
 };
 
 }  // namespace
