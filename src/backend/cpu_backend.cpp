@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "backend/cpu_attention.h"
 #include "backend/cpu_cache.h"
 #include "backend/cpu_matrix.h"
 #include "backend/quantized_rows.h"
@@ -60,7 +61,12 @@ class CpuRotaryTable final : public RotaryTable {
 class CpuBackend final : public Backend {
  public:
   CpuBackend(ThreadPool& pool, const kernels::KernelTable& kernels, Arithmetic arithmetic)
-      : pool_(pool), kernels_(*kernels.tensors), ternary_(*kernels.ternary), arithmetic_(arithmetic), scratch_(pool.threads()) {}
+      : pool_(pool),
+        kernels_(*kernels.tensors),
+        ternary_(*kernels.ternary),
+        arithmetic_(arithmetic),
+        scratch_(pool.threads()),
+        attention_(pool, kernels_) {}
 
   std::string description() const override { return fmt::format("cpu ({}, {} threads)", kernels_.name, pool_.threads()); }
 
@@ -146,21 +152,24 @@ class CpuBackend final : public Backend {
 
   void store(KeyValueCache& cache, uint32_t layer, Rows keys, Rows values, std::span<const TokenPlace> places) override {
     auto& rows = static_cast<CpuCache&>(cache);
-    for_rows(keys, [&](size_t row) {
-      rows.store(CpuCache::Part::kKeys, layer, places[row], keys.data + row * keys.stride);
-      rows.store(CpuCache::Part::kValues, layer, places[row], values.data + row * values.stride);
+    const auto store_row = [&](size_t row) {
+      rows.store_keys(layer, places[row], keys.data + row * keys.stride);
+      rows.store_values(layer, places[row], values.data + row * values.stride);
+    };
+    if (keys.count * keys.width < kWorthSharing) {
+      for (size_t row = 0; row < keys.count; ++row) store_row(row);
+      return;
+    }
+    // Neighbouring positions lie in the same lines of memory: a thread takes as many as a tile has.
+    pool_.parallel_for((keys.count + kernels::kCacheTile - 1) / kernels::kCacheTile, [&](size_t tile, unsigned) {
+      const size_t first = tile * kernels::kCacheTile, end = std::min(first + kernels::kCacheTile, keys.count);
+      for (size_t row = first; row < end; ++row) store_row(row);
     });
   }
 
   void attend(Rows queries, const KeyValueCache& cache, const AttentionSettings& settings, std::span<const TokenPlace> places,
               Rows out) override {
-    const auto& rows = static_cast<const CpuCache&>(cache);
-    const size_t shared_heads = rows.shape().key_value_heads;
-    pool_.parallel_for(queries.count * shared_heads, [&](size_t task, unsigned worker) {
-      const size_t row = task / shared_heads;
-      attend_share(queries.data + row * queries.stride, rows, settings, places[row], static_cast<uint32_t>(task % shared_heads),
-                   out.data + row * out.stride, scratch_[worker]);
-    });
+    attention_.attend(queries, static_cast<const CpuCache&>(cache), settings, places, out);
   }
 
   void gate(Activation activation, Rows gate, Rows up, Rows out) override {
@@ -189,7 +198,7 @@ class CpuBackend final : public Backend {
  private:
   // Room that one thread needs during an operation; grows to the largest use and stays.
   struct Scratch {
-    std::vector<float> panel, queries, scores, outputs;
+    std::vector<float> panel;
 
     static float* sized(std::vector<float>& values, size_t count) {
       if (values.size() < count) values.resize(count);
@@ -246,40 +255,13 @@ class CpuBackend final : public Backend {
     }
   }
 
-  void attend_share(const float* queries, const CpuCache& cache, const AttentionSettings& settings, TokenPlace place,
-                    uint32_t shared_head, float* out, Scratch& scratch) {
-    const size_t width = cache.shape().head_width, stride = padded_row(width);
-    const size_t heads = settings.heads / cache.shape().key_value_heads, first_head = shared_head * heads;
-    const uint32_t end = place.position + 1;
-    const uint32_t first = settings.window != 0 && end > settings.window ? end - settings.window : 0;
-    float* const padded_queries = Scratch::sized(scratch.queries, heads * stride);
-    float* const padded_out = Scratch::sized(scratch.outputs, heads * stride);
-    for (size_t head = 0; head < heads; ++head) {
-      std::copy_n(queries + (first_head + head) * width, width, padded_queries + head * stride);
-      std::fill_n(padded_queries + head * stride + width, stride - width, 0.0f);
-    }
-    kernels_.attend[static_cast<size_t>(cache.shape().type)](
-        {.queries = padded_queries,
-         .heads = heads,
-         .head_stride = stride,
-         .keys = cache.rows(CpuCache::Part::kKeys, settings.layer, place.slot, shared_head, first),
-         .values = cache.rows(CpuCache::Part::kValues, settings.layer, place.slot, shared_head, first),
-         .positions = end - first,
-         .scale = settings.scale,
-         .softcap = settings.softcap,
-         .scores = Scratch::sized(scratch.scores, heads * padded_row(end - first)),
-         .out = padded_out});
-    for (size_t head = 0; head < heads; ++head) {
-      std::copy_n(padded_out + head * stride, width, out + (first_head + head) * width);
-    }
-  }
-
   ThreadPool& pool_;
   const kernels::TensorKernels& kernels_;
   const kernels::TernaryKernels& ternary_;
   const Arithmetic arithmetic_;
   std::vector<Scratch> scratch_;
   std::array<QuantizedRows, kernels::kTileFormats> quantized_;
+  CpuAttention attention_;
 };
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/attention.h"
+
 namespace tritllm::kernels {
 
 // Rows of weights and of activations end in zeros up to a multiple of this many elements.
@@ -39,23 +41,6 @@ inline constexpr size_t kPanelTokens = 5;
 enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf };
 inline constexpr size_t kActivations = 3;
 
-enum class CacheType : uint8_t { kFloat32, kFloat16 };
-inline constexpr size_t kCacheTypes = 2;
-
-// One token's attention in the heads that share one key/value head.
-struct AttentionTask {
-  const float* queries;  // [heads][head_stride], zeros beyond the head's width
-  size_t heads;
-  size_t head_stride;  // padded_row(head width), of queries, keys and values alike
-  const void* keys;    // [positions][head_stride], the first one that is seen
-  const void* values;  // likewise
-  size_t positions;    // how many are seen, at least 1
-  float scale;         // of the scores
-  float softcap;       // scores become softcap·tanh(score / softcap); 0: they stay
-  float* scores;       // scratch: [heads][padded_row(positions)]
-  float* out;          // [heads][head_stride]
-};
-
 struct TensorKernels {
   const char* name;
 
@@ -75,8 +60,9 @@ struct TensorKernels {
   // out[i] = activation(gate[i])·up[i]. out may be either.
   void (*gate[kActivations])(const float* gate, const float* up, size_t width, float* out) noexcept;
 
-  // out[h] = Σ_p softmax_p(scale·queries[h]·keys[p])·values[p].
+  // Attention to one span; merge() adds it to what came of earlier ones.
   void (*attend[kCacheTypes])(const AttentionTask& task) noexcept;
+  void (*merge)(const AttentionState& span, size_t rows, size_t head_stride, const AttentionState& into) noexcept;
 };
 
 }  // namespace tritllm::kernels

@@ -9,11 +9,13 @@
 // Float), multiply, add, subtract, divide, fma(a, b, c) = a·b + c, max, sum (of all lanes, in a fixed order), largest, exp.
 
 template <typename V>
+struct AttentionOperations;
+
+template <typename V>
 struct TensorOperations {
   using Float = typename V::Float;
   using WeightRows = tritllm::kernels::WeightRows;
   using WeightType = tritllm::kernels::WeightType;
-  using CacheType = tritllm::kernels::CacheType;
   static constexpr size_t kLanes = V::kLanes;
   static constexpr size_t kGroup = tritllm::kernels::kRowPadding;
 
@@ -153,79 +155,6 @@ struct TensorOperations {
     for (size_t i = 0; i < width; ++i) out[i] = 0.5f * gate[i] * (1.0f + __builtin_erff(gate[i] * 0.7071067812f)) * up[i];
   }
 
-  template <CacheType kType>
-  static Float load_cached(const void* rows, size_t index) noexcept {
-    if constexpr (kType == CacheType::kFloat32) return V::load(static_cast<const float*>(rows) + index);
-    else return V::load_half(static_cast<const uint16_t*>(rows) + index);
-  }
-
-  template <CacheType kType>
-  static void score(const tritllm::kernels::AttentionTask& task, size_t padded) noexcept {
-    for (size_t position = 0; position < task.positions; ++position) {
-      for (size_t head = 0; head < task.heads; ++head) {
-        const float* const query = task.queries + head * task.head_stride;
-        Float dot = V::zero();
-        for (size_t i = 0; i < task.head_stride; i += kLanes) {
-          dot = V::fma(V::load(query + i), load_cached<kType>(task.keys, position * task.head_stride + i), dot);
-        }
-        task.scores[head * padded + position] = V::sum(dot) * task.scale;
-      }
-    }
-  }
-
-  // Scores [padded] of one head become weights that are not yet divided by their sum, which is returned.
-  static float exponentiate(float* scores, size_t positions, size_t padded, float softcap) noexcept {
-    if (softcap > 0.0f) {
-      for (size_t i = positions; i < padded; ++i) scores[i] = 0.0f;
-      const Float cap = V::set(softcap);
-      for (size_t i = 0; i < padded; i += kLanes) {
-        V::store(scores + i, V::multiply(cap, tanh(V::divide(V::load(scores + i), cap))));
-      }
-    }
-    for (size_t i = positions; i < padded; ++i) scores[i] = -__builtin_inff();
-    Float largest = V::load(scores);
-    for (size_t i = kLanes; i < padded; i += kLanes) largest = V::max(largest, V::load(scores + i));
-    const Float top = V::set(V::largest(largest));
-    Float total = V::zero();
-    for (size_t i = 0; i < padded; i += kLanes) {
-      const Float weight = V::exp(V::subtract(V::load(scores + i), top));
-      V::store(scores + i, weight);
-      total = V::add(total, weight);
-    }
-    for (size_t i = positions; i < padded; ++i) scores[i] = 0.0f;
-    return V::sum(total);
-  }
-
-  // kVectors·kLanes values of the weighted sum, all positions in order.
-  template <CacheType kType, size_t kVectors>
-  static void weigh(const tritllm::kernels::AttentionTask& task, const float* weights, size_t first, Float inverse,
-                    float* out) noexcept {
-    Float sums[kVectors];
-    for (Float& sum : sums) sum = V::zero();
-    for (size_t position = 0; position < task.positions; ++position) {
-      const Float weight = V::set(weights[position]);
-      for (size_t k = 0; k < kVectors; ++k) {
-        sums[k] = V::fma(weight, load_cached<kType>(task.values, position * task.head_stride + first + k * kLanes), sums[k]);
-      }
-    }
-    for (size_t k = 0; k < kVectors; ++k) V::store(out + first + k * kLanes, V::multiply(sums[k], inverse));
-  }
-
-  template <CacheType kType>
-  static void attend(const tritllm::kernels::AttentionTask& task) noexcept {
-    const size_t padded = tritllm::kernels::padded_row(task.positions);
-    score<kType>(task, padded);
-    for (size_t head = 0; head < task.heads; ++head) {
-      float* const weights = task.scores + head * padded;
-      const Float inverse = V::set(1.0f / exponentiate(weights, task.positions, padded, task.softcap));
-      float* const out = task.out + head * task.head_stride;
-      size_t i = 0;
-      for (; i + 8 * kLanes <= task.head_stride; i += 8 * kLanes) weigh<kType, 8>(task, weights, i, inverse, out);
-      for (; i + 4 * kLanes <= task.head_stride; i += 4 * kLanes) weigh<kType, 4>(task, weights, i, inverse, out);
-      for (; i < task.head_stride; i += kLanes) weigh<kType, 1>(task, weights, i, inverse, out);
-    }
-  }
-
   static constexpr tritllm::kernels::TensorKernels table(const char* name) noexcept {
     return {.name = name,
             .expand_row = {expand_row<WeightType::kFloat32>, expand_row<WeightType::kFloat16>, expand_row<WeightType::kBFloat16>,
@@ -234,7 +163,8 @@ struct TensorOperations {
                          multiply<WeightType::kCodes>},
             .rms_norm = rms_norm,
             .gate = {gate<silu>, gate<gelu_tanh>, gate_gelu_erf},
-            .attend = {attend<CacheType::kFloat32>, attend<CacheType::kFloat16>}};
+            .attend = {AttentionOperations<V>::template attend<float>, AttentionOperations<V>::template attend<uint16_t>},
+            .merge = AttentionOperations<V>::merge};
   }
 };
 

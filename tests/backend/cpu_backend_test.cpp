@@ -256,6 +256,60 @@ TEST(CpuBackend, AttendSeesItsOwnSequenceUpToItself) {
   }
 }
 
+// In one piece, token by token, and in uneven pieces among other sequences: the same bits, with any number of threads.
+TEST(CpuBackend, AttendDoesNotDependOnThePieces) {
+  constexpr uint32_t kHeads = 6, kShared = 2, kWidth = 20, kSlots = 2, kPositions = 1100, kFirst = 990;
+  const std::vector<float> keys = random_values(kPositions * kSlots * kShared * kWidth, 1),
+                           values = random_values(kPositions * kSlots * kShared * kWidth, 2),
+                           queries = random_values(kPositions * kSlots * kHeads * kWidth, 3);
+  for (const uint32_t window : {0u, 600u}) {
+    const auto run = [&](const Device& device, const std::vector<std::vector<TokenPlace>>& pieces) {
+      const auto cache = device->make_cache({1, kShared, kWidth, kSlots, kPositions, CacheType::kFloat16});
+      std::vector<TokenPlace> all;
+      for (uint32_t i = 0; i < kSlots * kPositions; ++i) all.push_back({i / kPositions, i % kPositions});
+      device->store(*cache, 0, device.rows(kShared * kWidth, keys).first(all.size()),
+                    device.rows(kShared * kWidth, values).first(all.size()), all);
+      std::vector<float> out(kSlots * kPositions * kHeads * kWidth);
+      for (const std::vector<TokenPlace>& places : pieces) {
+        std::vector<float> own;
+        for (const TokenPlace place : places) {
+          const auto begin = queries.begin() + (place.slot * kPositions + place.position) * kHeads * kWidth;
+          own.insert(own.end(), begin, begin + kHeads * kWidth);
+        }
+        const RowStorage in = device.rows(kHeads * kWidth, own), result = device.empty(places.size(), kHeads * kWidth);
+        device->attend(in.first(places.size()), *cache, {0, kHeads, window, 0.3f, 0.0f}, places, result.first(places.size()));
+        const std::vector<float> found = device.values(result);
+        for (size_t i = 0; i < places.size(); ++i) {
+          std::copy_n(found.begin() + static_cast<long>(i * kHeads * kWidth), kHeads * kWidth,
+                      out.begin() + (places[i].slot * kPositions + places[i].position) * kHeads * kWidth);
+        }
+      }
+      return out;
+    };
+    std::vector<std::vector<TokenPlace>> whole(1), single, uneven(1);
+    for (uint32_t position = kFirst; position < kPositions; ++position) {
+      for (uint32_t slot = 0; slot < kSlots; ++slot) single.push_back({{slot, position}});
+      if (uneven.back().size() >= 1 + position % 40) uneven.emplace_back();
+      for (uint32_t slot = 0; slot < kSlots; ++slot) uneven.back().push_back({slot, position - slot});
+    }
+    uneven.push_back({{1, kPositions - 1}});
+    for (uint32_t slot = 0; slot < kSlots; ++slot) {
+      for (uint32_t position = kFirst; position < kPositions; ++position) whole[0].push_back({slot, position});
+    }
+    const std::vector<float> expected = with_any_threads([&](const Device& device) { return run(device, whole); });
+    for (const auto& pieces : {single, uneven}) {
+      const std::vector<float> found = with_any_threads([&](const Device& device) { return run(device, pieces); });
+      for (const TokenPlace place : whole[0]) {
+        for (size_t i = 0; i < kHeads * kWidth; ++i) {
+          const size_t at = (place.slot * kPositions + place.position) * kHeads * kWidth + i;
+          ASSERT_EQ(std::bit_cast<uint32_t>(found[at]), std::bit_cast<uint32_t>(expected[at]))
+              << "slot " << place.slot << ", position " << place.position;
+        }
+      }
+    }
+  }
+}
+
 TEST(CpuBackend, GateAddGather) {
   constexpr size_t kWidth = 53, kTokens = 400;
   const std::vector<float> gate = random_values(kTokens * kWidth, 1), up = random_values(kTokens * kWidth, 2);

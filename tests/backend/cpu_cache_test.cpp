@@ -11,48 +11,60 @@
 namespace tritllm {
 namespace {
 
-constexpr CpuCache::Part kParts[] = {CpuCache::Part::kKeys, CpuCache::Part::kValues};
+constexpr uint32_t kLayers = 2, kSlots = 2, kHeads = 2, kWidth = 5, kStride = 16;
 
-// A number that no other place has, exact in F16.
-float number_of(size_t part, uint32_t layer, uint32_t slot, uint32_t position, uint32_t head, uint32_t element) {
-  return static_cast<float>(((((part * 3 + layer) * 2 + slot) * 5 + position) * 2 + head) * 6 + element);
+// Exact in F16, and another one for every place that an error of layout could confuse with this one.
+float number_of(uint32_t part, uint32_t layer, uint32_t slot, uint32_t position, uint32_t head, uint32_t element) {
+  const uint32_t index = ((((part * kLayers + layer) * kSlots + slot) * 600 + position) * kHeads + head) * kWidth + element;
+  return float_from_half(static_cast<uint16_t>(index % 31741 + 1));
 }
 
 class CpuCacheTest : public testing::TestWithParam<CacheType> {};
 INSTANTIATE_TEST_SUITE_P(Types, CpuCacheTest, testing::Values(CacheType::kFloat32, CacheType::kFloat16));
 
-TEST_P(CpuCacheTest, NoPlaceOverlapsAnother) {
-  const CacheShape shape{.layers = 3, .key_value_heads = 2, .head_width = 6, .slots = 2, .positions = 5, .type = GetParam()};
-  CpuCache cache(shape);
-  const size_t element = GetParam() == CacheType::kFloat32 ? 4 : 2;
-  EXPECT_EQ(cache.bytes(), 2 * 3 * 2 * 2 * 5 * 16 * element);
+void expect_places_apart(CacheType type, uint32_t positions, uint32_t spans, uint32_t span_positions) {
+  CpuCache cache({kLayers, kHeads, kWidth, kSlots, positions, type});
+  const size_t element = type == CacheType::kFloat32 ? 4 : 2;
+  EXPECT_EQ(cache.bytes(), size_t{2} * kLayers * kSlots * kHeads * spans * span_positions * kStride * element);
+  EXPECT_EQ(cache.spans(), spans);
+  EXPECT_EQ(cache.value_stride(), span_positions);
   const auto for_all = [&](const auto& body) {
-    for (size_t part = 0; part < 2; ++part) {
-      for (uint32_t layer = 0; layer < 3; ++layer) {
-        for (uint32_t slot = 0; slot < 2; ++slot) {
-          for (uint32_t position = 0; position < 5; ++position) body(part, layer, slot, position);
-        }
+    for (uint32_t layer = 0; layer < kLayers; ++layer) {
+      for (uint32_t slot = 0; slot < kSlots; ++slot) {
+        for (uint32_t position = 0; position < positions; ++position) body(layer, slot, position);
       }
     }
   };
-  for_all([&](size_t part, uint32_t layer, uint32_t slot, uint32_t position) {
-    std::vector<float> heads;
-    for (uint32_t i = 0; i < 12; ++i) heads.push_back(number_of(part, layer, slot, position, i / 6, i % 6));
-    cache.store(kParts[part], layer, {slot, position}, heads.data());
+  for_all([&](uint32_t layer, uint32_t slot, uint32_t position) {
+    std::vector<float> keys, values;
+    for (uint32_t i = 0; i < kHeads * kWidth; ++i) {
+      keys.push_back(number_of(0, layer, slot, position, i / kWidth, i % kWidth));
+      values.push_back(number_of(1, layer, slot, position, i / kWidth, i % kWidth));
+    }
+    cache.store_keys(layer, {slot, position}, keys.data());
+    cache.store_values(layer, {slot, position}, values.data());
   });
-  for_all([&](size_t part, uint32_t layer, uint32_t slot, uint32_t position) {
-    for (uint32_t head = 0; head < 2; ++head) {
-      const void* const rows = cache.rows(kParts[part], layer, slot, head, 0);
-      for (uint32_t i = 0; i < 16; ++i) {
-        const size_t index = position * 16 + i;
-        const float found = GetParam() == CacheType::kFloat32 ? static_cast<const float*>(rows)[index]
-                                                              : float_from_half(static_cast<const uint16_t*>(rows)[index]);
-        ASSERT_EQ(found, i < 6 ? number_of(part, layer, slot, position, head, i) : 0.0f);
+  const auto found = [&](const void* elements, size_t index) {
+    return type == CacheType::kFloat32 ? static_cast<const float*>(elements)[index]
+                                       : float_from_half(static_cast<const uint16_t*>(elements)[index]);
+  };
+  for_all([&](uint32_t layer, uint32_t slot, uint32_t position) {
+    for (uint32_t head = 0; head < kHeads; ++head) {
+      const void* const keys = cache.keys(layer, slot, head, position / 512);
+      const void* const values = cache.values(layer, slot, head, position / 512);
+      const size_t within = position % 512, tile = within / 16, lane = within % 16;
+      for (uint32_t i = 0; i < kStride; ++i) {
+        ASSERT_EQ(found(keys, (tile * kStride + i) * 16 + lane), i < kWidth ? number_of(0, layer, slot, position, head, i) : 0.0f);
+        ASSERT_EQ(found(values, (i / 16 * span_positions + within) * 16 + i % 16),
+                  i < kWidth ? number_of(1, layer, slot, position, head, i) : 0.0f);
       }
-      const auto* const later = static_cast<const std::byte*>(cache.rows(kParts[part], layer, slot, head, position));
-      ASSERT_EQ(later - static_cast<const std::byte*>(rows), static_cast<std::ptrdiff_t>(position * 16 * element));
     }
   });
+}
+
+TEST_P(CpuCacheTest, NoPlaceOverlapsAnother) {
+  expect_places_apart(GetParam(), 35, 1, 48);    // whole tiles
+  expect_places_apart(GetParam(), 530, 2, 512);  // whole spans
 }
 
 TEST(CpuCache, HalvesAreRoundedToNearestEven) {
@@ -60,9 +72,14 @@ TEST(CpuCache, HalvesAreRoundedToNearestEven) {
   // 1 + 2^-11 lies between 1 and 1 + 2^-10, the even one is 1; 1 + 3·2^-11 goes up to 1 + 2^-9.
   const float values[] = {1.0f + 0x1p-11f, 1.0f + 0x3p-11f, -1.0f - 0x1.01p-11f, 65504.0f, 0x1p-24f, 0x1p-25f};
   const uint16_t expected[] = {0x3c00, 0x3c02, 0xbc01, 0x7bff, 0x0001, 0x0000};
-  cache.store(CpuCache::Part::kKeys, 0, {0, 0}, values);
-  const auto* const found = static_cast<const uint16_t*>(cache.rows(CpuCache::Part::kKeys, 0, 0, 0, 0));
-  for (size_t i = 0; i < 6; ++i) EXPECT_EQ(found[i], expected[i]) << i;
+  cache.store_keys(0, {0, 0}, values);
+  cache.store_values(0, {0, 0}, values);
+  const auto* const keys = static_cast<const uint16_t*>(cache.keys(0, 0, 0, 0));
+  const auto* const found = static_cast<const uint16_t*>(cache.values(0, 0, 0, 0));
+  for (size_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(keys[i * 16], expected[i]) << i;
+    EXPECT_EQ(found[i], expected[i]) << i;
+  }
 }
 
 TEST(CpuCache, OneThatCannotBeIsRefused) {

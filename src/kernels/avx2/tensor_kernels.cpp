@@ -10,11 +10,14 @@ namespace tritllm::kernels::avx2 {
 namespace {
 
 #include "kernels/tensor_kernels_simd.h"
+// After the operations it uses.
+#include "kernels/attention_simd.h"
 
 struct Vector {
   using Float = __m256;
   static constexpr size_t kLanes = 8;
-  static constexpr size_t kTileTokens = 3;  // 4 × 3 sums, 3 inputs and a weight: all 16 registers
+  static constexpr size_t kTileTokens = 3;                         // 4 × 3 sums, 3 inputs and a weight: all 16 registers
+  static constexpr size_t kAccumulators = 12, kAttentionRows = 6;  // the same for attention
 
   static Float zero() noexcept { return _mm256_setzero_ps(); }
   static Float set(float x) noexcept { return _mm256_set1_ps(x); }
@@ -55,6 +58,10 @@ struct Vector {
     const Float scale = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, _mm256_set1_epi32(127)), 23));
     const Float rest = _mm256_blendv_ps(set(1.0f), set(2.0f), _mm256_cmp_ps(power, set(127.0f), _CMP_GT_OQ));
     return multiply(multiply(x, scale), rest);
+  }
+  // The same for a result that is known to be a normal number; x may be NaN.
+  static Float shift_exponent(Float x, Float power) noexcept {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_cvtps_epi32(power), 23)));
   }
   static Float zero_below(Float x, float limit, Float value) noexcept {
     return _mm256_andnot_ps(_mm256_cmp_ps(x, set(limit), _CMP_LT_OQ), value);

@@ -10,11 +10,14 @@ namespace tritllm::kernels::avx512 {
 namespace {
 
 #include "kernels/tensor_kernels_simd.h"
+// After the operations it uses.
+#include "kernels/attention_simd.h"
 
 struct Vector {
   using Float = __m512;
   static constexpr size_t kLanes = 16;
-  static constexpr size_t kTileTokens = 6;  // 4 × 6 sums, 6 inputs and a weight: 31 of 32 registers
+  static constexpr size_t kTileTokens = 6;                          // 4 × 6 sums, 6 inputs and a weight: 31 of 32 registers
+  static constexpr size_t kAccumulators = 24, kAttentionRows = 12;  // the same for attention
 
   static Float zero() noexcept { return _mm512_setzero_ps(); }
   static Float set(float x) noexcept { return _mm512_set1_ps(x); }
@@ -41,6 +44,7 @@ struct Vector {
   static float sum(Float x) noexcept { return _mm512_reduce_add_ps(x); }
   static float largest(Float x) noexcept { return _mm512_reduce_max_ps(x); }
   static Float scale_by_power(Float x, Float power) noexcept { return _mm512_scalef_ps(x, power); }
+  static Float shift_exponent(Float x, Float power) noexcept { return _mm512_scalef_ps(x, power); }
   static Float zero_below(Float x, float limit, Float value) noexcept {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set(limit), _CMP_NLT_UQ), value);
   }

@@ -8,6 +8,7 @@
 
 #include "core/half.h"
 #include "kernels/instruction_sets.h"
+#include "kernels/scalar/attention.h"
 
 namespace tritllm::kernels::scalar {
 namespace {
@@ -62,42 +63,6 @@ void gate(const float* gate, const float* up, size_t width, float* out) noexcept
   for (size_t i = 0; i < width; ++i) out[i] = activation_of<kActivation>(gate[i]) * up[i];
 }
 
-template <CacheType kType>
-float cached(const void* rows, size_t index) noexcept {
-  if constexpr (kType == CacheType::kFloat32) return static_cast<const float*>(rows)[index];
-  else return float_from_half(static_cast<const uint16_t*>(rows)[index]);
-}
-
-template <CacheType kType>
-void attend(const AttentionTask& task) noexcept {
-  for (size_t head = 0; head < task.heads; ++head) {
-    const float* const query = task.queries + head * task.head_stride;
-    float largest = -INFINITY;
-    for (size_t position = 0; position < task.positions; ++position) {
-      double dot = 0.0;
-      for (size_t i = 0; i < task.head_stride; ++i) {
-        dot += double{query[i]} * double{cached<kType>(task.keys, position * task.head_stride + i)};
-      }
-      float score = static_cast<float>(dot) * task.scale;
-      if (task.softcap > 0.0f) score = task.softcap * std::tanh(score / task.softcap);
-      task.scores[position] = score;
-      largest = std::max(largest, score);
-    }
-    double total = 0.0;
-    for (size_t position = 0; position < task.positions; ++position) {
-      task.scores[position] = std::exp(task.scores[position] - largest);
-      total += double{task.scores[position]};
-    }
-    for (size_t i = 0; i < task.head_stride; ++i) {
-      double sum = 0.0;
-      for (size_t position = 0; position < task.positions; ++position) {
-        sum += double{task.scores[position]} * double{cached<kType>(task.values, position * task.head_stride + i)};
-      }
-      task.out[head * task.head_stride + i] = static_cast<float>(sum / total);
-    }
-  }
-}
-
 constexpr TensorKernels kTable{
     .name = "scalar",
     .expand_row = {expand_row<WeightType::kFloat32>, expand_row<WeightType::kFloat16>, expand_row<WeightType::kBFloat16>,
@@ -107,6 +72,7 @@ constexpr TensorKernels kTable{
     .rms_norm = rms_norm,
     .gate = {gate<Activation::kSilu>, gate<Activation::kGeluTanh>, gate<Activation::kGeluErf>},
     .attend = {attend<CacheType::kFloat32>, attend<CacheType::kFloat16>},
+    .merge = merge,
 };
 
 }  // namespace

@@ -1,0 +1,160 @@
+// Measures attention by itself, without the matrices around it: of an answer's token, the bytes of the key/value cache read per
+// second; of a prompt, multiplications with addition per second. Times are processor time of one thread, so that other programs on
+// the machine do not count.
+//
+//   attention_bench [--heads N] [--shared-heads N] [--width N] [--repetitions N] [--f32]
+#include <fmt/format.h>
+
+#include <time.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backend/cpu_backend.h"
+#include "kernels/kernel_table.h"
+
+namespace {
+
+using namespace tritllm;
+
+struct Shape {
+  uint32_t heads = 32, shared_heads = 8, width = 64;  // of Llama 3.2 1B
+  CacheType type = CacheType::kFloat16;
+  int repetitions = 15;
+};
+
+double thread_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+double seconds_of(const std::function<void()>& work) {
+  const double start = thread_seconds();
+  work();
+  return thread_seconds() - start;
+}
+
+struct Seconds {
+  double median, least;
+};
+
+Seconds summary(std::vector<double> seconds) {
+  std::sort(seconds.begin(), seconds.end());
+  return {seconds[seconds.size() / 2], seconds.front()};
+}
+
+// A cache of so many layers, as an answer's token passes through all of them before it meets one again.
+class Subject {
+ public:
+  Subject(const Shape& shape, uint32_t layers, uint32_t positions, uint32_t tokens)
+      : shape_(shape), layers_(layers), pool_(1), backend_(make_cpu_backend(pool_, kernels::active_table())) {
+    cache_ = backend_->make_cache({layers, shape.shared_heads, shape.width, 1, positions, shape.type});
+    queries_ = random_rows(tokens, shape.heads * shape.width);
+    out_ = backend_->allocate_rows(tokens, shape.heads * shape.width);
+    const RowStorage keys = random_rows(64, shape.shared_heads * shape.width);
+    for (uint32_t first = 0; first < positions; first += 64) {
+      const uint32_t count = std::min(64u, positions - first);
+      for (uint32_t layer = 0; layer < layers; ++layer) {
+        backend_->store(*cache_, layer, keys.first(count), keys.first(count), places(first, count));
+      }
+    }
+  }
+
+  void attend(uint32_t first, uint32_t count) {
+    const std::vector<TokenPlace> where = places(first, count);
+    for (uint32_t layer = 0; layer < layers_; ++layer) {
+      backend_->attend(queries_.first(count), *cache_, {layer, shape_.heads, 0, 0.125f, 0.0f}, where, out_.first(count));
+    }
+  }
+
+ private:
+  RowStorage random_rows(size_t count, size_t width) {
+    RowStorage rows = backend_->allocate_rows(count, width);
+    std::mt19937_64 random(1);
+    std::normal_distribution<float> normal;
+    for (size_t i = 0; i < count * rows.stride; ++i) rows.buffer->data()[i] = normal(random);
+    return rows;
+  }
+  static std::vector<TokenPlace> places(uint32_t first, uint32_t count) {
+    std::vector<TokenPlace> result;
+    for (uint32_t i = 0; i < count; ++i) result.push_back({0, first + i});
+    return result;
+  }
+
+  Shape shape_;
+  uint32_t layers_;
+  ThreadPool pool_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<KeyValueCache> cache_;
+  RowStorage queries_, out_;
+};
+
+uint64_t sum_of(const std::vector<uint64_t>& words) {
+  uint64_t sums[8] = {};
+  for (size_t i = 0; i + 8 <= words.size(); i += 8) {
+    for (size_t k = 0; k < 8; ++k) sums[k] += words[i + k];
+  }
+  return std::accumulate(std::begin(sums), std::end(sums), uint64_t{0});
+}
+
+// Plain reading of as many bytes takes its turn with attention: other programs slow both.
+void measure_answer(const Shape& shape, uint32_t positions) {
+  constexpr uint32_t kLayers = 16;
+  Subject subject(shape, kLayers, positions, 1);
+  const double bytes = 2.0 * shape.shared_heads * shape.width * (shape.type == CacheType::kFloat16 ? 2 : 4) * positions * kLayers;
+  const std::vector<uint64_t> words(static_cast<size_t>(bytes) / 8, 1);
+  std::vector<double> attending, reading;
+  uint64_t sum = 0;
+  for (int i = 0; i < shape.repetitions; ++i) {
+    attending.push_back(seconds_of([&] { subject.attend(positions - 1, 1); }));
+    reading.push_back(seconds_of([&] { sum += sum_of(words); }));
+  }
+  const Seconds attention = summary(attending), plain = summary(reading);
+  fmt::print("answer at {:5}: {:6.2f} GB/s of the cache, at best {:6.2f}; plain reading {:6.2f}, at best {:6.2f}{}\n", positions,
+             bytes / attention.median * 1e-9, bytes / attention.least * 1e-9, bytes / plain.median * 1e-9,
+             bytes / plain.least * 1e-9, sum == 0 ? "!" : "");
+}
+
+void measure_prompt(const Shape& shape, uint32_t positions) {
+  constexpr uint32_t kTokens = 512;
+  Subject subject(shape, 1, positions, kTokens);
+  std::vector<double> attending;
+  for (int i = 0; i < shape.repetitions; ++i)
+    attending.push_back(seconds_of([&] { subject.attend(positions - kTokens, kTokens); }));
+  const Seconds seconds = summary(attending);
+  const double pairs = kTokens * (positions - kTokens + (kTokens + 1) / 2.0);
+  const double products = 2.0 * shape.heads * shape.width * pairs;
+  fmt::print("prompt to {:5}: {:6.2f} G multiply-adds/s, at best {:6.2f}\n", positions, products / seconds.median * 1e-9,
+             products / seconds.least * 1e-9);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Shape shape;
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const auto number = [&] { return i + 1 < arguments.size() ? static_cast<uint32_t>(std::stoul(arguments[++i])) : 0u; };
+    if (arguments[i] == "--heads") shape.heads = number();
+    else if (arguments[i] == "--shared-heads") shape.shared_heads = number();
+    else if (arguments[i] == "--width") shape.width = number();
+    else if (arguments[i] == "--repetitions") shape.repetitions = static_cast<int>(number());
+    else if (arguments[i] == "--f32") shape.type = CacheType::kFloat32;
+  }
+  if (shape.shared_heads == 0 || shape.heads % shape.shared_heads != 0 || shape.width == 0 || shape.repetitions < 1) {
+    fmt::print(stderr, "attention_bench: expected heads that are a multiple of the shared ones\n");
+    return 2;
+  }
+  fmt::print("{} heads, {} of keys and values, {} wide, {}, one thread\n", shape.heads, shape.shared_heads, shape.width,
+             kernels::active_table().name);
+  for (const uint32_t positions : {512u, 2048u, 8192u}) measure_answer(shape, positions);
+  for (const uint32_t positions : {512u, 4096u}) measure_prompt(shape, positions);
+  return 0;
+}

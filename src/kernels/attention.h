@@ -1,0 +1,60 @@
+// Owns what the attention kernels are told: the layout of cached keys and values, a task, and what it leaves. Does not own the
+// cache's memory or which tasks there are (src/backend).
+//
+// Positions are cut into spans at fixed places. A row's result is a sum over its span in ascending order, and spans are merged in
+// ascending order: the same bits whatever rows share a task and whichever thread computes it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tritllm::kernels {
+
+enum class CacheType : uint8_t { kFloat32, kFloat16 };
+inline constexpr size_t kCacheTypes = 2;
+
+// Keys of a head lie in tiles of so many positions, [tile][head_stride][kCacheTile], so that one vector holds the same element of
+// neighbouring positions and a score needs no sum across a vector. Values lie in strips of so many elements,
+// [head_stride / kCacheTile][positions][kCacheTile], so that a strip of the result reads forward.
+inline constexpr size_t kCacheTile = 16;
+
+// A multiple of kCacheTile. Spans start at multiples of it.
+inline constexpr size_t kSpanPositions = 512;
+
+// Rows of scores do not lie a power of two apart, which would put them into the same sets of a cache.
+inline constexpr size_t kScoreStride = kSpanPositions + kCacheTile;
+
+// Scratch for keys or values that are converted once for many rows.
+inline constexpr size_t kPanelPositions = 256;
+constexpr size_t attention_panel_floats(size_t head_stride) noexcept {
+  return 2 * kCacheTile * (head_stride > kPanelPositions ? head_stride : kPanelPositions);
+}
+
+// Positions of a span, counted from its first.
+struct PositionRange {
+  uint32_t first, end;
+};
+
+// Attention over some positions, not yet divided by the sum of weights. A row that saw none has a total of 0.
+struct AttentionState {
+  float* sums;     // [rows][head_stride]: Σ e^(score − largest)·value
+  float* largest;  // [rows]
+  float* totals;   // [rows]: Σ e^(score − largest)
+};
+
+// Attention of several rows, each a token in one head, to one span of the key/value head that they share.
+struct AttentionTask {
+  const float* queries;       // [rows][head_stride], times the scale of scores, zeros beyond the head's width
+  const PositionRange* seen;  // [rows]
+  size_t rows;
+  size_t head_stride;    // padded_row(head width)
+  const void* keys;      // of the span's first position
+  const void* values;    // likewise
+  size_t value_stride;   // positions from one strip of values to the next
+  float softcap;         // scores become softcap·tanh(score / softcap); 0: they stay
+  float* scores;         // scratch: [rows][kScoreStride]
+  float* panel;          // scratch: attention_panel_floats(head_stride)
+  AttentionState state;  // is overwritten
+};
+
+}  // namespace tritllm::kernels
