@@ -130,7 +130,8 @@ def test_threads_and_company_change_nothing(models):
 def test_the_packed_folder_writes_what_its_fp16_folder_does(models):
     # The weights differ by the last rounding only; the first tokens of these prompts are not that close.
     for prompt in PROMPTS[:2]:
-        assert greedy(models["packed"], "-p", prompt, "-n", 8) == greedy(models["half"], "-p", prompt, "-n", 8)
+        exact = greedy(models["packed"], "-p", prompt, "-n", 8, "--activations", "f32")
+        assert exact == greedy(models["half"], "-p", prompt, "-n", 8)
 
 
 def test_stop_strings_and_prompt_files(models, memory):
@@ -269,13 +270,17 @@ def test_perplexity_is_that_of_transformers(models, oracle):
 
 
 def test_packed_against_its_fp16_folder(models):
+    exact = evaluated(models["packed"], models["text"], "--reference", models["half"], "--context", 128, "--activations", "f32")
+    assert 0 < exact["kl_divergence_mean"] < 1e-4
+    assert exact["perplexity"] == pytest.approx(exact["reference_perplexity"], rel=1e-3)
     result = evaluated(models["packed"], models["text"], "--reference", models["half"], "--context", 128)
     names = ("perplexity perplexity_stderr kl_divergence_mean kl_divergence_stderr kl_divergence_median kl_divergence_p99 same_top_token"
              " tokens_scored reference_perplexity kl_divergence_max")
     assert set(names.split()) <= result.keys()
-    assert 0 < result["kl_divergence_mean"] < 1e-3
-    assert result["perplexity"] == pytest.approx(result["reference_perplexity"], rel=2e-3)
-    assert result["same_top_token"] > 0.97
+    # What activations in 8 bits cost (docs/kernels.md).
+    assert exact["kl_divergence_mean"] < result["kl_divergence_mean"] < 2.5e-3
+    assert result["perplexity"] == pytest.approx(result["reference_perplexity"], rel=1e-2)
+    assert result["same_top_token"] > 0.95
     assert result["tokens_scored"] == result["windows"] * 63
     assert len(result["layer_relative_errors"]) == 30
     assert result["kl_divergence_median"] <= result["kl_divergence_p99"] <= result["kl_divergence_max"]
@@ -324,7 +329,7 @@ def test_bench_formats():
             assert row["model"] == "smollm2-135m" and int(row["depth"]) == 2
             assert float(row["tokens_per_second"]) > 0 and float(row["stddev"]) >= 0
     matrices = 30 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 576 * 1536)
-    assert rows[1]["weight_bytes_per_token"] == matrices * 17 // 16 + 512 * 576 * 2
+    assert rows[1]["weight_bytes_per_token"] == matrices * 276 // 512 + 512 * 576 * 2
     assert rows[1]["gigabytes_per_second"] == pytest.approx(rows[1]["tokens_per_second"] * rows[1]["weight_bytes_per_token"] / 1e9)
     assert rows[0]["gigabytes_per_second"] is None
     markdown = succeeded(run(*SYNTHETIC)).stdout.splitlines()

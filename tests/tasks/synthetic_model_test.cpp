@@ -100,8 +100,8 @@ TEST(Bench, RunsASyntheticModelAndCountsRight) {
     for (const double seconds : row.seconds) squares += std::pow(tokens / seconds - mean, 2) / 2.0;
     EXPECT_NEAR(row.tokens_per_second / mean, 1.0, 1e-9);
     EXPECT_NEAR(row.stddev, std::sqrt(squares), 1e-9 * mean);
-    EXPECT_EQ(row.weight_bytes_per_token, matrices * 17 / 16 + kVocabulary * 576 * 2)
-        << "a byte a weight, one a group, and the FP16 head";
+    EXPECT_EQ(row.weight_bytes_per_token, matrices * 276 / 512 + kVocabulary * 576 * 2)
+        << "276 bytes for a block of 512 weights, and the FP16 head";
     const double gigabytes = row.test == "tg3" ? mean * static_cast<double>(row.weight_bytes_per_token) * 1e-9 : 0.0;
     EXPECT_NEAR(row.gigabytes_per_second, gigabytes, 1e-9 * gigabytes);
     EXPECT_EQ(to_json(row)["gigabytes_per_second"].is_null(), row.test == "pp20");
