@@ -14,7 +14,7 @@ namespace {
 // cache.
 constexpr size_t kBlockRows = 64;
 // With fewer tasks than this for each thread, some threads would wait long for the last; then spans become tasks of their own.
-constexpr size_t kTasksPerThread = 4;
+constexpr size_t kTasksPerThread = 16;
 
 float* sized(std::vector<float>& values, size_t count) {
   if (values.size() < count) values.resize(count);

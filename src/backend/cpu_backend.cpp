@@ -68,10 +68,10 @@ class CpuBackend final : public Backend {
         scratch_(pool.threads()),
         attention_(pool, kernels_) {}
 
-  std::string description() const override { return fmt::format("cpu ({}, {} threads)", kernels_.name, pool_.threads()); }
+  std::string description() const override { return fmt::format("cpu ({}, {} threads)", ternary_.name, pool_.threads()); }
 
   std::unique_ptr<DeviceMatrix> upload_matrix(const WeightSource& source) override {
-    return std::make_unique<CpuMatrix>(source, arithmetic_, pool_);
+    return std::make_unique<CpuMatrix>(source, arithmetic_, arena_, pool_);
   }
 
   DeviceVector upload_vector(std::span<const float> values) override {
@@ -259,6 +259,7 @@ class CpuBackend final : public Backend {
   const kernels::TensorKernels& kernels_;
   const kernels::TernaryKernels& ternary_;
   const Arithmetic arithmetic_;
+  PageArena arena_;
   std::vector<Scratch> scratch_;
   std::array<QuantizedRows, kernels::kTileFormats> quantized_;
   CpuAttention attention_;

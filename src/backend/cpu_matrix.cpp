@@ -56,7 +56,7 @@ class DecodedRows {
 
 }  // namespace
 
-CpuMatrix::CpuMatrix(const WeightSource& source, Arithmetic arithmetic, ThreadPool& pool) {
+CpuMatrix::CpuMatrix(const WeightSource& source, Arithmetic arithmetic, PageArena& arena, ThreadPool& pool) {
   if (const auto* const tensor = std::get_if<SourceTensor>(&source)) {
     adopt(*tensor, pool);
     return;
@@ -66,7 +66,7 @@ CpuMatrix::CpuMatrix(const WeightSource& source, Arithmetic arithmetic, ThreadPo
   columns_ = matrix.shape.columns;
   const auto largest = static_cast<float>(codec::largest_code(matrix.depth));
   for (size_t entry = 0; entry < steps_.size(); ++entry) steps_[entry] = matrix.codebook[entry] / largest;
-  if (arithmetic == Arithmetic::kInteger) adopt_tiles(matrix, pool);
+  if (arithmetic == Arithmetic::kInteger) adopt_tiles(matrix, arena, pool);
   else adopt_codes(matrix, pool);
 }
 
@@ -103,7 +103,7 @@ void CpuMatrix::adopt_codes(const TernaryMatrix& matrix, ThreadPool& pool) {
                                  steps_.data()};
 }
 
-void CpuMatrix::adopt_tiles(const TernaryMatrix& matrix, ThreadPool& pool) {
+void CpuMatrix::adopt_tiles(const TernaryMatrix& matrix, PageArena& arena, ThreadPool& pool) {
   const TileFormat format = kernels::tile_format(matrix.depth);
   scales_ = kernels::make_scale_table(format, steps_.data());
   kernels::TernaryTiles tiles{.format = format,
@@ -111,12 +111,12 @@ void CpuMatrix::adopt_tiles(const TernaryMatrix& matrix, ThreadPool& pool) {
                               .column_blocks = kernels::blocks_of(static_cast<size_t>(columns_)),
                               .blocks = nullptr,
                               .scales = &scales_};
-  blocks_ = PageMemory(tiles.bytes());
-  tiles.blocks = blocks_.data();
+  blocks_ = arena.take(tiles.bytes());
+  tiles.blocks = blocks_.data;
   pool.parallel_for(tiles.bands(), [&](size_t band, unsigned) {
     const uint64_t first_row = band * kBandRows;
     const DecodedRows decoded(matrix, first_row, static_cast<size_t>(std::min<uint64_t>(kBandRows, rows_ - first_row)));
-    kernels::pack_band(format, decoded.rows(), blocks_.data() + tiles.band_offset(band));
+    kernels::pack_band(format, decoded.rows(), blocks_.data + tiles.band_offset(band));
   });
   weights_ = tiles;
 }

@@ -20,7 +20,7 @@ class CpuMatrix final : public DeviceMatrix {
  public:
   // Dense tensors of a plain float type whose rows need no padding are read in place, in the mapped file; others are converted to
   // float32. Ternary ones become tiles, or, for float arithmetic, a byte for each code.
-  CpuMatrix(const WeightSource& source, Arithmetic arithmetic, ThreadPool& pool);
+  CpuMatrix(const WeightSource& source, Arithmetic arithmetic, PageArena& arena, ThreadPool& pool);
   CpuMatrix(const CpuMatrix&) = delete;
   CpuMatrix& operator=(const CpuMatrix&) = delete;
 
@@ -38,7 +38,7 @@ class CpuMatrix final : public DeviceMatrix {
  private:
   void adopt(const SourceTensor& tensor, ThreadPool& pool);
   void adopt_codes(const TernaryMatrix& matrix, ThreadPool& pool);
-  void adopt_tiles(const TernaryMatrix& matrix, ThreadPool& pool);
+  void adopt_tiles(const TernaryMatrix& matrix, PageArena& arena, ThreadPool& pool);
 
   uint64_t rows_ = 0, columns_ = 0;
   std::variant<kernels::WeightRows, kernels::TernaryTiles> weights_;
@@ -46,7 +46,7 @@ class CpuMatrix final : public DeviceMatrix {
   std::vector<float> floats_;
   std::vector<int8_t> codes_;
   std::vector<uint8_t> entries_;
-  PageMemory blocks_;
+  PageArena::Piece blocks_;
   kernels::ScaleTable scales_{};
   std::array<float, codec::kCodebookSize> steps_{};  // scale / largest code
 };

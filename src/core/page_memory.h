@@ -4,8 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace tritllm {
+
+// Large pages are of this size on every machine that the kernels run on.
+inline constexpr size_t kLargePage = size_t{2} << 20;
 
 class PageMemory {
  public:
@@ -23,6 +27,22 @@ class PageMemory {
  private:
   uint8_t* data_ = nullptr;
   size_t bytes_ = 0;
+};
+
+// Pieces of large memory, one behind the other, so that small ones lie on large pages too.
+class PageArena {
+ public:
+  struct Piece {
+    std::shared_ptr<PageMemory> owner;
+    uint8_t* data = nullptr;  // at a multiple of 64
+  };
+
+  // Throws std::bad_alloc.
+  Piece take(size_t bytes);
+
+ private:
+  std::shared_ptr<PageMemory> chunk_;
+  size_t used_ = 0;
 };
 
 }  // namespace tritllm

@@ -105,8 +105,9 @@ TEST(CpuMatrixDense, EveryTypeAlignmentAndWidth) {
 
 TEST(CpuMatrixDense, ReadInPlaceWhereThatCanBe) {
   ThreadPool pool(1);
+  PageArena arena;
   const auto in_place = [&](const SourceTensor& tensor) {
-    return CpuMatrix(tensor, Arithmetic::kInteger, pool).floats()->values == tensor.bytes.data();
+    return CpuMatrix(tensor, Arithmetic::kInteger, arena, pool).floats()->values == tensor.bytes.data();
   };
   EXPECT_TRUE(in_place(Dense(ElementType::kF32, 3, 32, 0).tensor));
   EXPECT_TRUE(in_place(Dense(ElementType::kF32, 3, 32, 4).tensor));
@@ -116,7 +117,7 @@ TEST(CpuMatrixDense, ReadInPlaceWhereThatCanBe) {
   EXPECT_FALSE(in_place(Dense(ElementType::kF16, 3, 32, 1).tensor)) << "misaligned";
   EXPECT_FALSE(in_place(Dense(ElementType::kBF16, 3, 40, 0).tensor)) << "rows that need padding";
   const Dense dense(ElementType::kF16, 3, 32, 0);
-  EXPECT_EQ(CpuMatrix(dense.tensor, Arithmetic::kInteger, pool).bytes(), 3u * 32 * 2);
+  EXPECT_EQ(CpuMatrix(dense.tensor, Arithmetic::kInteger, arena, pool).bytes(), 3u * 32 * 2);
 }
 
 TEST(CpuMatrixDense, InterleavedHeadsAndOffsets) {
@@ -200,8 +201,10 @@ TEST(CpuMatrixTernary, MoreLinesThanOneTaskDecodes) {
 TEST(CpuMatrixTernary, BytesAreThoseOfItsForm) {
   const Ternary ternary(3, 700, 170);
   ThreadPool pool(1);
-  EXPECT_EQ(CpuMatrix(ternary.matrix, Arithmetic::kFloat, pool).bytes(), 700u * 176 + 700u * 11) << "a byte a weight, one a group";
-  const CpuMatrix matrix(ternary.matrix, Arithmetic::kInteger, pool);
+  PageArena arena;
+  EXPECT_EQ(CpuMatrix(ternary.matrix, Arithmetic::kFloat, arena, pool).bytes(), 700u * 176 + 700u * 11)
+      << "a byte a weight, one a group";
+  const CpuMatrix matrix(ternary.matrix, Arithmetic::kInteger, arena, pool);
   EXPECT_EQ(matrix.bytes(), 44u * 6 * (512 * 5 + 32 * 5) / 8) << "44 tiles of 6 blocks of 512 weights and 32 groups, 5 bits each";
 }
 
