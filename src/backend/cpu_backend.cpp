@@ -23,6 +23,7 @@ using kernels::WeightRows;
 // Floats of a panel of expanded weights: half of a usual second-level cache.
 constexpr size_t kPanelFloats = 128 * 1024;
 constexpr size_t kLargestTaskRows = 64, kSmallestTaskRows = 8;
+constexpr size_t kTasksPerThread = 4, kMostBandsPerTask = 8;
 // An operation on fewer elements is done before another thread would have woken.
 constexpr size_t kWorthSharing = 16 * 1024;
 
@@ -111,23 +112,22 @@ class CpuBackend final : public Backend {
 
   void multiply(Rows x, std::span<const Projection> projections) override {
     quantize_for(x, projections);
-    const size_t task_rows = std::clamp(kPanelFloats / x.stride, kSmallestTaskRows, kLargestTaskRows);
-    const auto tasks_of = [&](const Projection& projection) {
+    const size_t dense_rows = std::clamp(kPanelFloats / x.stride, kSmallestTaskRows, kLargestTaskRows);
+    const auto rows_per_task = [&](const Projection& projection) {
       const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
-      return tiles != nullptr ? tiles->bands() : (projection.out.width + task_rows - 1) / task_rows;
+      return tiles == nullptr ? dense_rows : bands_per_task(tiles->bands()) * kernels::kBandRows;
+    };
+    const auto tasks_of = [&](const Projection& projection) {
+      const size_t rows = rows_per_task(projection);
+      return (projection.out.width + rows - 1) / rows;
     };
     size_t tasks = 0;
     for (const Projection& projection : projections) tasks += tasks_of(projection);
     pool_.parallel_for(tasks, [&](size_t task, unsigned worker) {
       for (const Projection& projection : projections) {
-        const size_t own = tasks_of(projection);
-        if (task >= own) {
-          task -= own;
-          continue;
-        }
-        if (const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles())
-          return multiply_band(x, projection, *tiles, task);
-        return multiply_share(x, projection, task * task_rows, task_rows, scratch_[worker]);
+        const size_t own = tasks_of(projection), rows = rows_per_task(projection);
+        if (task < own) return multiply_rows(x, projection, task * rows, rows, scratch_[worker]);
+        task -= own;
       }
     });
   }
@@ -228,22 +228,35 @@ class CpuBackend final : public Backend {
     }
   }
 
-  void multiply_band(Rows x, const Projection& projection, const kernels::TernaryTiles& tiles, size_t band) {
-    const size_t first = band * kernels::kBandRows;
-    const auto format = static_cast<size_t>(tiles.format);
-    const Rows& out = projection.out;
-    ternary_.multiply[format](tiles, band, quantized_[format].blocks(), x.count, x.count, out.data + first, out.stride);
-    add_bias(projection, first, std::min(kernels::kBandRows, out.width - first));
+  // Several bands in a row are one stream through memory, so that what is asked for ahead is used by the same thread; a few tasks
+  // for each thread even out that some are slower.
+  size_t bands_per_task(size_t bands) const noexcept {
+    return std::clamp<size_t>(bands / (kTasksPerThread * pool_.threads()), 1, kMostBandsPerTask);
   }
 
-  void multiply_share(Rows x, const Projection& projection, size_t first, size_t count, Scratch& scratch) {
+  void multiply_rows(Rows x, const Projection& projection, size_t first, size_t count, Scratch& scratch) {
+    const size_t rows = std::min(count, projection.out.width - first);
+    if (const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles()) {
+      for (size_t row = 0; row < rows; row += kernels::kBandRows) multiply_band(x, projection, *tiles, first + row);
+    } else {
+      multiply_floats(x, projection, first, rows, scratch);
+    }
+    add_bias(projection, first, rows);
+  }
+
+  void multiply_band(Rows x, const Projection& projection, const kernels::TernaryTiles& tiles, size_t first) const {
+    const auto format = static_cast<size_t>(tiles.format);
+    const Rows& out = projection.out;
+    ternary_.multiply[format](tiles, first / kernels::kBandRows, quantized_[format].blocks(), x.count, x.count, out.data + first,
+                              out.stride);
+  }
+
+  void multiply_floats(Rows x, const Projection& projection, size_t first, size_t rows, Scratch& scratch) const {
     const WeightRows& weights = *matrix_of(projection).floats();
     const Rows& out = projection.out;
-    const size_t rows = std::min(count, out.width - first);
     float* const panel = x.count < kernels::kPanelTokens ? nullptr : Scratch::sized(scratch.panel, rows * weights.stride);
     kernels_.multiply[static_cast<size_t>(weights.type)](weights, first, rows, x.data, x.count, panel, out.data + first,
                                                          out.stride);
-    add_bias(projection, first, rows);
   }
 
   static void add_bias(const Projection& projection, size_t first, size_t rows) {
