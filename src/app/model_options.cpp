@@ -70,11 +70,10 @@ Arithmetic arithmetic(const ModelArguments& arguments) {
 }
 
 LanguageModel load_model(const ModelArguments& arguments) {
-  LanguageModel model = LanguageModel::load(
-      arguments.model, {.device = arguments.device,
-                        .arithmetic = arithmetic(arguments),
-                        .threads = arguments.common.threads,
-                        .context = arguments.context});
+  LanguageModel model = LanguageModel::load(arguments.model, {.device = arguments.device,
+                                                              .arithmetic = arithmetic(arguments),
+                                                              .threads = arguments.common.threads,
+                                                              .context = arguments.context});
   if (arguments.common.quiet) return model;
   for (const std::string& warning : model.warnings()) print_message("warning: " + printable(warning));
   print_message(fmt::format("{} on {}: {} of weights a token, context {}", printable(arguments.model),

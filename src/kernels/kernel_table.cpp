@@ -13,7 +13,8 @@ namespace tritllm::kernels {
 
 std::span<const KernelTable> supported_tables() {
   static const std::vector<KernelTable> tables = [] {
-    std::vector<KernelTable> found{{"scalar", &codec::scalar_group_kernels(), &scalar::tensor_kernels(), &scalar::ternary_kernels()}};
+    std::vector<KernelTable> found{
+        {"scalar", &codec::scalar_group_kernels(), &scalar::tensor_kernels(), &scalar::ternary_kernels()}};
 #if defined(__x86_64__)
     // Every processor with AVX2 has FMA and F16C, but a virtual machine may hide them.
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {

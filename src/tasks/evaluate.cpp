@@ -20,7 +20,7 @@ class Reader {
  public:
   Reader(const std::filesystem::path& path, const EvaluateOptions& options)
       : language_model_(LanguageModel::load(path, {.device = options.device,
-                                                      .arithmetic = options.arithmetic,
+                                                   .arithmetic = options.arithmetic,
                                                    .threads = options.threads,
                                                    .context = options.context,
                                                    .batch_tokens = std::min(options.context, kUsualBatchTokens)})),
