@@ -186,6 +186,7 @@ struct Attention {
  private:
   static uint16_t bits_of_half(float value) {
     if (std::isnan(value)) return kHalfGarbage;
+    if (std::isinf(value)) return static_cast<uint16_t>(std::signbit(value) ? 0xfc00 : 0x7c00);
     int exponent = 0;
     const float fraction = std::frexp(std::abs(value), &exponent);
     const int mantissa = static_cast<int>(fraction * 2048.0f) - 1024;
