@@ -5,8 +5,6 @@
 //   attention_bench [--heads N] [--shared-heads N] [--width N] [--repetitions N] [--f32]
 #include <fmt/format.h>
 
-#include <time.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <functional>
@@ -18,6 +16,7 @@
 
 #include "backend/cpu_backend.h"
 #include "kernels/kernel_table.h"
+#include "measure.h"
 
 namespace {
 
@@ -29,26 +28,11 @@ struct Shape {
   int repetitions = 15;
 };
 
-double thread_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-double seconds_of(const std::function<void()>& work) {
-  const double start = thread_seconds();
-  work();
-  return thread_seconds() - start;
-}
-
 struct Seconds {
   double median, least;
 };
 
-Seconds summary(std::vector<double> seconds) {
-  std::sort(seconds.begin(), seconds.end());
-  return {seconds[seconds.size() / 2], seconds.front()};
-}
+Seconds summary(const std::vector<double>& seconds) { return {median(seconds), *std::min_element(seconds.begin(), seconds.end())}; }
 
 // A cache of so many layers, as an answer's token passes through all of them before it meets one again.
 class Subject {

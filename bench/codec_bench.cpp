@@ -5,8 +5,6 @@
 //   codec_bench [--rows N] [--columns N] [--repetitions N] [--quality]
 #include <fmt/format.h>
 
-#include <time.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -18,27 +16,11 @@
 
 #include "codec/quantizer.h"
 #include "kernels/kernel_table.h"
+#include "measure.h"
 
 namespace {
 
 using namespace tritllm;
-// Processor time of this thread, so that other programs on the machine do not count.
-double thread_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-double seconds_of(const std::function<void()>& work) {
-  const double start = thread_seconds();
-  work();
-  return thread_seconds() - start;
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
 
 std::vector<float> simulate(const std::string& distribution, codec::MatrixShape shape) {
   std::mt19937_64 random(11);

@@ -18,6 +18,7 @@
 #include "core/page_memory.h"
 #include "core/thread_pool.h"
 #include "kernels/kernel_table.h"
+#include "measure.h"
 
 namespace {
 
@@ -32,11 +33,6 @@ struct Options {
 };
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
 
 struct Times {
   double median, best;  // seconds

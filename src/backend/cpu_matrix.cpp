@@ -1,6 +1,7 @@
 #include "backend/cpu_matrix.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "codec/geometry.h"
 

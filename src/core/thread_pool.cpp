@@ -80,6 +80,7 @@ void ThreadPool::work(unsigned worker) {
   }
 }
 
+// Joins the loop that is running, unless it takes nobody any more.
 bool ThreadPool::enter() noexcept {
   uint32_t gate = gate_.load(std::memory_order_relaxed);
   do {

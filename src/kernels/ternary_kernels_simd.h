@@ -11,7 +11,8 @@
 //   codes<format>(block, group, half, out[4])
 //   keep(codes): computed by here, whatever the compiler thinks of its registers
 //   dot<format>(codes[4], scales, group): Float, multiple·Σ code·value of each row
-//   quantize(x, format): ActivationGroup
+//   largest_magnitude(x): the bits of the largest |x[i]| of 16; above all others if one is no finite number
+//   round(x, inverse, format, group): sets the group's values, x[i]·inverse to the nearest even, and their offsets
 
 template <typename V>
 struct TernaryOperations {
@@ -136,11 +137,25 @@ struct TernaryOperations {
     }
   }
 
+  static ActivationGroup quantize_group(const float* x, TileFormat format) noexcept {
+    constexpr uint32_t kInfinity = 0x7f800000u;
+    ActivationGroup group{};
+    const uint32_t bits = V::largest_magnitude(x);
+    const float largest = __builtin_bit_cast(float, bits);
+    if (bits >= kInfinity) {
+      group.scale = __builtin_nanf("");
+    } else if (largest >= tritllm::kernels::kLeastActivation) {
+      group.scale = largest / 127.0f;
+      V::round(x, 127.0f / largest, format, group);
+    }
+    return group;
+  }
+
   static void quantize(const float* x, size_t columns, TileFormat format, size_t, ActivationBlock* out,
                        size_t out_stride) noexcept {
     const size_t groups = columns / 16;
     for (size_t group = 0; group < groups; ++group) {
-      out[group / kTileGroups * out_stride].groups[group % kTileGroups] = V::quantize(x + group * 16, format);
+      out[group / kTileGroups * out_stride].groups[group % kTileGroups] = quantize_group(x + group * 16, format);
     }
     if (groups % kTileGroups != 0) out[groups / kTileGroups * out_stride].groups[groups % kTileGroups] = ActivationGroup{};
   }

@@ -50,14 +50,12 @@ Field two_bit_field(const QuadPlace& at) noexcept {
 Field four_bit_field(const QuadPlace& at) noexcept {
   return {vector_offset((at.group * 2 + at.quad / 2) * 2 + at.half(), at.lane()), static_cast<unsigned>(4 * (at.quad % 2)), 4, 0};
 }
-constexpr size_t kNibbleBytes = 256, kBitPlaneBytes = 64;
 // A vector for each group: bit quad + 4·half.
 Field fifth_bit_field(const QuadPlace& at) noexcept {
-  return {kNibbleBytes + vector_offset(at.group, at.lane()), static_cast<unsigned>(at.quad + 4 * at.half()), 1, 4};
+  return {kFifthBitsOffset + vector_offset(at.group, at.lane()), static_cast<unsigned>(at.quad + 4 * at.half()), 1, 4};
 }
 Field top_bits_field(const QuadPlace& at) noexcept {
-  return {kNibbleBytes + kBitPlaneBytes + vector_offset(at.group * 2 + at.half(), at.lane()), static_cast<unsigned>(2 * at.quad), 2,
-          5};
+  return {kTopBitsOffset + vector_offset(at.group * 2 + at.half(), at.lane()), static_cast<unsigned>(2 * at.quad), 2, 5};
 }
 
 template <typename Body>
@@ -85,24 +83,6 @@ void for_group_quads(size_t row, size_t group, Body&& body) noexcept {
   for (size_t quad = 0; quad < kQuads; ++quad) body(QuadPlace{row, group, quad});
 }
 
-}  // namespace
-
-ScaleTable make_scale_table(TileFormat format, const float* steps) noexcept {
-  ScaleTable table{};
-  const float largest = *std::max_element(steps, steps + kEmptyEntry);
-  table.unit = largest / static_cast<float>(largest_multiple(format));
-  for (size_t entry = 0; entry < kEmptyEntry; ++entry) {
-    // In double precision: a unit may be denormal.
-    const double multiple = largest > 0.0f ? double{steps[entry]} / double{largest} * largest_multiple(format) : 0.0;
-    table.multiples[entry] = static_cast<int32_t>(std::lround(multiple));
-    table.low[entry] = static_cast<uint8_t>(table.multiples[entry] & 255);
-    table.high[entry] = static_cast<uint8_t>(table.multiples[entry] >> 8);
-  }
-  return table;
-}
-
-namespace {
-
 // One row's part of a block whose bytes are still zero. `source_groups` of it belong to the matrix.
 void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* entries, size_t source_groups, size_t lane,
                  uint8_t* block) noexcept {
@@ -124,23 +104,6 @@ void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* entries,
   }
 }
 
-}  // namespace
-
-void pack_band(TileFormat format, const SourceRows& source, uint8_t* blocks) noexcept {
-  const size_t tiles = tiles_of(source.rows), bytes = block_bytes(format), columns = blocks_of(source.groups * 16);
-  std::memset(blocks, 0, columns * tiles * bytes);
-  for (size_t row = 0; row < tiles * kTileRows; ++row) {
-    for (size_t column = 0; column < columns; ++column) {
-      const size_t first = column * kTileGroups, from = row * source.groups + first;
-      const bool beyond = row >= source.rows;
-      pack_groups(format, beyond ? nullptr : source.codes + from * 16, beyond ? nullptr : source.entries + from,
-                  beyond ? 0 : source.groups - first, row % kTileRows, blocks + (column * tiles + row / kTileRows) * bytes);
-    }
-  }
-}
-
-namespace {
-
 // One row's part of a block.
 void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t groups, int8_t* codes, uint8_t* entries) noexcept {
   for (size_t group = 0; group < groups; ++group) {
@@ -157,6 +120,33 @@ void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t 
 }
 
 }  // namespace
+
+ScaleTable make_scale_table(TileFormat format, const float* steps) noexcept {
+  ScaleTable table{};
+  const float largest = *std::max_element(steps, steps + kEmptyEntry);
+  table.unit = largest / static_cast<float>(largest_multiple(format));
+  for (size_t entry = 0; entry < kEmptyEntry; ++entry) {
+    // In double precision: a unit may be denormal.
+    const double multiple = largest > 0.0f ? double{steps[entry]} / double{largest} * largest_multiple(format) : 0.0;
+    table.multiples[entry] = static_cast<int32_t>(std::lround(multiple));
+    table.low[entry] = static_cast<uint8_t>(table.multiples[entry] & 255);
+    table.high[entry] = static_cast<uint8_t>(table.multiples[entry] >> 8);
+  }
+  return table;
+}
+
+void pack_band(TileFormat format, const SourceRows& source, uint8_t* blocks) noexcept {
+  const size_t tiles = tiles_of(source.rows), bytes = block_bytes(format), columns = blocks_of(source.groups * 16);
+  std::memset(blocks, 0, columns * tiles * bytes);
+  for (size_t row = 0; row < tiles * kTileRows; ++row) {
+    for (size_t column = 0; column < columns; ++column) {
+      const size_t first = column * kTileGroups, from = row * source.groups + first;
+      const bool beyond = row >= source.rows;
+      pack_groups(format, beyond ? nullptr : source.codes + from * 16, beyond ? nullptr : source.entries + from,
+                  beyond ? 0 : source.groups - first, row % kTileRows, blocks + (column * tiles + row / kTileRows) * bytes);
+    }
+  }
+}
 
 void unpack_band(TileFormat format, const uint8_t* blocks, const TargetRows& target) noexcept {
   const size_t tiles = tiles_of(target.rows);

@@ -40,6 +40,8 @@ constexpr size_t block_code_bytes(TileFormat format) noexcept {
   constexpr size_t kBits[] = {2, 4, 5, 7};
   return kTileRows * kTileColumns * kBits[static_cast<size_t>(format)] / 8;
 }
+// Where the planes beyond the four-bit fields begin, at depths 3 and 4.
+inline constexpr size_t kFifthBitsOffset = kTileRows * kTileColumns * 4 / 8, kTopBitsOffset = kTileRows * kTileColumns * 5 / 8;
 inline constexpr size_t kBlockEntries = kTileRows * kTileGroups, kEntryNibbleBytes = kBlockEntries / 2;
 inline constexpr size_t kBlockEntryBytes = kEntryNibbleBytes + kBlockEntries / 8;
 constexpr size_t block_bytes(TileFormat format) noexcept { return block_code_bytes(format) + kBlockEntryBytes; }
@@ -65,8 +67,8 @@ ScaleTable make_scale_table(TileFormat format, const float* steps) noexcept;  //
 struct TernaryTiles {
   TileFormat format;
   size_t tiles, column_blocks;
-  const uint8_t*
-      blocks;  // [bands][column_blocks][tiles of the band][block_bytes(format)]; the last band may have fewer than four tiles
+  // [bands][column_blocks][tiles of the band][block_bytes(format)]; the last band may have fewer than four tiles.
+  const uint8_t* blocks;
   const ScaleTable* scales;
 
   size_t bands() const noexcept { return (tiles + kBandTiles - 1) / kBandTiles; }

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend/random_ternary.h"
 #include "core/half.h"
 
 namespace tritllm {
@@ -40,7 +41,7 @@ class Device {
       std::copy_n(values.data() + row * width, width, storage.buffer->data() + row * storage.stride);
     return storage;
   }
-  // Keeps a copy of the values: a matrix that is converted gives its source's pages back.
+  // Keeps a copy of the values, which the matrix may read in place.
   std::unique_ptr<DeviceMatrix> matrix(const std::vector<float>& values, uint64_t columns) const {
     SourceTensor tensor{};
     tensor.shape = {values.size() / columns, columns};
@@ -139,6 +140,61 @@ TEST(CpuBackend, MultiplyWithBiasesAndSeveralProjections) {
           for (size_t i = 0; i < kWidth; ++i) sum += double{weights[k][row * kWidth + i]} * double{x[token * kWidth + i]};
           ASSERT_NEAR(double{out[at]}, sum, 1e-4) << "matrix " << k << ", token " << token << ", row " << row;
         }
+      }
+    }
+  }
+}
+
+// Depths that share an input, beside a dense matrix; rows that leave a band and a tile unfilled, columns that leave a block so;
+// twice, with other inputs.
+TEST(CpuBackend, MultiplyWithTernaryMatricesOfSeveralDepths) {
+  constexpr size_t kWidth = 37;
+  const RandomTernary ternaries[] = {{2, 150, kWidth}, {4, 65, kWidth}, {2, 1300, kWidth}, {1, 1, kWidth}, {3, 16, kWidth}};
+  const std::vector<float> dense = random_values(20 * kWidth, 1), bias = random_values(65, 2);
+  std::vector<const std::vector<float>*> weights;
+  for (const RandomTernary& ternary : ternaries) weights.push_back(&ternary.expected);
+  weights.push_back(&dense);
+  for (const size_t tokens : {1u, 2u, 17u, 70u}) {
+    const std::vector<float> inputs[] = {random_values(tokens * kWidth, tokens), random_values(tokens * kWidth, tokens + 1)};
+    const std::vector<float> out = with_any_threads([&](const Device& device) {
+      std::vector<std::unique_ptr<DeviceMatrix>> matrices;
+      for (const RandomTernary& ternary : ternaries) matrices.push_back(device->upload_matrix(ternary.matrix));
+      matrices.push_back(device.matrix(dense, kWidth));
+      const DeviceVector biases = device->upload_vector(bias);
+      std::vector<float> all;
+      for (const std::vector<float>& x : inputs) {
+        const RowStorage input = device.rows(kWidth, x);
+        std::vector<RowStorage> outputs;
+        std::vector<Projection> projections;
+        for (const auto& matrix : matrices) outputs.push_back(device.empty(tokens, static_cast<size_t>(matrix->rows())));
+        for (size_t k = 0; k < matrices.size(); ++k) {
+          projections.push_back({matrices[k].get(), k == 1 ? &biases : nullptr, outputs[k].first(tokens)});
+        }
+        device->multiply(input.first(tokens), projections);
+        for (const RowStorage& output : outputs) {
+          const std::vector<float> values = device.values(output);
+          all.insert(all.end(), values.begin(), values.end());
+        }
+      }
+      return all;
+    });
+    size_t at = 0;
+    for (const std::vector<float>& x : inputs) {
+      for (size_t k = 0; k < weights.size(); ++k) {
+        const size_t rows = weights[k]->size() / kWidth;
+        double squares = 0.0, errors = 0.0;
+        for (size_t token = 0; token < tokens; ++token) {
+          for (size_t row = 0; row < rows; ++row, ++at) {
+            double sum = k == 1 ? double{bias[row]} : 0.0;
+            for (size_t i = 0; i < kWidth; ++i) {
+              const double product = double{(*weights[k])[row * kWidth + i]} * double{x[token * kWidth + i]};
+              sum += product;
+              squares += product * product;
+            }
+            errors += (sum - double{out[at]}) * (sum - double{out[at]});
+          }
+        }
+        EXPECT_LT(std::sqrt(errors / squares), k + 1 == weights.size() ? 1e-6 : 0.02) << "matrix " << k << ", tokens " << tokens;
       }
     }
   }

@@ -10,8 +10,7 @@
 #include <vector>
 
 #include "backend/cpu_backend.h"
-#include "codec/decoder.h"
-#include "codec/trits.h"
+#include "backend/random_ternary.h"
 #include "core/half.h"
 #include "kernels/kernel_table.h"
 
@@ -41,8 +40,8 @@ void expect_same(const std::vector<float>& found, const std::vector<float>& expe
   for (size_t i = 0; i < found.size(); ++i) ASSERT_EQ(std::bit_cast<uint32_t>(found[i]), std::bit_cast<uint32_t>(expected[i])) << i;
 }
 
-// A dense tensor whose bytes begin at an address of the wished alignment. Good for one upload: a matrix that is converted gives its
-// source's pages back, which empties memory that is no mapped file.
+// A dense tensor whose bytes begin at an address of the wished alignment. Lives as long as a matrix that
+// reads it in place.
 class Dense {
  public:
   Dense(ElementType type, uint64_t rows, uint64_t columns, size_t shift, uint32_t interleaved_heads = 0, float offset = 0.0f) {
@@ -136,45 +135,6 @@ TEST(CpuMatrixDense, InterleavedHeadsAndOffsets) {
   }
 }
 
-// A ternary matrix of random codes, as it lies in a packed file.
-struct Ternary {
-  TernaryMatrix matrix;
-  std::vector<uint8_t> trits, scales;
-  std::vector<float> expected;  // [rows][columns]
-
-  Ternary(int depth, uint64_t rows, uint64_t columns) {
-    std::mt19937_64 random(static_cast<uint64_t>(depth) * 1000 + columns);
-    matrix.shape = {rows, columns};
-    matrix.depth = depth;
-    for (float& scale : matrix.codebook) scale = std::uniform_real_distribution<float>(0.01f, 3.0f)(random);
-    const auto lines = static_cast<size_t>(matrix.shape.lines()), groups = static_cast<size_t>(matrix.shape.groups()),
-               row_groups = static_cast<size_t>(matrix.shape.groups_per_row());
-    const int largest = codec::largest_code(depth);
-    std::vector<int8_t> codes(lines * 80);
-    std::vector<uint8_t> entries(lines * 5);
-    for (size_t group = 0; group < groups; ++group) {
-      entries[group] = static_cast<uint8_t>(random() % 27);
-      for (size_t i = 0; i < 16; ++i) {
-        if (group % row_groups * 16 + i >= columns) continue;
-        codes[group * 16 + i] = static_cast<int8_t>(static_cast<int>(random() % static_cast<uint64_t>(2 * largest + 1)) - largest);
-      }
-    }
-    trits.resize(static_cast<size_t>(matrix.shape.trit_bytes(depth)));
-    scales.resize(static_cast<size_t>(matrix.shape.scale_bytes()));
-    std::vector<uint8_t*> planes;
-    for (int plane = 0; plane < depth; ++plane) planes.push_back(trits.data() + static_cast<size_t>(plane) * lines * 16);
-    codec::pack_lines(lines, depth, codes.data(), entries.data(), planes, scales.data());
-    matrix.trits = trits;
-    matrix.scales = scales;
-    std::vector<float> decoded(groups * 16);
-    codec::FloatDecoder(matrix.codebook, depth).decode(codes.data(), entries.data(), groups, decoded.data());
-    for (size_t row = 0; row < rows; ++row) {
-      const auto begin = decoded.begin() + static_cast<std::ptrdiff_t>(row * row_groups * 16);
-      expected.insert(expected.end(), begin, begin + static_cast<std::ptrdiff_t>(columns));
-    }
-  }
-};
-
 constexpr Arithmetic kBothArithmetics[] = {Arithmetic::kInteger, Arithmetic::kFloat};
 
 TEST(CpuMatrixTernary, EveryDepthAndWidth) {
@@ -182,7 +142,7 @@ TEST(CpuMatrixTernary, EveryDepthAndWidth) {
     for (int depth = 1; depth <= 4; ++depth) {
       for (const uint64_t columns : {1u, 15u, 16u, 17u, 80u, 81u, 250u}) {
         for (const uint64_t rows : {1u, 33u, 64u, 130u}) {
-          const Ternary ternary(depth, rows, columns);
+          const RandomTernary ternary(depth, rows, columns);
           SCOPED_TRACE(testing::Message() << "depth " << depth << ", columns " << columns << ", rows " << rows);
           expect_same(shown(ternary.matrix, 2, arithmetic), ternary.expected);
         }
@@ -192,14 +152,14 @@ TEST(CpuMatrixTernary, EveryDepthAndWidth) {
 }
 
 TEST(CpuMatrixTernary, MoreLinesThanOneTaskDecodes) {
-  const Ternary ternary(3, 700, 170);  // 1540 lines
+  const RandomTernary ternary(3, 700, 170);  // 1540 lines
   for (const Arithmetic arithmetic : kBothArithmetics) {
     for (const unsigned threads : {1u, 2u, 5u}) expect_same(shown(ternary.matrix, threads, arithmetic), ternary.expected);
   }
 }
 
 TEST(CpuMatrixTernary, BytesAreThoseOfItsForm) {
-  const Ternary ternary(3, 700, 170);
+  const RandomTernary ternary(3, 700, 170);
   ThreadPool pool(1);
   PageArena arena;
   EXPECT_EQ(CpuMatrix(ternary.matrix, Arithmetic::kFloat, arena, pool).bytes(), 700u * 176 + 700u * 11)

@@ -36,7 +36,8 @@ struct Panel {
   size_t blocks;
 };
 
-// Columns 2·pair and 2·pair + 1 of a quad, times the rows' steps, rounded to BF16.
+// Columns 2·pair and 2·pair + 1 of a quad, times the rows' steps, rounded to BF16. Weights are finite, so adding half a unit
+// rounds.
 __m512i brain_pair(__m512i codes, size_t pair, __m512 steps) noexcept {
   const auto weight = [&](unsigned column) {
     const __m512i code = _mm512_srai_epi32(_mm512_slli_epi32(codes, 24 - 8 * column), 24);

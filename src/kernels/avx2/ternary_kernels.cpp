@@ -75,7 +75,7 @@ struct Vector {
       out[2 * pair + 1] = and_bytes(_mm256_srli_epi16(fields, 4), 15);
     }
     if constexpr (kFormat == TileFormat::kFourBits) return;
-    const __m256i plane = bytes(block + 256 + group * 32);
+    const __m256i plane = bytes(block + kFifthBitsOffset + group * 32);
     if (half == 0) {
       out[0] = _mm256_or_si256(out[0], and_bytes(_mm256_slli_epi16(plane, 4), 16));
       out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_slli_epi16(plane, 3), 16));
@@ -88,13 +88,15 @@ struct Vector {
       out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_srli_epi16(plane, 3), 16));
     }
     if constexpr (kFormat == TileFormat::kFiveBits) return;
-    const __m256i top = bytes(block + 320 + (group * 2 + half) * 32);
+    const __m256i top = bytes(block + kTopBitsOffset + (group * 2 + half) * 32);
     out[0] = _mm256_or_si256(out[0], and_bytes(_mm256_slli_epi16(top, 5), 96));
     out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_slli_epi16(top, 3), 96));
     out[2] = _mm256_or_si256(out[2], and_bytes(_mm256_slli_epi16(top, 1), 96));
     out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_srli_epi16(top, 1), 96));
   }
 
+  // Sums of unsigned fields start at the offset that makes them sums of codes: on the way they may wrap around, in the end they
+  // fit.
   template <TileFormat kFormat>
   static Float dot(const Codes (&codes)[4], Scales scales, const ActivationGroup& input) noexcept {
     const __m256i product0 = _mm256_maddubs_epi16(codes[0], four_bytes(input.values)),
@@ -112,30 +114,23 @@ struct Vector {
     return _mm256_cvtepi32_ps(sum);
   }
 
-  static ActivationGroup quantize(const float* x, TileFormat format) noexcept {
-    ActivationGroup group{};
-    const __m256 first = load(x), second = load(x + 8);
-    // Magnitudes compare as integers do, and what is not finite is above all that is.
-    const __m256i magnitudes =
-        _mm256_max_epu32(_mm256_slli_epi32(_mm256_castps_si256(first), 1), _mm256_slli_epi32(_mm256_castps_si256(second), 1));
-    __m128i most = _mm_max_epu32(_mm256_castsi256_si128(magnitudes), _mm256_extracti128_si256(magnitudes, 1));
+  // Magnitudes compare as integers do.
+  static uint32_t largest_magnitude(const float* x) noexcept {
+    const __m256i first = bytes(x), second = bytes(x + 8);
+    const __m256i doubled = _mm256_max_epu32(_mm256_slli_epi32(first, 1), _mm256_slli_epi32(second, 1));  // the sign shifted out
+    __m128i most = _mm_max_epu32(_mm256_castsi256_si128(doubled), _mm256_extracti128_si256(doubled, 1));
     most = _mm_max_epu32(most, _mm_unpackhi_epi64(most, most));
     most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 1));
-    const auto bits = static_cast<uint32_t>(_mm_cvtsi128_si32(most)) >> 1;
-    const float largest = __builtin_bit_cast(float, bits);
-    if (bits >= 0x7f800000u) {
-      group.scale = __builtin_nanf("");
-      return group;
-    }
-    if (largest < kLeastActivation) return group;
-    group.scale = largest / 127.0f;
-    const __m256 inverse = set(127.0f / largest);
-    const __m256i low = _mm256_cvtps_epi32(multiply(first, inverse)), high = _mm256_cvtps_epi32(multiply(second, inverse));
+    return static_cast<uint32_t>(_mm_cvtsi128_si32(most)) >> 1;
+  }
+
+  static void round(const float* x, float inverse, TileFormat format, ActivationGroup& group) noexcept {
+    const __m256i low = _mm256_cvtps_epi32(multiply(load(x), set(inverse)));
+    const __m256i high = _mm256_cvtps_epi32(multiply(load(x + 8), set(inverse)));
     const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
     const __m128i values = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(group.values), values);
     set_offsets(values, format, group);
-    return group;
   }
 };
 

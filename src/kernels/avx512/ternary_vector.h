@@ -55,14 +55,14 @@ struct Vector {
     }
     if constexpr (kFormat == TileFormat::kFourBits) return;
     // The bits of rows 0 to 7 begin at bit 0 of a byte, those of the others at bit 4: now all at bit 4.
-    const __m256i plane = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 256 + group * 32));
+    const __m256i plane = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + kFifthBitsOffset + group * 32));
     const __m512i bits = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi16(plane, 4)), plane, 1);
     out[0] = merge(out[0], bits, 16);
     out[1] = merge(out[1], _mm512_srli_epi16(bits, 1), 16);
     out[2] = merge(out[2], _mm512_srli_epi16(bits, 2), 16);
     out[3] = merge(out[3], _mm512_srli_epi16(bits, 3), 16);
     if constexpr (kFormat == TileFormat::kFiveBits) return;
-    const __m512i top = bytes(block + 320 + group * 64);
+    const __m512i top = bytes(block + kTopBitsOffset + group * 64);
     out[0] = merge(out[0], _mm512_slli_epi16(top, 5), 96);
     out[1] = merge(out[1], _mm512_slli_epi16(top, 3), 96);
     out[2] = merge(out[2], _mm512_slli_epi16(top, 1), 96);
@@ -87,22 +87,14 @@ struct Vector {
     else return _mm512_cvtepi32_ps(_mm512_madd_epi16(sum, scales));
   }
 
-  static ActivationGroup quantize(const float* x, TileFormat format) noexcept {
-    ActivationGroup group{};
-    const __m512 inputs = load(x);
-    // Magnitudes compare as integers do, and what is not finite is above all that is.
-    const __m512i magnitudes = _mm512_and_si512(_mm512_castps_si512(inputs), _mm512_set1_epi32(0x7fffffff));
-    const auto bits = static_cast<uint32_t>(_mm512_reduce_max_epi32(magnitudes));
-    const float largest = __builtin_bit_cast(float, bits);
-    if (bits >= 0x7f800000u) {
-      group.scale = __builtin_nanf("");
-      return group;
-    }
-    if (largest < kLeastActivation) return group;
-    group.scale = largest / 127.0f;
-    const __m128i values = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(multiply(inputs, set(127.0f / largest))));
+  // Magnitudes compare as integers do.
+  static uint32_t largest_magnitude(const float* x) noexcept {
+    return static_cast<uint32_t>(_mm512_reduce_max_epi32(_mm512_and_si512(bytes(x), _mm512_set1_epi32(0x7fffffff))));
+  }
+
+  static void round(const float* x, float inverse, TileFormat format, ActivationGroup& group) noexcept {
+    const __m128i values = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(multiply(load(x), set(inverse))));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(group.values), values);
     set_offsets(values, format, group);
-    return group;
   }
 };
