@@ -139,7 +139,7 @@ class Bench {
     const size_t blocks = blocks_of(columns), tile_bytes = blocks * block_bytes(format),
                  tiles = bytes / tile_bytes / kBandTiles * kBandTiles;
     const std::vector<float> steps(27, 0.01f);
-    const ScaleTable scales = make_scale_table(format, steps.data());
+    const ScaleTable scales = make_scale_table(steps.data());
     std::vector<float> x(columns, 0.5f);
     std::vector<ActivationBlock> activations(blocks * tokens);
     for (size_t token = 0; token < tokens; ++token)

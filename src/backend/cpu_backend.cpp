@@ -22,8 +22,9 @@ using kernels::WeightRows;
 
 // Floats of a panel of expanded weights: half of a usual second-level cache.
 constexpr size_t kPanelFloats = 128 * 1024;
-constexpr size_t kLargestTaskRows = 64, kSmallestTaskRows = 8;
-constexpr size_t kTasksPerThread = 4, kMostBandsPerTask = 8;
+constexpr size_t kLargestPanelRows = 64, kSmallestPanelRows = 8;
+// Pieces of a product that a thread takes at once.
+constexpr size_t kLongestRun = 8;
 // An operation on fewer elements is done before another thread would have woken.
 constexpr size_t kWorthSharing = 16 * 1024;
 
@@ -112,22 +113,12 @@ class CpuBackend final : public Backend {
 
   void multiply(Rows x, std::span<const Projection> projections) override {
     quantize_for(x, projections);
-    const size_t dense_rows = std::clamp(kPanelFloats / x.stride, kSmallestTaskRows, kLargestTaskRows);
-    const auto rows_per_task = [&](const Projection& projection) {
-      const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
-      return tiles == nullptr ? dense_rows : bands_per_task(tiles->bands()) * kernels::kBandRows;
-    };
-    const auto tasks_of = [&](const Projection& projection) {
-      const size_t rows = rows_per_task(projection);
-      return (projection.out.width + rows - 1) / rows;
-    };
-    size_t tasks = 0;
-    for (const Projection& projection : projections) tasks += tasks_of(projection);
-    pool_.parallel_for(tasks, [&](size_t task, unsigned worker) {
-      for (const Projection& projection : projections) {
-        const size_t own = tasks_of(projection), rows = rows_per_task(projection);
-        if (task < own) return multiply_rows(x, projection, task * rows, rows, scratch_[worker]);
-        task -= own;
+    size_t pieces = 0;
+    for (const Projection& projection : projections) pieces += pieces_of(x, projection);
+    divide_into_runs(pieces);
+    pool_.parallel_for(run_ends_.size(), [&](size_t run, unsigned worker) {
+      for (size_t piece = run == 0 ? 0 : run_ends_[run - 1]; piece < run_ends_[run]; ++piece) {
+        multiply_piece(x, projections, piece, scratch_[worker]);
       }
     });
   }
@@ -228,20 +219,37 @@ class CpuBackend final : public Backend {
     }
   }
 
-  // Several bands in a row are one stream through memory, so that what is asked for ahead is used by the same thread; a few tasks
-  // for each thread even out that some are slower.
-  size_t bands_per_task(size_t bands) const noexcept {
-    return std::clamp<size_t>(bands / (kTasksPerThread * pool_.threads()), 1, kMostBandsPerTask);
+  // A product's rows are cut into pieces: bands of a ternary matrix, panels of one of floats.
+  static size_t rows_per_piece(Rows x, const Projection& projection) noexcept {
+    if (matrix_of(projection).tiles() != nullptr) return kernels::kBandRows;
+    return std::clamp(kPanelFloats / x.stride, kSmallestPanelRows, kLargestPanelRows);
+  }
+  static size_t pieces_of(Rows x, const Projection& projection) noexcept {
+    const size_t rows = rows_per_piece(x, projection);
+    return (projection.out.width + rows - 1) / rows;
   }
 
-  void multiply_rows(Rows x, const Projection& projection, size_t first, size_t count, Scratch& scratch) {
-    const size_t rows = std::min(count, projection.out.width - first);
-    if (const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles()) {
-      for (size_t row = 0; row < rows; row += kernels::kBandRows) multiply_band(x, projection, *tiles, first + row);
-    } else {
-      multiply_floats(x, projection, first, rows, scratch);
+  // A thread takes pieces in runs, since neighbouring bands are one stream through memory, whose next lines are asked for ahead.
+  // Runs become shorter towards the end, so that the threads end together.
+  void divide_into_runs(size_t pieces) {
+    run_ends_.clear();
+    for (size_t end = 0; end < pieces; run_ends_.push_back(end)) {
+      end += std::clamp<size_t>((pieces - end) / (2 * pool_.threads()), 1, kLongestRun);
     }
-    add_bias(projection, first, rows);
+  }
+
+  // Of all projections' pieces, one behind the other.
+  void multiply_piece(Rows x, std::span<const Projection> projections, size_t piece, Scratch& scratch) const {
+    auto projection = projections.begin();
+    for (size_t own = pieces_of(x, *projection); piece >= own; own = pieces_of(x, *projection)) {
+      piece -= own;
+      ++projection;
+    }
+    const size_t count = rows_per_piece(x, *projection), first = piece * count;
+    const size_t rows = std::min(count, projection->out.width - first);
+    if (const kernels::TernaryTiles* const tiles = matrix_of(*projection).tiles()) multiply_band(x, *projection, *tiles, first);
+    else multiply_floats(x, *projection, first, rows, scratch);
+    add_bias(*projection, first, rows);
   }
 
   void multiply_band(Rows x, const Projection& projection, const kernels::TernaryTiles& tiles, size_t first) const {
@@ -274,6 +282,7 @@ class CpuBackend final : public Backend {
   const Arithmetic arithmetic_;
   PageArena arena_;
   std::vector<Scratch> scratch_;
+  std::vector<size_t> run_ends_;
   std::array<QuantizedRows, kernels::kTileFormats> quantized_;
   CpuAttention attention_;
 };

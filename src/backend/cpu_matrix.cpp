@@ -106,7 +106,7 @@ void CpuMatrix::adopt_codes(const TernaryMatrix& matrix, ThreadPool& pool) {
 
 void CpuMatrix::adopt_tiles(const TernaryMatrix& matrix, PageArena& arena, ThreadPool& pool) {
   const TileFormat format = kernels::tile_format(matrix.depth);
-  scales_ = kernels::make_scale_table(format, steps_.data());
+  scales_ = kernels::make_scale_table(steps_.data());
   kernels::TernaryTiles tiles{.format = format,
                               .tiles = kernels::tiles_of(static_cast<size_t>(rows_)),
                               .column_blocks = kernels::blocks_of(static_cast<size_t>(columns_)),

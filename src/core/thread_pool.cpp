@@ -1,6 +1,7 @@
 #include "core/thread_pool.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -19,15 +20,19 @@ void pause_briefly() noexcept {
 }
 
 // The loops of a token follow one another within microseconds: sleeping and being woken between them would cost more than the
-// waiting. Spinning for long would take the processor from whoever needs it, so a thread sleeps after some ten microseconds.
-constexpr int kSpins = 400;
+// waiting. Spinning for long would take the processor from whoever needs it. A pause takes 20 to 140 cycles, so the clock decides.
+constexpr std::chrono::microseconds kSpinTime{20};
+constexpr int kSpinsBetweenClocks = 16;
 
 template <typename Value>
 void wait_while_equal(const std::atomic<Value>& variable, Value value) noexcept {
-  for (int spin = 0; spin < kSpins; ++spin) {
-    if (variable.load(std::memory_order_acquire) != value) return;
-    pause_briefly();
-  }
+  const auto end = std::chrono::steady_clock::now() + kSpinTime;
+  do {
+    for (int spin = 0; spin < kSpinsBetweenClocks; ++spin) {
+      if (variable.load(std::memory_order_acquire) != value) return;
+      pause_briefly();
+    }
+  } while (std::chrono::steady_clock::now() < end);
   variable.wait(value, std::memory_order_acquire);
 }
 

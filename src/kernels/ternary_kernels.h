@@ -18,12 +18,10 @@ namespace tritllm::kernels {
 struct ActivationGroup {
   int8_t values[16];
   // What the kernels' sums of unsigned fields have too much, negated: −largest code · sum of the activations. `offset` is of all
-  // 16; `offsets` of those that meet in one 16-bit half of a lane, modulo 2^16: columns 0, 1 of every 4 and columns 2, 3. At depth
-  // 4, where 16 bits hold four products only, the first pair is of columns below 8 and the second of the others; else the second is
-  // 0.
-  int16_t offsets[4];
+  // 16; `offsets` of the eight that meet in one 16-bit half of a lane: columns 0, 1 of every 4 and columns 2, 3.
+  int16_t offsets[2];
   int32_t offset;
-  float scale;  // 0: all are (nearly) zero; NaN: one was no finite number
+  float scale;  // 0: all are (nearly) zero; NaN: one was no finite number, or the reach was none
 };
 
 // A token's part of a block of columns: one cache line.
@@ -37,6 +35,14 @@ struct alignas(64) ActivationBlock {
 // Activations below this are taken as zeros, so that the reciprocal of a scale is finite.
 inline constexpr float kLeastActivation = 1e-30f;
 
+// The most that eight values that meet in 16 bits may add to, as magnitudes, for their products with any codes to fit there.
+constexpr int32_t most_in_half(TileFormat format) noexcept { return 32767 / format_largest_code(format); }
+constexpr bool halves_may_overflow(TileFormat format) noexcept { return most_in_half(format) < 8 * 127; }  // depth 4
+// A group's values are x·127/reach, where reach is the largest |x| and, where halves may overflow, no less than this part of the
+// eight magnitudes' sum: rounding adds at most a half to each. The sum's order is ((x[j] + x[j+4]) + (x[j+8] + x[j+12])) for j and
+// j + 1, j even, as magnitudes.
+constexpr float reach_of_half(TileFormat format) noexcept { return 127.0f / static_cast<float>(most_in_half(format) - 4); }
+
 struct TernaryKernels {
   const char* name;
 
@@ -44,7 +50,7 @@ struct TernaryKernels {
   size_t most_exact_tokens;
 
   // One of `tokens` tokens' activations x[columns] (columns a multiple of 16) for matrices of this format: out[block·out_stride]
-  // for block < blocks_of(columns). A group's scale is its largest magnitude / 127; ties round to even.
+  // for block < blocks_of(columns). A group's scale is its reach / 127; ties round to even.
   void (*quantize)(const float* x, size_t columns, TileFormat format, size_t tokens, ActivationBlock* out,
                    size_t out_stride) noexcept;
 

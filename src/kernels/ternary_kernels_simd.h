@@ -12,6 +12,7 @@
 //   keep(codes): computed by here, whatever the compiler thinks of its registers
 //   dot<format>(codes[4], scales, group): Float, multiple·Σ code·value of each row
 //   largest_magnitude(x): the bits of the largest |x[i]| of 16; above all others if one is no finite number
+//   heavier_half(x): the larger of the two sums of eight magnitudes, in the order that reach_of_half() states
 //   round(x, inverse, format, group): sets the group's values, x[i]·inverse to the nearest even, and their offsets
 
 template <typename V>
@@ -138,15 +139,17 @@ struct TernaryOperations {
   }
 
   static ActivationGroup quantize_group(const float* x, TileFormat format) noexcept {
-    constexpr uint32_t kInfinity = 0x7f800000u;
     ActivationGroup group{};
-    const uint32_t bits = V::largest_magnitude(x);
-    const float largest = __builtin_bit_cast(float, bits);
-    if (bits >= kInfinity) {
+    float reach = __builtin_bit_cast(float, V::largest_magnitude(x));
+    if (tritllm::kernels::halves_may_overflow(format)) {
+      const float half = V::heavier_half(x) * tritllm::kernels::reach_of_half(format);
+      reach = reach < half ? half : reach;
+    }
+    if (!(reach < __builtin_inff())) {
       group.scale = __builtin_nanf("");
-    } else if (largest >= tritllm::kernels::kLeastActivation) {
-      group.scale = largest / 127.0f;
-      V::round(x, 127.0f / largest, format, group);
+    } else if (reach >= tritllm::kernels::kLeastActivation) {
+      group.scale = reach / 127.0f;
+      V::round(x, 127.0f / reach, format, group);
     }
     return group;
   }

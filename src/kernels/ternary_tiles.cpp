@@ -121,13 +121,13 @@ void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t 
 
 }  // namespace
 
-ScaleTable make_scale_table(TileFormat format, const float* steps) noexcept {
+ScaleTable make_scale_table(const float* steps) noexcept {
   ScaleTable table{};
   const float largest = *std::max_element(steps, steps + kEmptyEntry);
-  table.unit = largest / static_cast<float>(largest_multiple(format));
+  table.unit = largest / static_cast<float>(kLargestMultiple);
   for (size_t entry = 0; entry < kEmptyEntry; ++entry) {
     // In double precision: a unit may be denormal.
-    const double multiple = largest > 0.0f ? double{steps[entry]} / double{largest} * largest_multiple(format) : 0.0;
+    const double multiple = largest > 0.0f ? double{steps[entry]} / double{largest} * kLargestMultiple : 0.0;
     table.multiples[entry] = static_cast<int32_t>(std::lround(multiple));
     table.low[entry] = static_cast<uint8_t>(table.multiples[entry] & 255);
     table.high[entry] = static_cast<uint8_t>(table.multiples[entry] >> 8);

@@ -53,16 +53,15 @@ constexpr size_t blocks_of(size_t columns) noexcept { return (columns + kTileCol
 inline constexpr uint8_t kEmptyEntry = 27;
 
 // The steps of a matrix (scale / largest code) as whole multiples of one unit, so that a group's sum is scaled by integers. A step
-// is off by at most half a unit: 2^-16 of the largest one, 2^-15 at depth 4.
+// is off by at most half a unit, 2^-16 of the largest one.
 struct alignas(64) ScaleTable {
   int32_t multiples[32];      // of the entries; 0 from kEmptyEntry on
   uint8_t low[32], high[32];  // their bytes
   float unit;
 };
-// The largest multiple: 16 products of a code and an activation, each as large as can be, times it stay below 2^31.
-constexpr int32_t largest_multiple(TileFormat format) noexcept { return format_depth(format) == 4 ? 26000 : 32767; }
+inline constexpr int32_t kLargestMultiple = 32767;
 
-ScaleTable make_scale_table(TileFormat format, const float* steps) noexcept;  // [27]
+ScaleTable make_scale_table(const float* steps) noexcept;  // [27]
 
 struct TernaryTiles {
   TileFormat format;

@@ -59,7 +59,7 @@ struct Matrix {
       entries.push_back(filling == Filling::kRandom ? static_cast<uint8_t>(random() % 27) : uint8_t{26});
     }
     for (size_t i = 0; i < 27; ++i) steps.push_back(0.001f * std::pow(1.2f, static_cast<float>(i)));
-    scales = make_scale_table(format, steps.data());
+    scales = make_scale_table(steps.data());
     blocks.resize(view().bytes());
     for (size_t band = 0; band < view().bands(); ++band) {
       const size_t first = band * kBandRows;
@@ -179,29 +179,55 @@ TEST(TernaryTiles, WhatIsBeyondTheMatrixHasNoScale) {
 }
 
 TEST(TernaryTiles, AScaleTableIsTheStepsToHalfAUnit) {
-  for (const TileFormat format : kAllFormats) {
-    for (const float magnitude : {1.0f, 1e-30f, 1e37f}) {
-      std::vector<float> steps(27);
-      for (size_t i = 0; i < 27; ++i) steps[i] = magnitude / 27.0f * static_cast<float>((i * 11 + 3) % 27 + 1);
-      const ScaleTable table = make_scale_table(format, steps.data());
-      const double unit = *std::max_element(steps.begin(), steps.end()) / static_cast<double>(largest_multiple(format));
-      for (size_t i = 0; i < 27; ++i) {
-        EXPECT_NEAR(static_cast<double>(table.multiples[i]) * unit, double{steps[i]}, 0.5001 * unit);
-        EXPECT_EQ(table.multiples[i], table.low[i] + 256 * table.high[i]);
-      }
-      EXPECT_EQ(*std::max_element(table.multiples, table.multiples + 32), largest_multiple(format));
+  for (const float magnitude : {1.0f, 1e-30f, 1e37f}) {
+    std::vector<float> steps(27);
+    for (size_t i = 0; i < 27; ++i) steps[i] = magnitude / 27.0f * static_cast<float>((i * 11 + 3) % 27 + 1);
+    const ScaleTable table = make_scale_table(steps.data());
+    const double unit = *std::max_element(steps.begin(), steps.end()) / static_cast<double>(kLargestMultiple);
+    for (size_t i = 0; i < 27; ++i) {
+      EXPECT_NEAR(static_cast<double>(table.multiples[i]) * unit, double{steps[i]}, 0.5001 * unit);
+      EXPECT_EQ(table.multiples[i], table.low[i] + 256 * table.high[i]);
     }
+    EXPECT_EQ(*std::max_element(table.multiples, table.multiples + 32), kLargestMultiple);
   }
   const std::vector<float> zeros(27, 0.0f);
-  const ScaleTable table = make_scale_table(TileFormat::kSevenBits, zeros.data());
+  const ScaleTable table = make_scale_table(zeros.data());
   EXPECT_EQ(std::count(table.multiples, table.multiples + 32, 0), 32);
   EXPECT_EQ(table.unit, 0.0f);
 }
 
-// The largest sum that a group can have, scaled, fits in 32 bits.
-TEST(TernaryTiles, NoSumOverflows) {
+// The largest sum that half a group can have fits in 16 bits, and that of a group, scaled, in 32.
+TEST(TernaryKernels, NoSumOverflows) {
   for (const TileFormat format : kAllFormats) {
-    EXPECT_LE(int64_t{16} * format_largest_code(format) * 127 * largest_multiple(format), std::numeric_limits<int32_t>::max());
+    const int64_t half = int64_t{std::min(8 * 127, most_in_half(format))} * format_largest_code(format);
+    EXPECT_LE(half, std::numeric_limits<int16_t>::max());
+    EXPECT_LE(2 * half * kLargestMultiple, std::numeric_limits<int32_t>::max());
+  }
+}
+
+// Eight large values in one half leave no room in 16 bits at depth 4: the group gets a larger scale.
+TEST_P(TernaryKernelsTest, ValuesThatMeetIn16BitsFitThere) {
+  Random random(9);
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<float> x(16);
+    for (size_t i = 0; i < 16; ++i) {
+      const float magnitude = 0.6f + 0.4f * static_cast<float>(random() % 1000) / 999.0f;
+      x[i] = (random() % 2 != 0 ? magnitude : -magnitude) * (i % 4 / 2 == static_cast<size_t>(round % 2) ? 1.0f : 0.1f);
+    }
+    for (const TileFormat format : kAllFormats) {
+      const auto blocks = quantized(kernels(), x, 1, 16, format);
+      const ActivationGroup& group = blocks[0].groups[0];
+      int magnitudes[2] = {}, largest = 0;
+      for (size_t i = 0; i < 16; ++i) {
+        magnitudes[i % 4 / 2] += std::abs(group.values[i]);
+        largest = std::max(largest, std::abs(group.values[i]));
+      }
+      EXPECT_LE(std::max(magnitudes[0], magnitudes[1]), most_in_half(format));
+      // No larger than it must be.
+      if (largest < 127) {
+        EXPECT_GE(std::max(magnitudes[0], magnitudes[1]), most_in_half(format) - 8);
+      }
+    }
   }
 }
 
@@ -212,20 +238,16 @@ TEST_P(TernaryKernelsTest, QuantizedActivationsAreWithinHalfAStep) {
       const auto blocks = quantized(kernels(), x, 1, columns, format);
       for (size_t group = 0; group < blocks.size() * kTileGroups; ++group) {
         const ActivationGroup& found = blocks[group / kTileGroups].groups[group % kTileGroups];
-        int sums[4] = {};
+        int sums[2] = {};
         for (size_t i = 0; i < 16; ++i) {
           const size_t column = group * 16 + i;
           const float expected = column < columns ? x[column] : 0.0f;
           EXPECT_NEAR(found.scale * static_cast<float>(found.values[i]), expected, 0.501f * found.scale);
-          sums[i / 8 * 2 + i % 4 / 2] += found.values[i];
+          sums[i % 4 / 2] += found.values[i];
         }
-        const int centre = -format_largest_code(format), all = sums[0] + sums[1] + sums[2] + sums[3];
-        EXPECT_EQ(found.offset, centre * all);
-        if (format_depth(format) == 4) {
-          for (size_t i = 0; i < 4; ++i) EXPECT_EQ(found.offsets[i], centre * sums[i]);
-        } else {
-          for (size_t i = 0; i < 2; ++i) EXPECT_EQ(found.offsets[i], centre * (sums[i] + sums[i + 2]));
-        }
+        const int centre = -format_largest_code(format);
+        EXPECT_EQ(found.offset, centre * (sums[0] + sums[1]));
+        for (size_t i = 0; i < 2; ++i) EXPECT_EQ(found.offsets[i], centre * sums[i]);
       }
     }
   }

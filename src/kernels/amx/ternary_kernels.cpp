@@ -17,7 +17,7 @@ namespace tritllm::kernels::amx {
 namespace {
 
 #include "kernels/ternary_kernels_simd.h"
-#include "kernels/ternary_offsets_x86.h"
+#include "kernels/ternary_quantize_x86.h"
 
 #include "kernels/avx512/ternary_vector.h"
 

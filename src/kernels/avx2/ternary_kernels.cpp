@@ -11,7 +11,7 @@ namespace tritllm::kernels::avx2 {
 namespace {
 
 #include "kernels/ternary_kernels_simd.h"
-#include "kernels/ternary_offsets_x86.h"
+#include "kernels/ternary_quantize_x86.h"
 
 struct Vector {
   using Float = __m256;
@@ -57,12 +57,19 @@ struct Vector {
     out[1][1] = _mm256_unpackhi_epi16(second, second);
   }
 
-  static void keep(Codes& codes) noexcept { asm volatile("" : "+x"(codes)); }
+  static void keep(Codes& codes) noexcept { asm("" : "+x"(codes)); }
+
+  // Loaded once, although used more than once: the loads' ports are as busy as the rest.
+  static __m256i fields_at(const void* p) noexcept {
+    __m256i fields = bytes(p);
+    keep(fields);
+    return fields;
+  }
 
   template <TileFormat kFormat>
   static void codes(const uint8_t* block, size_t group, size_t half, Codes (&out)[4]) noexcept {
     if constexpr (kFormat == TileFormat::kTwoBits) {
-      const __m256i fields = bytes(block + (group * 2 + half) * 32);
+      const __m256i fields = fields_at(block + (group * 2 + half) * 32);
       out[0] = and_bytes(fields, 3);
       out[1] = and_bytes(_mm256_srli_epi16(fields, 2), 3);
       out[2] = and_bytes(_mm256_srli_epi16(fields, 4), 3);
@@ -70,12 +77,12 @@ struct Vector {
       return;
     }
     for (size_t pair = 0; pair < 2; ++pair) {
-      const __m256i fields = bytes(block + ((group * 2 + pair) * 2 + half) * 32);
+      const __m256i fields = fields_at(block + ((group * 2 + pair) * 2 + half) * 32);
       out[2 * pair] = and_bytes(fields, 15);
       out[2 * pair + 1] = and_bytes(_mm256_srli_epi16(fields, 4), 15);
     }
     if constexpr (kFormat == TileFormat::kFourBits) return;
-    const __m256i plane = bytes(block + kFifthBitsOffset + group * 32);
+    const __m256i plane = fields_at(block + kFifthBitsOffset + group * 32);
     if (half == 0) {
       out[0] = _mm256_or_si256(out[0], and_bytes(_mm256_slli_epi16(plane, 4), 16));
       out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_slli_epi16(plane, 3), 16));
@@ -88,7 +95,7 @@ struct Vector {
       out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_srli_epi16(plane, 3), 16));
     }
     if constexpr (kFormat == TileFormat::kFiveBits) return;
-    const __m256i top = bytes(block + kTopBitsOffset + (group * 2 + half) * 32);
+    const __m256i top = fields_at(block + kTopBitsOffset + (group * 2 + half) * 32);
     out[0] = _mm256_or_si256(out[0], and_bytes(_mm256_slli_epi16(top, 5), 96));
     out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_slli_epi16(top, 3), 96));
     out[2] = _mm256_or_si256(out[2], and_bytes(_mm256_slli_epi16(top, 1), 96));
@@ -97,21 +104,15 @@ struct Vector {
 
   // Sums of unsigned fields start at the offset that makes them sums of codes: on the way they may wrap around, in the end they
   // fit.
-  template <TileFormat kFormat>
+  template <TileFormat>
   static Float dot(const Codes (&codes)[4], Scales scales, const ActivationGroup& input) noexcept {
     const __m256i product0 = _mm256_maddubs_epi16(codes[0], four_bytes(input.values)),
                   product1 = _mm256_maddubs_epi16(codes[1], four_bytes(input.values + 4)),
                   product2 = _mm256_maddubs_epi16(codes[2], four_bytes(input.values + 8)),
                   product3 = _mm256_maddubs_epi16(codes[3], four_bytes(input.values + 12));
     const __m256i first = _mm256_add_epi16(_mm256_add_epi16(four_bytes(input.offsets), product0), product1);
-    __m256i sum;
-    if constexpr (format_depth(kFormat) == 4) {
-      const __m256i second = _mm256_add_epi16(_mm256_add_epi16(four_bytes(input.offsets + 2), product2), product3);
-      sum = _mm256_add_epi32(_mm256_madd_epi16(first, scales), _mm256_madd_epi16(second, scales));
-    } else {
-      sum = _mm256_madd_epi16(_mm256_add_epi16(first, _mm256_add_epi16(product2, product3)), scales);
-    }
-    return _mm256_cvtepi32_ps(sum);
+    const __m256i sum = _mm256_add_epi16(first, _mm256_add_epi16(product2, product3));
+    return _mm256_cvtepi32_ps(_mm256_madd_epi16(sum, scales));
   }
 
   // Magnitudes compare as integers do.
@@ -123,6 +124,8 @@ struct Vector {
     most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 1));
     return static_cast<uint32_t>(_mm_cvtsi128_si32(most)) >> 1;
   }
+
+  static float heavier_half(const float* x) noexcept { return heavier_half_of_group(x); }
 
   static void round(const float* x, float inverse, TileFormat format, ActivationGroup& group) noexcept {
     const __m256i low = _mm256_cvtps_epi32(multiply(load(x), set(inverse)));

@@ -1,5 +1,5 @@
 // Owns the integer kernels' vectors for AVX-512 with VNNI: sixteen rows at a time, products by vpdpbusd. Included inside the
-// namespace of each table that uses them, after ternary_kernels_simd.h and ternary_offsets_x86.h.
+// namespace of each table that uses them, after ternary_kernels_simd.h and ternary_quantize_x86.h.
 
 struct Vector {
   using Float = __m512;
@@ -36,7 +36,7 @@ struct Vector {
     out[1][0] = _mm512_permutex2var_epi32(low, _mm512_cvtepu8_epi32(_mm256_extracti128_si256(entries, 1)), high);
   }
 
-  static void keep(Codes& codes) noexcept { asm volatile("" : "+v"(codes)); }
+  static void keep(Codes& codes) noexcept { asm("" : "+v"(codes)); }
 
   template <TileFormat kFormat>
   static void codes(const uint8_t* block, size_t group, size_t, Codes (&out)[4]) noexcept {
@@ -91,6 +91,8 @@ struct Vector {
   static uint32_t largest_magnitude(const float* x) noexcept {
     return static_cast<uint32_t>(_mm512_reduce_max_epi32(_mm512_and_si512(bytes(x), _mm512_set1_epi32(0x7fffffff))));
   }
+
+  static float heavier_half(const float* x) noexcept { return heavier_half_of_group(x); }
 
   static void round(const float* x, float inverse, TileFormat format, ActivationGroup& group) noexcept {
     const __m128i values = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(multiply(load(x), set(inverse))));

@@ -10,28 +10,36 @@
 namespace tritllm::kernels::scalar {
 namespace {
 
-ActivationGroup quantize_group(const float* x, TileFormat format) noexcept {
-  ActivationGroup group{};
-  float largest = 0.0f;
+// NaN or infinity where an activation is no finite number.
+float reach_of(const float* x, TileFormat format) noexcept {
+  float largest = 0.0f, columns[4];
   for (size_t i = 0; i < 16; ++i) {
-    if (!std::isfinite(x[i])) {
-      group.scale = NAN;
-      return group;
-    }
+    if (!std::isfinite(x[i])) return NAN;
     largest = std::max(largest, std::abs(x[i]));
   }
-  if (largest < kLeastActivation) return group;
-  group.scale = largest / 127.0f;
-  const float inverse = 127.0f / largest;
-  int32_t sums[4] = {};
+  if (!halves_may_overflow(format)) return largest;
+  for (size_t i = 0; i < 4; ++i) columns[i] = (std::abs(x[i]) + std::abs(x[i + 4])) + (std::abs(x[i + 8]) + std::abs(x[i + 12]));
+  return std::max(largest, std::max(columns[0] + columns[1], columns[2] + columns[3]) * reach_of_half(format));
+}
+
+ActivationGroup quantize_group(const float* x, TileFormat format) noexcept {
+  ActivationGroup group{};
+  const float reach = reach_of(x, format);
+  if (!std::isfinite(reach)) {
+    group.scale = NAN;
+    return group;
+  }
+  if (reach < kLeastActivation) return group;
+  group.scale = reach / 127.0f;
+  const float inverse = 127.0f / reach;
+  int32_t sums[2] = {};
   for (size_t i = 0; i < 16; ++i) {
     group.values[i] = static_cast<int8_t>(std::nearbyint(x[i] * inverse));
-    const size_t half = format_depth(format) == 4 && i >= 8 ? 2 : 0;
-    sums[half + i % 4 / 2] += group.values[i];
+    sums[i % 4 / 2] += group.values[i];
   }
   const int32_t centre = -format_largest_code(format);
-  for (size_t i = 0; i < 4; ++i) group.offsets[i] = static_cast<int16_t>(centre * sums[i]);
-  group.offset = centre * (sums[0] + sums[1] + sums[2] + sums[3]);
+  for (size_t i = 0; i < 2; ++i) group.offsets[i] = static_cast<int16_t>(centre * sums[i]);
+  group.offset = centre * (sums[0] + sums[1]);
   return group;
 }
 
