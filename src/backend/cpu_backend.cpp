@@ -73,7 +73,7 @@ class CpuBackend final : public Backend {
   std::string description() const override { return fmt::format("cpu ({}, {} threads)", ternary_.name, pool_.threads()); }
 
   std::unique_ptr<DeviceMatrix> upload_matrix(const WeightSource& source) override {
-    return std::make_unique<CpuMatrix>(source, arithmetic_, arena_, pool_);
+    return std::make_unique<CpuMatrix>(source, arithmetic_, ternary_, arena_, pool_);
   }
 
   DeviceVector upload_vector(std::span<const float> values) override {

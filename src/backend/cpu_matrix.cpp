@@ -57,7 +57,8 @@ class DecodedRows {
 
 }  // namespace
 
-CpuMatrix::CpuMatrix(const WeightSource& source, Arithmetic arithmetic, PageArena& arena, ThreadPool& pool) {
+CpuMatrix::CpuMatrix(const WeightSource& source, Arithmetic arithmetic, const kernels::TernaryKernels& kernels, PageArena& arena,
+                     ThreadPool& pool) {
   if (const auto* const tensor = std::get_if<SourceTensor>(&source)) {
     adopt(*tensor, pool);
     return;
@@ -67,7 +68,7 @@ CpuMatrix::CpuMatrix(const WeightSource& source, Arithmetic arithmetic, PageAren
   columns_ = matrix.shape.columns;
   const auto largest = static_cast<float>(codec::largest_code(matrix.depth));
   for (size_t entry = 0; entry < steps_.size(); ++entry) steps_[entry] = matrix.codebook[entry] / largest;
-  if (arithmetic == Arithmetic::kInteger) adopt_tiles(matrix, arena, pool);
+  if (arithmetic == Arithmetic::kInteger) adopt_tiles(matrix, kernels.formats[matrix.depth - 1], arena, pool);
   else adopt_codes(matrix, pool);
 }
 
@@ -104,8 +105,7 @@ void CpuMatrix::adopt_codes(const TernaryMatrix& matrix, ThreadPool& pool) {
                                  steps_.data()};
 }
 
-void CpuMatrix::adopt_tiles(const TernaryMatrix& matrix, PageArena& arena, ThreadPool& pool) {
-  const TileFormat format = kernels::tile_format(matrix.depth);
+void CpuMatrix::adopt_tiles(const TernaryMatrix& matrix, TileFormat format, PageArena& arena, ThreadPool& pool) {
   scales_ = kernels::make_scale_table(steps_.data());
   kernels::TernaryTiles tiles{.format = format,
                               .tiles = kernels::tiles_of(static_cast<size_t>(rows_)),

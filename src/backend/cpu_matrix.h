@@ -12,7 +12,7 @@
 #include "core/page_memory.h"
 #include "core/thread_pool.h"
 #include "kernels/tensor_kernels.h"
-#include "kernels/ternary_tiles.h"
+#include "kernels/ternary_kernels.h"
 
 namespace tritllm {
 
@@ -20,7 +20,8 @@ class CpuMatrix final : public DeviceMatrix {
  public:
   // Dense tensors of a plain float type whose rows need no padding are read in place, in the mapped file; others are converted to
   // float32. Ternary ones become tiles, or, for float arithmetic, a byte for each code.
-  CpuMatrix(const WeightSource& source, Arithmetic arithmetic, PageArena& arena, ThreadPool& pool);
+  CpuMatrix(const WeightSource& source, Arithmetic arithmetic, const kernels::TernaryKernels& kernels, PageArena& arena,
+            ThreadPool& pool);
   CpuMatrix(const CpuMatrix&) = delete;
   CpuMatrix& operator=(const CpuMatrix&) = delete;
 
@@ -38,7 +39,7 @@ class CpuMatrix final : public DeviceMatrix {
  private:
   void adopt(const SourceTensor& tensor, ThreadPool& pool);
   void adopt_codes(const TernaryMatrix& matrix, ThreadPool& pool);
-  void adopt_tiles(const TernaryMatrix& matrix, PageArena& arena, ThreadPool& pool);
+  void adopt_tiles(const TernaryMatrix& matrix, kernels::TileFormat format, PageArena& arena, ThreadPool& pool);
 
   uint64_t rows_ = 0, columns_ = 0;
   std::variant<kernels::WeightRows, kernels::TernaryTiles> weights_;

@@ -22,6 +22,9 @@ const codec::GroupKernels& group_kernels() noexcept;
 const TensorKernels& tensor_kernels() noexcept;
 const TernaryKernels& ternary_kernels() noexcept;
 }  // namespace avx512
+namespace avx512vbmi {
+const TernaryKernels& ternary_kernels() noexcept;
+}  // namespace avx512vbmi
 namespace amx {
 const TernaryKernels& ternary_kernels() noexcept;
 // Whether the processor has AMX and the system lets this process use it, which must be asked for.

@@ -24,6 +24,8 @@ std::span<const KernelTable> supported_tables() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni")) {
       found.push_back({"avx512", &avx512::group_kernels(), &avx512::tensor_kernels(), &avx512::ternary_kernels()});
+      if (!__builtin_cpu_supports("avx512vbmi")) return found;
+      found.push_back({"avx512vbmi", &avx512::group_kernels(), &avx512::tensor_kernels(), &avx512vbmi::ternary_kernels()});
       if (amx::supported()) found.push_back({"amx", &avx512::group_kernels(), &avx512::tensor_kernels(), &amx::ternary_kernels()});
     }
 #endif

@@ -58,7 +58,10 @@ struct TernaryKernels {
   // included, and t < tokens; x[block·x_stride + t].
   using Multiply = void (*)(const TernaryTiles& matrix, size_t band, const ActivationBlock* x, size_t x_stride, size_t tokens,
                             float* y, size_t y_stride) noexcept;
-  Multiply multiply[kTileFormats];
+  Multiply multiply[kTileFormats];  // null: not by this table
+
+  // The one to repack a matrix into, by depth − 1.
+  TileFormat formats[kDepths];
 };
 
 }  // namespace tritllm::kernels

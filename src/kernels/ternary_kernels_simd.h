@@ -5,7 +5,8 @@
 // registers once and multiplied with a number of tokens, whose activations (second-level cache) and sums (first-level cache) are
 // read again for every block.
 //
-// V needs: Float, Codes (a vector of bytes: 4 columns of kVectorRows rows), Scales; kVectorRows; and
+// V needs: Float, Codes (a vector of bytes: 4 columns of kVectorRows rows), Scales; kVectorRows; kUnsqueezes, whether it reads
+// the squeezed format; and
 //   zero(), load, store, fma(a, b, c) = a·b + c, multiply(a, b), set(x): of Floats
 //   scales(entries, table, out[kTileGroups][kHalves]): of a block's groups
 //   codes<format>(block, group, half, out[4])
@@ -163,13 +164,20 @@ struct TernaryOperations {
     if (groups % kTileGroups != 0) out[groups / kTileGroups * out_stride].groups[groups % kTileGroups] = ActivationGroup{};
   }
 
+  static constexpr tritllm::kernels::TernaryKernels::Multiply multiply_squeezed() noexcept {
+    if constexpr (V::kUnsqueezes) return multiply<TileFormat::kSqueezedFourBits>;
+    else return nullptr;
+  }
+
   static constexpr tritllm::kernels::TernaryKernels table(const char* name) {
     return {
         .name = name,
         .most_exact_tokens = SIZE_MAX,
         .quantize = quantize,
         .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
-                     multiply<TileFormat::kSevenBits>},
+                     multiply<TileFormat::kSevenBits>, multiply_squeezed()},
+        .formats = {TileFormat::kTwoBits, V::kUnsqueezes ? TileFormat::kSqueezedFourBits : TileFormat::kFourBits,
+                    TileFormat::kFiveBits, TileFormat::kSevenBits},
     };
   }
 };

@@ -1,6 +1,7 @@
 #include "kernels/ternary_tiles.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -64,7 +65,11 @@ void for_fields(TileFormat format, const QuadPlace& at, Body&& body) noexcept {
     case TileFormat::kTwoBits: return body(two_bit_field(at));
     case TileFormat::kFourBits: return body(four_bit_field(at));
     case TileFormat::kSevenBits: body(top_bits_field(at)); [[fallthrough]];
-    case TileFormat::kFiveBits: body(four_bit_field(at)); body(fifth_bit_field(at));
+    case TileFormat::kFiveBits:
+      body(four_bit_field(at));
+      body(fifth_bit_field(at));
+      return;
+    case TileFormat::kSqueezedFourBits: return;  // has no fields until it is widened
   }
 }
 
@@ -119,6 +124,49 @@ void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t 
   }
 }
 
+// A block with room for each format's fields.
+struct WideBlock {
+  uint8_t bytes[block_bytes(TileFormat::kSevenBits)] = {};
+};
+
+void squeeze(const WideBlock& wide, uint8_t* block) noexcept {
+  for (size_t word = 0; word < block_code_bytes(TileFormat::kSqueezedFourBits) / 7; ++word) {
+    uint64_t numbers = 0;
+    for (size_t i = 0; i < 8; ++i) {
+      const uint8_t fields = wide.bytes[word * 8 + i];
+      numbers |= static_cast<uint64_t>((fields & 15) + 9 * (fields >> 4)) << 7 * i;
+    }
+    std::memcpy(block + word * 7, &numbers, 7);
+  }
+}
+
+// The block as it is in the format without squeezing: itself, or a copy in `room`.
+const uint8_t* widened(TileFormat format, const uint8_t* block, WideBlock& room) noexcept {
+  if (!is_squeezed(format)) return block;
+  for (size_t word = 0; word < block_code_bytes(format) / 7; ++word) {
+    uint64_t numbers = 0;
+    std::memcpy(&numbers, block + word * 7, 7);
+    for (size_t i = 0; i < 8; ++i) room.bytes[word * 8 + i] = kSqueezedFields[numbers >> 7 * i & 127];
+  }
+  std::memcpy(room.bytes + block_code_bytes(unsqueezed(format)), block + block_code_bytes(format), kBlockEntryBytes);
+  return room.bytes;
+}
+
+// A tile's rows of two groups. What lies beyond the source becomes empty.
+void pack_block(TileFormat format, const SourceRows& source, size_t tile, size_t column, uint8_t* block) noexcept {
+  WideBlock wide;
+  const size_t group = column * kTileGroups;
+  for (size_t lane = 0; lane < kTileRows; ++lane) {
+    const size_t row = tile * kTileRows + lane, from = row * source.groups + group;
+    const bool beyond = row >= source.rows;
+    pack_groups(unsqueezed(format), beyond ? nullptr : source.codes + from * 16, beyond ? nullptr : source.entries + from,
+                beyond ? 0 : source.groups - group, lane, wide.bytes);
+  }
+  if (is_squeezed(format)) squeeze(wide, block);
+  else std::memcpy(block, wide.bytes, block_code_bytes(format));
+  std::memcpy(block + block_code_bytes(format), wide.bytes + block_code_bytes(unsqueezed(format)), kBlockEntryBytes);
+}
+
 }  // namespace
 
 ScaleTable make_scale_table(const float* steps) noexcept {
@@ -136,25 +184,22 @@ ScaleTable make_scale_table(const float* steps) noexcept {
 }
 
 void pack_band(TileFormat format, const SourceRows& source, uint8_t* blocks) noexcept {
-  const size_t tiles = tiles_of(source.rows), bytes = block_bytes(format), columns = blocks_of(source.groups * 16);
-  std::memset(blocks, 0, columns * tiles * bytes);
-  for (size_t row = 0; row < tiles * kTileRows; ++row) {
-    for (size_t column = 0; column < columns; ++column) {
-      const size_t first = column * kTileGroups, from = row * source.groups + first;
-      const bool beyond = row >= source.rows;
-      pack_groups(format, beyond ? nullptr : source.codes + from * 16, beyond ? nullptr : source.entries + from,
-                  beyond ? 0 : source.groups - first, row % kTileRows, blocks + (column * tiles + row / kTileRows) * bytes);
-    }
+  const size_t tiles = tiles_of(source.rows), columns = blocks_of(source.groups * 16);
+  for (size_t column = 0; column < columns; ++column) {
+    for (size_t tile = 0; tile < tiles; ++tile, blocks += block_bytes(format)) pack_block(format, source, tile, column, blocks);
   }
 }
 
 void unpack_band(TileFormat format, const uint8_t* blocks, const TargetRows& target) noexcept {
-  const size_t tiles = tiles_of(target.rows);
-  for (size_t row = 0; row < target.rows; ++row) {
-    for (size_t group = 0; group < target.groups; group += kTileGroups) {
-      const size_t to = row * target.groups + group;
-      unpack_groups(format, blocks + (group / kTileGroups * tiles + row / kTileRows) * block_bytes(format), row % kTileRows,
-                    std::min(kTileGroups, target.groups - group), target.codes + to * 16, target.entries + to);
+  for (size_t group = 0; group < target.groups; group += kTileGroups) {
+    for (size_t first = 0; first < target.rows; first += kTileRows, blocks += block_bytes(format)) {
+      WideBlock room;
+      const uint8_t* const block = widened(format, blocks, room);
+      for (size_t row = first; row < std::min(first + kTileRows, target.rows); ++row) {
+        const size_t to = row * target.groups + group;
+        unpack_groups(unsqueezed(format), block, row - first, std::min(kTileGroups, target.groups - group), target.codes + to * 16,
+                      target.entries + to);
+      }
     }
   }
 }
@@ -162,8 +207,9 @@ void unpack_band(TileFormat format, const uint8_t* blocks, const TargetRows& tar
 void unpack_row(const TernaryTiles& matrix, size_t row, size_t block, int8_t* codes, uint8_t* entries) noexcept {
   const size_t band = row / kBandRows, tile = row % kBandRows / kTileRows;
   const size_t index = block * matrix.tiles_in_band(band) + tile;
-  unpack_groups(matrix.format, matrix.blocks + matrix.band_offset(band) + index * block_bytes(matrix.format), row % kTileRows,
-                kTileGroups, codes, entries);
+  const uint8_t* const bytes = matrix.blocks + matrix.band_offset(band) + index * block_bytes(matrix.format);
+  WideBlock room;
+  unpack_groups(unsqueezed(matrix.format), widened(matrix.format, bytes, room), row % kTileRows, kTileGroups, codes, entries);
 }
 
 }  // namespace tritllm::kernels

@@ -7,6 +7,7 @@
 // of each row, then the entry of each of its 32 groups in the table of scales, five bits each.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -17,28 +18,43 @@ inline constexpr size_t kTileGroups = 2;  // groups of a row in a block
 inline constexpr size_t kTileColumns = 32;
 inline constexpr size_t kBandTiles = 4, kBandRows = kBandTiles * kTileRows;
 
-// How a code is held. The number of bits trades reading for unpacking.
+// How a code is held. The number of bits trades reading for unpacking, so each table of kernels has formats of its own.
 enum class TileFormat : uint8_t {
-  kTwoBits,    // depth 1
-  kFourBits,   // depth 2
-  kFiveBits,   // depth 3: four bits and a plane of one
-  kSevenBits,  // depth 4: four bits, a plane of one, a plane of two
+  kTwoBits,          // depth 1
+  kFourBits,         // depth 2
+  kFiveBits,         // depth 3: four bits and a plane of one
+  kSevenBits,        // depth 4: four bits, a plane of one, a plane of two
+  kSqueezedFourBits  // depth 2: the byte of two codes has 81 values, and so needs seven bits
 };
-inline constexpr size_t kTileFormats = 4;
+inline constexpr size_t kTileFormats = 5;
+inline constexpr size_t kDepths = 4;
 
-constexpr TileFormat tile_format(int depth) noexcept { return static_cast<TileFormat>(depth - 1); }
-constexpr int format_depth(TileFormat format) noexcept { return static_cast<int>(format) + 1; }
+constexpr bool is_squeezed(TileFormat format) noexcept { return format == TileFormat::kSqueezedFourBits; }
+// The format whose fields a squeezed one holds.
+constexpr TileFormat unsqueezed(TileFormat format) noexcept { return is_squeezed(format) ? TileFormat::kFourBits : format; }
+constexpr int format_depth(TileFormat format) noexcept { return static_cast<int>(unsqueezed(format)) + 1; }
 
 // Of 3^depth values centred on zero.
 constexpr int format_largest_code(TileFormat format) noexcept {
   constexpr int kLargest[] = {1, 4, 13, 40};
-  return kLargest[static_cast<size_t>(format)];
+  return kLargest[static_cast<size_t>(unsqueezed(format))];
 }
+
+// Squeezed, 64 bytes of fields are 56: for each 8 bytes a number of seven bits each, one behind the other from the lowest on.
+inline constexpr size_t kVectorBytes = 64, kSqueezedVectorBytes = 56;
+
+// The bytes that the numbers stand for: low field + 9 · high field.
+inline constexpr std::array<uint8_t, 128> kSqueezedFields = [] {
+  std::array<uint8_t, 128> fields{};
+  for (size_t number = 0; number < 81; ++number) fields[number] = static_cast<uint8_t>(number % 9 | number / 9 << 4);
+  return fields;
+}();
 
 // Bytes of a block's codes, of its entries (four bits each and a plane of one), and of a whole block.
 constexpr size_t block_code_bytes(TileFormat format) noexcept {
   constexpr size_t kBits[] = {2, 4, 5, 7};
-  return kTileRows * kTileColumns * kBits[static_cast<size_t>(format)] / 8;
+  const size_t bytes = kTileRows * kTileColumns * kBits[static_cast<size_t>(unsqueezed(format))] / 8;
+  return is_squeezed(format) ? bytes / kVectorBytes * kSqueezedVectorBytes : bytes;
 }
 // Where the planes beyond the four-bit fields begin, at depths 3 and 4.
 inline constexpr size_t kFifthBitsOffset = kTileRows * kTileColumns * 4 / 8, kTopBitsOffset = kTileRows * kTileColumns * 5 / 8;

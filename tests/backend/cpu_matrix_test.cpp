@@ -17,10 +17,13 @@
 namespace tritllm {
 namespace {
 
+const kernels::TernaryKernels& kScalar = *kernels::table_named("scalar").ternary;
+
 // Row by row as the backend shows the matrix: [rows][columns]. Checks that the padding is zero.
-std::vector<float> shown(const WeightSource& source, unsigned threads = 2, Arithmetic arithmetic = Arithmetic::kInteger) {
+std::vector<float> shown(const WeightSource& source, unsigned threads = 2, Arithmetic arithmetic = Arithmetic::kInteger,
+                         const kernels::KernelTable& table = kernels::active_table()) {
   ThreadPool pool(threads);
-  const auto backend = make_cpu_backend(pool, kernels::active_table(), arithmetic);
+  const auto backend = make_cpu_backend(pool, table, arithmetic);
   const auto matrix = backend->upload_matrix(source);
   std::vector<uint32_t> all;
   for (uint32_t row = 0; row < matrix->rows(); ++row) all.push_back(row);
@@ -106,7 +109,7 @@ TEST(CpuMatrixDense, ReadInPlaceWhereThatCanBe) {
   ThreadPool pool(1);
   PageArena arena;
   const auto in_place = [&](const SourceTensor& tensor) {
-    return CpuMatrix(tensor, Arithmetic::kInteger, arena, pool).floats()->values == tensor.bytes.data();
+    return CpuMatrix(tensor, Arithmetic::kInteger, kScalar, arena, pool).floats()->values == tensor.bytes.data();
   };
   EXPECT_TRUE(in_place(Dense(ElementType::kF32, 3, 32, 0).tensor));
   EXPECT_TRUE(in_place(Dense(ElementType::kF32, 3, 32, 4).tensor));
@@ -116,7 +119,7 @@ TEST(CpuMatrixDense, ReadInPlaceWhereThatCanBe) {
   EXPECT_FALSE(in_place(Dense(ElementType::kF16, 3, 32, 1).tensor)) << "misaligned";
   EXPECT_FALSE(in_place(Dense(ElementType::kBF16, 3, 40, 0).tensor)) << "rows that need padding";
   const Dense dense(ElementType::kF16, 3, 32, 0);
-  EXPECT_EQ(CpuMatrix(dense.tensor, Arithmetic::kInteger, arena, pool).bytes(), 3u * 32 * 2);
+  EXPECT_EQ(CpuMatrix(dense.tensor, Arithmetic::kInteger, kScalar, arena, pool).bytes(), 3u * 32 * 2);
 }
 
 TEST(CpuMatrixDense, InterleavedHeadsAndOffsets) {
@@ -137,14 +140,16 @@ TEST(CpuMatrixDense, InterleavedHeadsAndOffsets) {
 
 constexpr Arithmetic kBothArithmetics[] = {Arithmetic::kInteger, Arithmetic::kFloat};
 
+// Each table of kernels has layouts of its own.
 TEST(CpuMatrixTernary, EveryDepthAndWidth) {
-  for (const Arithmetic arithmetic : kBothArithmetics) {
-    for (int depth = 1; depth <= 4; ++depth) {
-      for (const uint64_t columns : {1u, 15u, 16u, 17u, 80u, 81u, 250u}) {
-        for (const uint64_t rows : {1u, 33u, 64u, 130u}) {
-          const RandomTernary ternary(depth, rows, columns);
-          SCOPED_TRACE(testing::Message() << "depth " << depth << ", columns " << columns << ", rows " << rows);
-          expect_same(shown(ternary.matrix, 2, arithmetic), ternary.expected);
+  for (int depth = 1; depth <= 4; ++depth) {
+    for (const uint64_t columns : {1u, 15u, 16u, 17u, 80u, 81u, 250u}) {
+      for (const uint64_t rows : {1u, 33u, 64u, 130u}) {
+        const RandomTernary ternary(depth, rows, columns);
+        SCOPED_TRACE(testing::Message() << "depth " << depth << ", columns " << columns << ", rows " << rows);
+        expect_same(shown(ternary.matrix, 2, Arithmetic::kFloat), ternary.expected);
+        for (const kernels::KernelTable& table : kernels::supported_tables()) {
+          expect_same(shown(ternary.matrix, 2, Arithmetic::kInteger, table), ternary.expected);
         }
       }
     }
@@ -162,9 +167,9 @@ TEST(CpuMatrixTernary, BytesAreThoseOfItsForm) {
   const RandomTernary ternary(3, 700, 170);
   ThreadPool pool(1);
   PageArena arena;
-  EXPECT_EQ(CpuMatrix(ternary.matrix, Arithmetic::kFloat, arena, pool).bytes(), 700u * 176 + 700u * 11)
+  EXPECT_EQ(CpuMatrix(ternary.matrix, Arithmetic::kFloat, kScalar, arena, pool).bytes(), 700u * 176 + 700u * 11)
       << "a byte a weight, one a group";
-  const CpuMatrix matrix(ternary.matrix, Arithmetic::kInteger, arena, pool);
+  const CpuMatrix matrix(ternary.matrix, Arithmetic::kInteger, kScalar, arena, pool);
   EXPECT_EQ(matrix.bytes(), 44u * 6 * (512 * 5 + 32 * 5) / 8) << "44 tiles of 6 blocks of 512 weights and 32 groups, 5 bits each";
 }
 

@@ -25,7 +25,9 @@ namespace {
 
 using Random = std::mt19937_64;
 
-constexpr TileFormat kAllFormats[] = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits};
+constexpr TileFormat kAllFormats[] = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits,
+                                      TileFormat::kSqueezedFourBits};
+static_assert(std::size(kAllFormats) == kTileFormats);
 constexpr float kUntouched = 12345.0f;
 
 // What fills codes, activations and entries.
@@ -122,6 +124,14 @@ class TernaryKernelsTest : public testing::TestWithParam<KernelTable> {
  protected:
   const TernaryKernels& kernels() const { return *GetParam().ternary; }
   const TernaryKernels& specification() const { return *table_named("scalar").ternary; }
+  // Those that the table multiplies.
+  std::vector<TileFormat> formats() const {
+    std::vector<TileFormat> own;
+    for (const TileFormat format : kAllFormats) {
+      if (kernels().multiply[static_cast<size_t>(format)] != nullptr) own.push_back(format);
+    }
+    return own;
+  }
 };
 
 INSTANTIATE_TEST_SUITE_P(Every, TernaryKernelsTest, testing::ValuesIn(supported_tables().begin(), supported_tables().end()),
@@ -146,6 +156,11 @@ TEST(TernaryTiles, UnpackIsTheInverseOfPack) {
       }
     }
   }
+}
+
+TEST(TernaryTiles, SqueezingSavesAnEighthOfTheFields) {
+  EXPECT_EQ(block_bytes(TileFormat::kFourBits), 256u + 20);
+  EXPECT_EQ(block_bytes(TileFormat::kSqueezedFourBits), 224u + 20);
 }
 
 TEST(TernaryTiles, UnpacksSingleRows) {
@@ -214,7 +229,7 @@ TEST_P(TernaryKernelsTest, ValuesThatMeetIn16BitsFitThere) {
       const float magnitude = 0.6f + 0.4f * static_cast<float>(random() % 1000) / 999.0f;
       x[i] = (random() % 2 != 0 ? magnitude : -magnitude) * (i % 4 / 2 == static_cast<size_t>(round % 2) ? 1.0f : 0.1f);
     }
-    for (const TileFormat format : kAllFormats) {
+    for (const TileFormat format : formats()) {
       const auto blocks = quantized(kernels(), x, 1, 16, format);
       const ActivationGroup& group = blocks[0].groups[0];
       int magnitudes[2] = {}, largest = 0;
@@ -231,8 +246,16 @@ TEST_P(TernaryKernelsTest, ValuesThatMeetIn16BitsFitThere) {
   }
 }
 
+TEST_P(TernaryKernelsTest, MultipliesTheFormatsItAsksFor) {
+  for (int depth = 1; depth <= 4; ++depth) {
+    const TileFormat format = kernels().formats[depth - 1];
+    EXPECT_EQ(format_depth(format), depth);
+    EXPECT_NE(kernels().multiply[static_cast<size_t>(format)], nullptr);
+  }
+}
+
 TEST_P(TernaryKernelsTest, QuantizedActivationsAreWithinHalfAStep) {
-  for (const TileFormat format : kAllFormats) {
+  for (const TileFormat format : formats()) {
     for (size_t columns = 16; columns <= 112; columns += 16) {
       const std::vector<float> x = random_activations(1, columns, Filling::kRandom);
       const auto blocks = quantized(kernels(), x, 1, columns, format);
@@ -257,7 +280,7 @@ TEST_P(TernaryKernelsTest, QuantizesAsTheSpecificationDoes) {
   Random random(5);
   constexpr float kSpecial[] = {0.0f,   -0.0f, 1e-45f, -1e-38f, 1e-30f, 0.999e-30f, 3.4e38f,  -3.4e38f,
                                 127.0f, 0.5f,  1.5f,   -2.5f,   63.5f,  NAN,        INFINITY, -INFINITY};
-  for (const TileFormat format : kAllFormats) {
+  for (const TileFormat format : formats()) {
     for (int round = 0; round < 2000; ++round) {
       std::vector<float> x = random_activations(1, 48, Filling::kRandom);
       for (float& value : x) {
@@ -278,7 +301,7 @@ TEST_P(TernaryKernelsTest, QuantizesAsTheSpecificationDoes) {
 }
 
 TEST_P(TernaryKernelsTest, MultiplyIsTheSumOfProducts) {
-  for (const TileFormat format : kAllFormats) {
+  for (const TileFormat format : formats()) {
     for (const Filling filling : kFillings) {
       const Matrix matrix(format, 33, 5, filling);
       const std::vector<float> x = random_activations(3, 80, filling);
@@ -302,7 +325,7 @@ TEST_P(TernaryKernelsTest, MultiplyIsTheSumOfProducts) {
 }
 
 TEST_P(TernaryKernelsTest, SameBitsAsTheSpecification) {
-  for (const TileFormat format : kAllFormats) {
+  for (const TileFormat format : formats()) {
     for (const Filling filling : kFillings) {
       for (const size_t rows : {1u, 16u, 31u, 48u, 64u, 65u, 139u}) {
         for (const size_t groups : {1u, 2u, 5u, 6u}) {
@@ -323,7 +346,7 @@ TEST_P(TernaryKernelsTest, SameBitsAsTheSpecification) {
 
 // Where many tokens are rounded in another way, the products are nearer to those of the activations themselves.
 TEST_P(TernaryKernelsTest, ManyTokensAreTheSumsOfProductsToo) {
-  for (const TileFormat format : kAllFormats) {
+  for (const TileFormat format : formats()) {
     for (const size_t rows : {1u, 16u, 31u, 48u, 65u, 139u}) {
       for (const size_t groups : {1u, 2u, 5u, 131u}) {
         const Matrix matrix(format, rows, groups, Filling::kRandom);
@@ -353,7 +376,7 @@ TEST_P(TernaryKernelsTest, ManyTokensAreTheSumsOfProductsToo) {
 
 TEST_P(TernaryKernelsTest, ATokensOutputsDoNotDependOnItsCompany) {
   if (kernels().most_exact_tokens < 70) GTEST_SKIP() << "this table rounds many tokens in another way";
-  for (const TileFormat format : kAllFormats) {
+  for (const TileFormat format : formats()) {
     const Matrix matrix(format, 80, 9, Filling::kRandom);
     const std::vector<float> x = random_activations(70, 144, Filling::kRandom);
     const std::vector<float> all = multiplied(kernels(), matrix, quantized(kernels(), x, 70, 144, format), 70);
@@ -368,7 +391,7 @@ TEST_P(TernaryKernelsTest, ATokensOutputsDoNotDependOnItsCompany) {
 
 // A damaged model must not look like a healthy one, and one token's damage is not another's.
 TEST_P(TernaryKernelsTest, WhatIsNoNumberStaysNone) {
-  for (const TileFormat format : kAllFormats) {
+  for (const TileFormat format : formats()) {
     const Matrix matrix(format, 16, 4, Filling::kRandom);
     for (const size_t tokens : {1u, 3u, 20u}) {
       for (const float damage : {NAN, INFINITY}) {

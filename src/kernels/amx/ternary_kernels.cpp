@@ -1,6 +1,6 @@
 // Owns the integer kernels' place where AMX multiplies: for 16 tokens and more, weights and activations become BF16, whose rounding
 // is finer than that of 8-bit activations, and a tile instruction multiplies 16 × 32 by 32 × 16 of them. Fewer tokens are left to
-// the AVX-512 kernels.
+// the kernels of AVX-512 with VBMI.
 #include "kernels/ternary_kernels.h"
 
 #include <cpuid.h>
@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -136,7 +137,7 @@ template <TileFormat kFormat>
 void multiply(const TernaryTiles& matrix, size_t band, const ActivationBlock* x, size_t x_stride, size_t tokens, float* y,
               size_t y_stride) noexcept {
   if (tokens < kFewestTokens) {
-    return avx512::ternary_kernels().multiply[static_cast<size_t>(kFormat)](matrix, band, x, x_stride, tokens, y, y_stride);
+    return avx512vbmi::ternary_kernels().multiply[static_cast<size_t>(kFormat)](matrix, band, x, x_stride, tokens, y, y_stride);
   }
   const uint8_t* block = matrix.blocks + matrix.band_offset(band);
   const size_t tiles = matrix.tiles_in_band(band);
@@ -162,7 +163,7 @@ void multiply(const TernaryTiles& matrix, size_t band, const ActivationBlock* x,
 }
 
 void quantize(const float* x, size_t columns, TileFormat format, size_t tokens, ActivationBlock* out, size_t out_stride) noexcept {
-  if (tokens < kFewestTokens) return avx512::ternary_kernels().quantize(x, columns, format, tokens, out, out_stride);
+  if (tokens < kFewestTokens) return avx512vbmi::ternary_kernels().quantize(x, columns, format, tokens, out, out_stride);
   for (size_t block = 0; block < blocks_of(columns); ++block) {
     const size_t column = block * kTileColumns;
     const __m512 low = _mm512_loadu_ps(x + column);
@@ -191,7 +192,8 @@ const TernaryKernels& ternary_kernels() noexcept {
       .most_exact_tokens = kFewestTokens - 1,
       .quantize = quantize,
       .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
-                   multiply<TileFormat::kSevenBits>},
+                   multiply<TileFormat::kSevenBits>, multiply<TileFormat::kSqueezedFourBits>},
+      .formats = {TileFormat::kTwoBits, TileFormat::kSqueezedFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits},
   };
   return kTable;
 }

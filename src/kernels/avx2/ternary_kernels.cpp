@@ -18,6 +18,7 @@ struct Vector {
   using Codes = __m256i;   // of row i: bytes 4·i to 4·i + 3
   using Scales = __m256i;  // 16 bits, twice for each row
   static constexpr size_t kVectorRows = 8;
+  static constexpr bool kUnsqueezes = false;
 
   static Float zero() noexcept { return _mm256_setzero_ps(); }
   static Float set(float x) noexcept { return _mm256_set1_ps(x); }
@@ -68,7 +69,7 @@ struct Vector {
 
   template <TileFormat kFormat>
   static void codes(const uint8_t* block, size_t group, size_t half, Codes (&out)[4]) noexcept {
-    if constexpr (kFormat == TileFormat::kTwoBits) {
+    if constexpr (format_depth(kFormat) == 1) {
       const __m256i fields = fields_at(block + (group * 2 + half) * 32);
       out[0] = and_bytes(fields, 3);
       out[1] = and_bytes(_mm256_srli_epi16(fields, 2), 3);
@@ -81,7 +82,7 @@ struct Vector {
       out[2 * pair] = and_bytes(fields, 15);
       out[2 * pair + 1] = and_bytes(_mm256_srli_epi16(fields, 4), 15);
     }
-    if constexpr (kFormat == TileFormat::kFourBits) return;
+    if constexpr (format_depth(kFormat) == 2) return;
     const __m256i plane = fields_at(block + kFifthBitsOffset + group * 32);
     if (half == 0) {
       out[0] = _mm256_or_si256(out[0], and_bytes(_mm256_slli_epi16(plane, 4), 16));
@@ -94,7 +95,7 @@ struct Vector {
       out[2] = _mm256_or_si256(out[2], and_bytes(_mm256_srli_epi16(plane, 2), 16));
       out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_srli_epi16(plane, 3), 16));
     }
-    if constexpr (kFormat == TileFormat::kFiveBits) return;
+    if constexpr (format_depth(kFormat) == 3) return;
     const __m256i top = fields_at(block + kTopBitsOffset + (group * 2 + half) * 32);
     out[0] = _mm256_or_si256(out[0], and_bytes(_mm256_slli_epi16(top, 5), 96));
     out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_slli_epi16(top, 3), 96));

@@ -1,4 +1,5 @@
-// Owns the integer kernels' vectors for AVX-512 with VNNI: sixteen rows at a time, products by vpdpbusd. Included inside the
+// Owns the integer kernels' vectors for AVX-512 with VNNI: sixteen rows at a time, products by vpdpbusd. With VBMI they read the
+// squeezed format. Included inside the
 // namespace of each table that uses them, after ternary_kernels_simd.h and ternary_quantize_x86.h.
 
 struct Vector {
@@ -38,10 +39,34 @@ struct Vector {
 
   static void keep(Codes& codes) noexcept { asm("" : "+v"(codes)); }
 
+#ifdef __AVX512VBMI__
+  static constexpr bool kUnsqueezes = true;
+  // 56 bytes of sevens of bits (and 8 beyond, which a block has behind them) to 64 of fields.
+  static __m512i unsqueeze(const uint8_t* from) noexcept {
+    alignas(64) static constexpr auto kSevens = [] {
+      std::array<uint8_t, 64> places{};
+      for (size_t i = 0; i < 64; ++i) places[i] = static_cast<uint8_t>(i / 8 * 7 + i % 8);
+      return places;
+    }();
+    constexpr long long kShifts = 0x312a231c150e0700;  // 7·i in byte i
+    const __m512i words = _mm512_permutexvar_epi8(bytes(kSevens.data()), bytes(from));
+    const __m512i numbers = _mm512_multishift_epi64_epi8(_mm512_set1_epi64(kShifts), words);  // the eighth bit is not looked at
+    return _mm512_permutex2var_epi8(bytes(kSqueezedFields.data()), numbers, bytes(kSqueezedFields.data() + 64));
+  }
+#else
+  static constexpr bool kUnsqueezes = false;
+  static __m512i unsqueeze(const uint8_t* from) noexcept;  // not called
+#endif
+  template <TileFormat kFormat>
+  static __m512i fields_at(const uint8_t* block, size_t vector) noexcept {
+    if constexpr (is_squeezed(kFormat)) return unsqueeze(block + vector * kSqueezedVectorBytes);
+    else return bytes(block + vector * kVectorBytes);
+  }
+
   template <TileFormat kFormat>
   static void codes(const uint8_t* block, size_t group, size_t, Codes (&out)[4]) noexcept {
-    if constexpr (kFormat == TileFormat::kTwoBits) {
-      const __m512i fields = bytes(block + group * 64);
+    if constexpr (format_depth(kFormat) == 1) {
+      const __m512i fields = fields_at<kFormat>(block, group);
       out[0] = and_bytes(fields, 3);
       out[1] = and_bytes(_mm512_srli_epi16(fields, 2), 3);
       out[2] = and_bytes(_mm512_srli_epi16(fields, 4), 3);
@@ -49,11 +74,11 @@ struct Vector {
       return;
     }
     for (size_t pair = 0; pair < 2; ++pair) {
-      const __m512i fields = bytes(block + (group * 2 + pair) * 64);
+      const __m512i fields = fields_at<kFormat>(block, group * 2 + pair);
       out[2 * pair] = and_bytes(fields, 15);
       out[2 * pair + 1] = and_bytes(_mm512_srli_epi16(fields, 4), 15);
     }
-    if constexpr (kFormat == TileFormat::kFourBits) return;
+    if constexpr (format_depth(kFormat) == 2) return;
     // The bits of rows 0 to 7 begin at bit 0 of a byte, those of the others at bit 4: now all at bit 4.
     const __m256i plane = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + kFifthBitsOffset + group * 32));
     const __m512i bits = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi16(plane, 4)), plane, 1);
@@ -61,7 +86,7 @@ struct Vector {
     out[1] = merge(out[1], _mm512_srli_epi16(bits, 1), 16);
     out[2] = merge(out[2], _mm512_srli_epi16(bits, 2), 16);
     out[3] = merge(out[3], _mm512_srli_epi16(bits, 3), 16);
-    if constexpr (kFormat == TileFormat::kFiveBits) return;
+    if constexpr (format_depth(kFormat) == 3) return;
     const __m512i top = bytes(block + kTopBitsOffset + group * 64);
     out[0] = merge(out[0], _mm512_slli_epi16(top, 5), 96);
     out[1] = merge(out[1], _mm512_slli_epi16(top, 3), 96);

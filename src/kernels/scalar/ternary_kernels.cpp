@@ -86,7 +86,8 @@ constexpr TernaryKernels kTable{
     .most_exact_tokens = SIZE_MAX,
     .quantize = quantize,
     .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
-                 multiply<TileFormat::kSevenBits>},
+                 multiply<TileFormat::kSevenBits>, multiply<TileFormat::kSqueezedFourBits>},
+    .formats = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits},
 };
 
 }  // namespace

@@ -1,0 +1,24 @@
+// Owns the integer kernels for AVX-512 with VNNI and VBMI.
+#include "kernels/ternary_kernels.h"
+
+#include <immintrin.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace tritllm::kernels::avx512vbmi {
+namespace {
+
+#include "kernels/ternary_kernels_simd.h"
+#include "kernels/ternary_quantize_x86.h"
+
+#include "kernels/avx512/ternary_vector.h"
+
+constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("avx512vbmi");
+
+}  // namespace
+
+const TernaryKernels& ternary_kernels() noexcept { return kTable; }
+
+}  // namespace tritllm::kernels::avx512vbmi
