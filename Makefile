@@ -1,5 +1,5 @@
 # One word for each thing that one does with this tree; the work is done by CMake presets and scripts/.
-.PHONY: help build demo test bench check sanitize tsan fuzz clean
+.PHONY: help build demo test test-aarch64 bench check sanitize tsan fuzz clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -13,6 +13,7 @@ help:
 	@echo 'make build     the program, build/release/tritllm (installs the Debian packages it needs, as root or by sudo)'
 	@echo 'make demo      quantises a small real model with every recipe and prints what became of it'
 	@echo 'make test      builds everything and runs all tests, C++ and Python'
+	@echo 'make test-aarch64  builds the tests of the lower modules for AArch64 and runs them under QEMU'
 	@echo 'make bench     runs the micro-benchmarks'
 	@echo 'make check     format, lint and layering, clang-tidy on what changed since BASE (default: the merge base with main)'
 	@echo 'make sanitize  runs all tests under the address and undefined-behaviour sanitizers'
@@ -34,6 +35,10 @@ test:
 	scripts/python_environment test
 	scripts/get_demo_model
 	scripts/run_tests release $(JOBS)
+
+test-aarch64:
+	scripts/install_dependencies aarch64
+	scripts/test_aarch64 $(JOBS)
 
 bench:
 	scripts/install_dependencies build

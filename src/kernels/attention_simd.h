@@ -184,8 +184,10 @@ struct AttentionOperations {
     for (size_t i = end; i < stop; ++i) scores[i] = -__builtin_inff();
     Float largest[2] = {V::set(-__builtin_inff()), V::set(-__builtin_inff())};
     for (size_t i = begin; i < stop; i += kTile) {
-      largest[0] = V::max(largest[0], V::load(scores + i));
-      largest[1] = V::max(largest[1], V::load(scores + i + kTile - kLanes));
+      for (size_t v = 0; v < kTile; v += 2 * kLanes) {  // from both ends of a tile
+        largest[0] = V::max(largest[0], V::load(scores + i + v));
+        largest[1] = V::max(largest[1], V::load(scores + i + kTile - kLanes - v));
+      }
     }
     const float top = V::largest(V::max(largest[0], largest[1]));
     Float total = V::zero();

@@ -30,6 +30,11 @@ const TernaryKernels& ternary_kernels() noexcept;
 // Whether the processor has AMX and the system lets this process use it, which must be asked for.
 bool supported() noexcept;
 }  // namespace amx
+#elif defined(__aarch64__)
+namespace neon {
+const TensorKernels& tensor_kernels() noexcept;
+const TernaryKernels& ternary_kernels() noexcept;
+}  // namespace neon
 #endif
 
 }  // namespace tritllm::kernels

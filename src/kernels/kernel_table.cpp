@@ -1,6 +1,10 @@
 #include "kernels/kernel_table.h"
 
 #include <fmt/format.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #include <cstdlib>
 #include <string>
@@ -27,6 +31,11 @@ std::span<const KernelTable> supported_tables() {
       if (!__builtin_cpu_supports("avx512vbmi")) return found;
       found.push_back({"avx512vbmi", &avx512::group_kernels(), &avx512::tensor_kernels(), &avx512vbmi::ternary_kernels()});
       if (amx::supported()) found.push_back({"amx", &avx512::group_kernels(), &avx512::tensor_kernels(), &amx::ternary_kernels()});
+    }
+#elif defined(__aarch64__)
+    // Every AArch64 processor has NEON, the older ones without the dot product. The codec's loops are those of the specification.
+    if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) {
+      found.push_back({"neon", &codec::scalar_group_kernels(), &neon::tensor_kernels(), &neon::ternary_kernels()});
     }
 #endif
     return found;

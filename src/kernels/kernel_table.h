@@ -11,7 +11,7 @@
 namespace tritllm::kernels {
 
 struct KernelTable {
-  const char* name;                   // "scalar", "avx2", "avx512", "avx512vbmi", "amx"
+  const char* name;                   // "scalar", "avx2", "avx512", "avx512vbmi", "amx", "neon"
   const codec::GroupKernels* groups;  // the codec's
   const TensorKernels* tensors;       // the forward pass's, in floats
   const TernaryKernels* ternary;      // its products with ternary matrices, in integers

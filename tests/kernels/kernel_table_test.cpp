@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -39,6 +40,10 @@ TEST(KernelTable, ScalarIsAlwaysThereAndFirst) {
 TEST(KernelTable, ListsWhatTheMachineRuns) {
 #if defined(__x86_64__)
   EXPECT_EQ(supported_tables().size() > 1, static_cast<bool>(__builtin_cpu_supports("avx2")));
+#elif defined(__aarch64__)
+  uint64_t features = 0;  // the processor's own register: four bits of it say whether there is the dot product
+  asm("mrs %0, ID_AA64ISAR0_EL1" : "=r"(features));
+  EXPECT_EQ(supported_tables().size() > 1, (features >> 44 & 15) != 0);
 #endif
   for (const KernelTable& table : supported_tables()) EXPECT_STREQ(table.name, table.ternary->name);
 }

@@ -1,0 +1,68 @@
+// Owns the forward pass's inner loops for NEON: four floats at a time.
+#include "kernels/tensor_kernels.h"
+
+#include <arm_neon.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tritllm::kernels::neon {
+namespace {
+
+#include "kernels/tensor_kernels_simd.h"
+// After the operations it uses.
+#include "kernels/attention_simd.h"
+
+struct Vector {
+  using Float = float32x4_t;
+  static constexpr size_t kLanes = 4;
+  static constexpr size_t kTileTokens = 6;                         // 4 × 6 sums, 6 inputs and a weight: 31 of 32 registers
+  static constexpr size_t kAccumulators = 24, kAttentionRows = 6;  // 6 × 4 sums of a tile, its 4 vectors and a coefficient
+
+  static Float zero() noexcept { return vdupq_n_f32(0.0f); }
+  static Float set(float x) noexcept { return vdupq_n_f32(x); }
+  static Float load(const float* p) noexcept { return vld1q_f32(p); }
+  static void store(float* p, Float x) noexcept { vst1q_f32(p, x); }
+  static Float load_half(const uint16_t* p) noexcept { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+  static Float load_bfloat16(const uint16_t* p) noexcept { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+  static Float load_codes(const int8_t* p) noexcept {
+    int32_t word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word))))));
+  }
+  static Float multiply(Float a, Float b) noexcept { return vmulq_f32(a, b); }
+  static Float add(Float a, Float b) noexcept { return vaddq_f32(a, b); }
+  static Float subtract(Float a, Float b) noexcept { return vsubq_f32(a, b); }
+  static Float divide(Float a, Float b) noexcept { return vdivq_f32(a, b); }
+  static Float fma(Float a, Float b, Float c) noexcept { return vfmaq_f32(c, a, b); }
+  // What is no number stays none, in whichever operand it is.
+  static Float min(Float a, Float b) noexcept { return vminq_f32(a, b); }
+  static Float max(Float a, Float b) noexcept { return vmaxq_f32(a, b); }
+  static Float round_even(Float a) noexcept { return vrndnq_f32(a); }
+  static float sum(Float x) noexcept { return vaddvq_f32(x); }
+  static float largest(Float x) noexcept { return vmaxvq_f32(x); }
+
+  // x·2^power for a whole power in [−126, 127]; 128 comes out right as well, by way of 2^127·2.
+  static Float scale_by_power(Float x, Float power) noexcept {
+    const int32x4_t half = vcvtnq_s32_f32(vminq_f32(power, set(127.0f)));
+    const Float scale = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, vdupq_n_s32(127)), 23));
+    const Float rest = vbslq_f32(vcgtq_f32(power, set(127.0f)), set(2.0f), set(1.0f));
+    return multiply(multiply(x, scale), rest);
+  }
+  // The same for a result that is known to be a normal number; x may be NaN.
+  static Float shift_exponent(Float x, Float power) noexcept {
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(x), vshlq_n_s32(vcvtnq_s32_f32(power), 23)));
+  }
+  static Float zero_below(Float x, float limit, Float value) noexcept {
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(value), vcltq_f32(x, set(limit))));
+  }
+  static Float exp(Float x) noexcept { return exponential<Vector>(x); }
+};
+
+constexpr TensorKernels kTable = TensorOperations<Vector>::table("neon");
+
+}  // namespace
+
+const TensorKernels& tensor_kernels() noexcept { return kTable; }
+
+}  // namespace tritllm::kernels::neon
