@@ -314,7 +314,7 @@ def test_eval_refuses(models, memory):
 
 # bench
 
-SYNTHETIC = ["bench", "--synthetic", "smollm2-135m", "--depth", 2, "--vocab", 512, "--tests", "pp8,tg3", "--repetitions", 2, "--quiet"]
+SYNTHETIC = ["bench", "--synthetic", "smollm2-135m", "--depth", 3, "--vocab", 512, "--tests", "pp8,tg3", "--repetitions", 2, "--quiet"]
 FIELDS = {"model", "depth", "test", "threads", "device", "tokens_per_second", "stddev", "weight_bytes_per_token", "gigabytes_per_second"}
 
 
@@ -326,10 +326,10 @@ def test_bench_formats():
         assert [row["test"] for row in found] == ["pp8", "tg3"]
         for row in found:
             assert FIELDS <= row.keys()
-            assert row["model"] == "smollm2-135m" and int(row["depth"]) == 2
+            assert row["model"] == "smollm2-135m" and int(row["depth"]) == 3
             assert float(row["tokens_per_second"]) > 0 and float(row["stddev"]) >= 0
     matrices = 30 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 576 * 1536)
-    assert rows[1]["weight_bytes_per_token"] == matrices * 276 // 512 + 512 * 576 * 2
+    assert rows[1]["weight_bytes_per_token"] == matrices * 340 // 512 + 512 * 576 * 2
     assert rows[1]["gigabytes_per_second"] == pytest.approx(rows[1]["tokens_per_second"] * rows[1]["weight_bytes_per_token"] / 1e9)
     assert rows[0]["gigabytes_per_second"] is None
     markdown = succeeded(run(*SYNTHETIC)).stdout.splitlines()

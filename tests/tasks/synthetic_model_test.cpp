@@ -78,7 +78,7 @@ TEST(SyntheticModel, UnknownShapesAreRefusedWithTheChoices) {
 
 TEST(Bench, RunsASyntheticModelAndCountsRight) {
   BenchOptions options;
-  options.synthetic = SyntheticModel{"smollm2-135m", 2, kVocabulary};
+  options.synthetic = SyntheticModel{"smollm2-135m", 3, kVocabulary};
   options.tests = parse_bench_tests("pp20,tg3");
   options.repetitions = 3;
   options.context_before = 4;
@@ -92,7 +92,7 @@ TEST(Bench, RunsASyntheticModelAndCountsRight) {
   for (const BenchRow& row : rows) {
     const double tokens = row.test == "pp20" ? 20 : 3;
     EXPECT_EQ(row.model, "smollm2-135m");
-    EXPECT_EQ(row.depth, 2);
+    EXPECT_EQ(row.depth, 3);
     EXPECT_EQ(row.threads, 2u);
     ASSERT_EQ(row.seconds.size(), 3u);
     double mean = 0.0, squares = 0.0;
@@ -100,8 +100,8 @@ TEST(Bench, RunsASyntheticModelAndCountsRight) {
     for (const double seconds : row.seconds) squares += std::pow(tokens / seconds - mean, 2) / 2.0;
     EXPECT_NEAR(row.tokens_per_second / mean, 1.0, 1e-9);
     EXPECT_NEAR(row.stddev, std::sqrt(squares), 1e-9 * mean);
-    EXPECT_EQ(row.weight_bytes_per_token, matrices * 276 / 512 + kVocabulary * 576 * 2)
-        << "276 bytes for a block of 512 weights, and the FP16 head";
+    EXPECT_EQ(row.weight_bytes_per_token, matrices * 340 / 512 + kVocabulary * 576 * 2)
+        << "340 bytes for a block of 512 weights, and the FP16 head";
     const double gigabytes = row.test == "tg3" ? mean * static_cast<double>(row.weight_bytes_per_token) * 1e-9 : 0.0;
     EXPECT_NEAR(row.gigabytes_per_second, gigabytes, 1e-9 * gigabytes);
     EXPECT_EQ(to_json(row)["gigabytes_per_second"].is_null(), row.test == "pp20");
