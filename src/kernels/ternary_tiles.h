@@ -40,7 +40,7 @@ constexpr int format_largest_code(TileFormat format) noexcept {
   return kLargest[static_cast<size_t>(unsqueezed(format))];
 }
 
-// Squeezed, 64 bytes of fields are 56: for each 8 bytes a number of seven bits each, one behind the other from the lowest on.
+// Squeezed, 64 bytes of fields are 56: every 8 bytes become as many numbers of seven bits, the first one in the lowest bits.
 inline constexpr size_t kVectorBytes = 64, kSqueezedVectorBytes = 56;
 
 // The bytes that the numbers stand for: low field + 9 · high field.

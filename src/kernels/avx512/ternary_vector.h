@@ -1,6 +1,6 @@
 // Owns the integer kernels' vectors for AVX-512 with VNNI: sixteen rows at a time, products by vpdpbusd. With VBMI they read the
-// squeezed format. Included inside the
-// namespace of each table that uses them, after ternary_kernels_simd.h and ternary_quantize_x86.h.
+// squeezed format. Included inside the namespace of each table that uses them, after ternary_kernels_simd.h and
+// ternary_quantize_x86.h.
 
 struct Vector {
   using Float = __m512;
@@ -41,7 +41,7 @@ struct Vector {
 
 #ifdef __AVX512VBMI__
   static constexpr bool kUnsqueezes = true;
-  // 56 bytes of sevens of bits (and 8 beyond, which a block has behind them) to 64 of fields.
+  // 64 bytes of fields out of 56. Reads 8 bytes more, which a block has behind them.
   static __m512i unsqueeze(const uint8_t* from) noexcept {
     alignas(64) static constexpr auto kSevens = [] {
       std::array<uint8_t, 64> places{};
