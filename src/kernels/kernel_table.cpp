@@ -1,7 +1,9 @@
 #include "kernels/kernel_table.h"
 
 #include <fmt/format.h>
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
@@ -15,13 +17,25 @@
 
 namespace tritllm::kernels {
 
+#if defined(__x86_64__)
+namespace {
+
+// F16C. Clang 14's __builtin_cpu_supports() does not know it.
+bool converts_halves() noexcept {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+}  // namespace
+#endif
+
 std::span<const KernelTable> supported_tables() {
   static const std::vector<KernelTable> tables = [] {
     std::vector<KernelTable> found{
         {"scalar", &codec::scalar_group_kernels(), &scalar::tensor_kernels(), &scalar::ternary_kernels()}};
 #if defined(__x86_64__)
     // Every processor with AVX2 has FMA and F16C, but a virtual machine may hide them.
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && converts_halves()) {
       found.push_back({"avx2", &avx2::group_kernels(), &avx2::tensor_kernels(), &avx2::ternary_kernels()});
     }
     // The first processors with AVX-512 lack VNNI; AVX2 serves them.

@@ -44,12 +44,12 @@ int filled(Filling filling, int largest, Random& random) {
 }
 
 struct Matrix {
+  ScaleTable scales{};
   TileFormat format;
   size_t rows, groups;
   std::vector<int8_t> codes;     // [rows][groups·16]
   std::vector<uint8_t> entries;  // [rows][groups]
   std::vector<float> steps;      // [27]
-  ScaleTable scales{};
   std::vector<uint8_t> blocks;
 
   Matrix(TileFormat of, size_t row_count, size_t group_count, Filling filling) : format(of), rows(row_count), groups(group_count) {
