@@ -23,7 +23,7 @@ using kernels::WeightRows;
 // Floats of a panel of expanded weights: half of a usual second-level cache.
 constexpr size_t kPanelFloats = 128 * 1024;
 constexpr size_t kLargestPanelRows = 64, kSmallestPanelRows = 8;
-// Pieces of a product that a thread takes at once.
+// Pieces of a product that a thread takes at once, at most.
 constexpr size_t kLongestRun = 8;
 // An operation on fewer elements is done before another thread would have woken.
 constexpr size_t kWorthSharing = 16 * 1024;
