@@ -114,7 +114,7 @@ class Bench {
       if (!options_.isa.empty() ? options_.isa != table.name : table.name == std::string("scalar")) continue;
       constexpr const char* kNames[] = {"d=1, 2 bits", "d=2, 4 bits", "d=3, 5 bits", "d=4, 7 bits", "d=2, 3.5 bits"};
       for (size_t format = 0; format < kTileFormats; ++format) {
-        if (table.ternary->multiply[format] != nullptr) measure(table, static_cast<TileFormat>(format), kNames[format]);
+        if (table.ternary->products[format].multiply != nullptr) measure(table, static_cast<TileFormat>(format), kNames[format]);
       }
     }
   }
@@ -143,17 +143,20 @@ class Bench {
     const std::vector<float> steps(27, 0.01f);
     const ScaleTable scales = make_scale_table(steps.data());
     std::vector<float> x(columns, 0.5f);
-    std::vector<ActivationBlock> activations(blocks * tokens);
-    for (size_t token = 0; token < tokens; ++token)
-      table.ternary->quantize(x.data(), columns, format, tokens, &activations[token], tokens);
+    const TernaryProduct& product = table.ternary->products[static_cast<size_t>(format)];
+    const size_t part = product.activation_bytes(tokens);
+    PageMemory activations(blocks * tokens * part);
+    for (size_t token = 0; token < tokens; ++token) {
+      product.quantize(x.data(), columns, tokens, activations.data() + token * part, tokens);
+    }
     std::vector<std::vector<float>> outputs(options_.threads, std::vector<float>(tokens * tiles * kTileRows));
     const size_t rounds = std::max<size_t>(1, 400'000'000 / (tiles * kTileRows * columns * tokens));
     const Times times = time(pool_, options_.repetitions, [&](unsigned thread) {
       const TernaryTiles matrix{format, tiles, blocks, region(thread), &scales};
       for (size_t round = 0; round < rounds; ++round) {
         for (size_t band = 0; band < matrix.bands(); ++band) {
-          table.ternary->multiply[static_cast<size_t>(format)](matrix, band, activations.data(), tokens, tokens,
-                                                               outputs[thread].data() + band * kBandRows, tiles * kTileRows);
+          product.multiply(matrix, band, activations.data(), tokens, tokens, outputs[thread].data() + band * kBandRows,
+                           tiles * kTileRows);
         }
       }
     });

@@ -23,6 +23,8 @@ using kernels::WeightRows;
 // Floats of a panel of expanded weights: half of a usual second-level cache.
 constexpr size_t kPanelFloats = 128 * 1024;
 constexpr size_t kLargestPanelRows = 64, kSmallestPanelRows = 8;
+// Activations of a product, in bytes, that are made ready before weights are read.
+constexpr size_t kFewestTokensAtOnce = 16;
 // Pieces of a product that a thread takes at once, at most.
 constexpr size_t kLongestRun = 8;
 // An operation on fewer elements is done before another thread would have woken.
@@ -112,15 +114,14 @@ class CpuBackend final : public Backend {
   }
 
   void multiply(Rows x, std::span<const Projection> projections) override {
-    quantize_for(x, projections);
-    size_t pieces = 0;
-    for (const Projection& projection : projections) pieces += pieces_of(x, projection);
-    divide_into_runs(pieces);
-    pool_.parallel_for(run_ends_.size(), [&](size_t run, unsigned worker) {
-      for (size_t piece = run == 0 ? 0 : run_ends_[run - 1]; piece < run_ends_[run]; ++piece) {
-        multiply_piece(x, projections, piece, scratch_[worker]);
-      }
-    });
+    const size_t most = tokens_at_once(x, projections), parts = (x.count + most - 1) / most;
+    if (parts <= 1) return multiply_at_once(x, projections);
+    std::vector<Projection> of_part(projections.begin(), projections.end());
+    for (size_t part = 0; part < parts; ++part) {
+      const size_t first = x.count * part / parts, count = x.count * (part + 1) / parts - first;
+      for (size_t i = 0; i < projections.size(); ++i) of_part[i].out = slice(projections[i].out, first, count);
+      multiply_at_once(slice(x, first, count), of_part);
+    }
   }
 
   void rotate(Rows x, uint32_t heads, const RotaryTable& table, std::span<const TokenPlace> places) override {
@@ -210,12 +211,43 @@ class CpuBackend final : public Backend {
     return static_cast<const CpuMatrix&>(*projection.weights);
   }
 
+  const kernels::TernaryProduct& product_of(const kernels::TernaryTiles& tiles) const noexcept {
+    return ternary_.products[static_cast<size_t>(tiles.format)];
+  }
+
+  static Rows slice(Rows rows, size_t first, size_t count) noexcept {
+    return {rows.data + first * rows.stride, count, rows.width, rows.stride};
+  }
+
+  // So many that their activations, in the forms that the matrices want, stay in a cache.
+  size_t tokens_at_once(Rows x, std::span<const Projection> projections) const noexcept {
+    size_t largest_part = 1;
+    for (const Projection& projection : projections) {
+      const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
+      if (tiles != nullptr) largest_part = std::max(largest_part, product_of(*tiles).activation_bytes(x.count));
+    }
+    constexpr size_t kActivationBytes = size_t{4} << 20;
+    return std::max(kFewestTokensAtOnce, kActivationBytes / (kernels::blocks_of(x.stride) * largest_part));
+  }
+
+  void multiply_at_once(Rows x, std::span<const Projection> projections) {
+    quantize_for(x, projections);
+    size_t pieces = 0;
+    for (const Projection& projection : projections) pieces += pieces_of(x, projection);
+    divide_into_runs(pieces);
+    pool_.parallel_for(run_ends_.size(), [&](size_t run, unsigned worker) {
+      for (size_t piece = run == 0 ? 0 : run_ends_[run - 1]; piece < run_ends_[run]; ++piece) {
+        multiply_piece(x, projections, piece, scratch_[worker]);
+      }
+    });
+  }
+
   // The activations in the forms that the matrices want.
   void quantize_for(Rows x, std::span<const Projection> projections) {
     for (QuantizedRows& rows : quantized_) rows.forget();
     for (const Projection& projection : projections) {
       const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
-      if (tiles != nullptr) quantized_[static_cast<size_t>(tiles->format)].hold(x, tiles->format, ternary_, pool_);
+      if (tiles != nullptr) quantized_[static_cast<size_t>(tiles->format)].hold(x, product_of(*tiles), pool_);
     }
   }
 
@@ -253,10 +285,9 @@ class CpuBackend final : public Backend {
   }
 
   void multiply_band(Rows x, const Projection& projection, const kernels::TernaryTiles& tiles, size_t first) const {
-    const auto format = static_cast<size_t>(tiles.format);
+    const void* const parts = quantized_[static_cast<size_t>(tiles.format)].parts();
     const Rows& out = projection.out;
-    ternary_.multiply[format](tiles, first / kernels::kBandRows, quantized_[format].blocks(), x.count, x.count, out.data + first,
-                              out.stride);
+    product_of(tiles).multiply(tiles, first / kernels::kBandRows, parts, x.count, x.count, out.data + first, out.stride);
   }
 
   void multiply_floats(Rows x, const Projection& projection, size_t first, size_t rows, Scratch& scratch) const {

@@ -1,27 +1,37 @@
 #include "backend/quantized_rows.h"
 
+#include <algorithm>
+
 namespace tritllm {
 
 namespace {
 
-// Fewer elements are quantised before another thread would have woken.
+// Bytes that are written before another thread would have woken.
 constexpr size_t kWorthSharing = 32 * 1024;
 
 }  // namespace
 
-void QuantizedRows::hold(Rows x, kernels::TileFormat format, const kernels::TernaryKernels& kernels, ThreadPool& pool) {
+void QuantizedRows::hold(Rows x, const kernels::TernaryProduct& product, ThreadPool& pool) {
   if (held_) return;
   held_ = true;
-  const size_t count = kernels::blocks_of(x.stride) * x.count;
-  if (blocks_.size() < count) blocks_.resize(count);
-  const auto quantize_row = [&](size_t row) {
-    kernels.quantize(x.data + row * x.stride, x.stride, format, x.count, blocks_.data() + row, x.count);
+  const size_t blocks = kernels::blocks_of(x.stride), lines_of_part = product.activation_bytes(x.count) / sizeof(CacheLine);
+  const size_t lines = blocks * x.count * lines_of_part;
+  if (lines_.size() < lines) lines_.resize(lines);
+  const auto quantize_blocks = [&](size_t row, size_t first, size_t end) {
+    const size_t column = first * kernels::kTileColumns, columns = std::min(end * kernels::kTileColumns, x.stride) - column;
+    product.quantize(x.data + row * x.stride + column, columns, x.count, lines_.data() + (first * x.count + row) * lines_of_part,
+                     x.count);
   };
-  if (x.count * x.width < kWorthSharing) {
-    for (size_t row = 0; row < x.count; ++row) quantize_row(row);
-  } else {
-    pool.parallel_for(x.count, [&](size_t row, unsigned) { quantize_row(row); });
+  if (lines * sizeof(CacheLine) < kWorthSharing) {
+    for (size_t row = 0; row < x.count; ++row) quantize_blocks(row, 0, blocks);
+    return;
   }
+  // Of fewer rows than threads, each thread takes a part.
+  const size_t stretches = (pool.threads() + x.count - 1) / x.count;
+  pool.parallel_for(x.count * stretches, [&](size_t task, unsigned) {
+    const size_t stretch = task % stretches;
+    quantize_blocks(task / stretches, blocks * stretch / stretches, blocks * (stretch + 1) / stretches);
+  });
 }
 
 }  // namespace tritllm

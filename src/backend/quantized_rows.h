@@ -1,4 +1,4 @@
-// Owns activations in the 8-bit form that products with ternary matrices read.
+// Owns activations in the form that products with ternary matrices read.
 #pragma once
 
 #include <vector>
@@ -13,14 +13,18 @@ class QuantizedRows {
  public:
   void forget() noexcept { held_ = false; }
 
-  // Quantises x for matrices of this format, unless it is held already.
-  void hold(Rows x, kernels::TileFormat format, const kernels::TernaryKernels& kernels, ThreadPool& pool);
+  // Quantises x for this product, unless it is held already.
+  void hold(Rows x, const kernels::TernaryProduct& product, ThreadPool& pool);
 
-  // [blocks_of(x.width)][x.count]
-  const kernels::ActivationBlock* blocks() const noexcept { return blocks_.data(); }
+  // What the product's multiply() wants, x.count parts for each block.
+  const void* parts() const noexcept { return lines_.data(); }
 
  private:
-  std::vector<kernels::ActivationBlock> blocks_;
+  struct alignas(64) CacheLine {
+    uint8_t bytes[64];
+  };
+
+  std::vector<CacheLine> lines_;
   bool held_ = false;
 };
 

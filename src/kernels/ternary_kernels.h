@@ -2,9 +2,9 @@
 // instruction set fills one table; the scalar one (scalar/ternary_kernels.cpp) is the specification. docs/kernels.md has the
 // arithmetic and what it costs in quality.
 //
-// Every table gives the same bits, up to its most_exact_tokens: within a group all is integer, and the groups of an output are
-// added in ascending order by fused multiplications. So an output depends neither on the machine nor on the other tokens or rows of
-// a call.
+// Every table gives the same bits, up to its most_exact_tokens: within a group all is integer, and the groups of an output (at
+// depth 1 its blocks) are added in ascending order by fused multiplications. So an output depends neither on the machine nor on the
+// other tokens or rows of a call.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@
 
 namespace tritllm::kernels {
 
-// 16 activations of a token: x[i] ≈ scale·values[i].
+// 16 activations of a token for depths 2 to 4: x[i] ≈ scale·values[i].
 struct ActivationGroup {
   int8_t values[16];
   // What the kernels' sums of unsigned fields have too much, negated: −largest code · sum of the activations. `offset` is of all
@@ -28,8 +28,23 @@ struct ActivationGroup {
 struct alignas(64) ActivationBlock {
   union {
     ActivationGroup groups[kTileGroups];
-    uint16_t halves[kTileColumns];  // BF16, for tables that multiply many tokens so
+    uint16_t halves[kTileColumns];  // BF16, for tables that multiply many tokens so, at every depth
   };
+};
+
+// A token's part of a block of columns for depth 1, whose few codes ask for finer activations: x[i] ≈ scale·values[i], 13 bits.
+struct alignas(64) FineActivations {
+  int16_t values[kTileColumns];
+  float scale;  // as that of a group
+};
+
+// The same as all sums that codes can make of the values of two neighbouring columns. A vector shuffle looks them up for 16 rows.
+inline constexpr size_t kGroupPairs = 8;
+inline constexpr int32_t kHighUnit = 32;
+struct alignas(64) PairSums {
+  // [pair][group][field of its first column + 4 · field of its second]: the sum is low + kHighUnit·high, −16 ≤ low < 16.
+  int8_t low[kGroupPairs][kTileGroups][16], high[kGroupPairs][kTileGroups][16];
+  float scale;
 };
 
 // Activations below this are taken as zeros, so that the reciprocal of a scale is finite.
@@ -43,22 +58,35 @@ constexpr bool halves_may_overflow(TileFormat format) noexcept { return most_in_
 // j + 1, j even, as magnitudes.
 constexpr float reach_of_half(TileFormat format) noexcept { return 127.0f / static_cast<float>(most_in_half(format) - 4); }
 
+// At depth 1 the magnitudes of a group's values add to at most this: then eight low parts, and eight high ones, add to no more than
+// a signed byte holds. The reach of a block is the larger of its groups' sums of magnitudes, added as above and then one half to
+// the other, and values are x·kFineReach/reach: rounding adds at most 8.
+inline constexpr int32_t kMostInFineGroup = 127 * kHighUnit - 128;
+inline constexpr float kFineReach = static_cast<float>(kMostInFineGroup - 8);
+
+// The products with matrices of one format, and the form of activations that they read.
+struct TernaryProduct {
+  // Bytes of a token's part of a block of columns in that form, where so many tokens are multiplied at once.
+  size_t (*activation_bytes)(size_t tokens) noexcept;
+
+  // One of `tokens` tokens' activations x[columns] (columns a multiple of 16): its part of block b < blocks_of(columns) goes to
+  // out + b·out_stride parts. A group's scale is its reach / 127, at depth 1 a block's its reach / kFineReach; ties round to even.
+  void (*quantize)(const float* x, size_t columns, size_t tokens, void* out, size_t out_stride) noexcept;
+
+  // y[t·y_stride + r] = unit·Σ_g scale_t,g·(multiple_r,g·Σ_c code·value) for the rows r of the band, padding to whole tiles
+  // included, and t < tokens; token t's part of block b is x + b·x_stride + t parts. At depth 1 a block's two groups are added in
+  // whole numbers before they are scaled. Null: not by this table.
+  void (*multiply)(const TernaryTiles& matrix, size_t band, const void* x, size_t x_stride, size_t tokens, float* y,
+                   size_t y_stride) noexcept;
+};
+
 struct TernaryKernels {
   const char* name;
 
-  // multiply() of more tokens than these rounds in another way than the specification, and more finely.
+  // Products of more tokens than these round in another way than the specification, and more finely.
   size_t most_exact_tokens;
 
-  // One of `tokens` tokens' activations x[columns] (columns a multiple of 16) for matrices of this format: out[block·out_stride]
-  // for block < blocks_of(columns). A group's scale is its reach / 127; ties round to even.
-  void (*quantize)(const float* x, size_t columns, TileFormat format, size_t tokens, ActivationBlock* out,
-                   size_t out_stride) noexcept;
-
-  // y[t·y_stride + r] = unit·Σ_g scale_t,g·(multiple_r,g·Σ_c code·value) for the rows r of the band, padding to whole tiles
-  // included, and t < tokens; x[block·x_stride + t].
-  using Multiply = void (*)(const TernaryTiles& matrix, size_t band, const ActivationBlock* x, size_t x_stride, size_t tokens,
-                            float* y, size_t y_stride) noexcept;
-  Multiply multiply[kTileFormats];  // null: not by this table
+  TernaryProduct products[kTileFormats];
 
   // The one to repack a matrix into, by depth − 1.
   TileFormat formats[kDepths];

@@ -1,5 +1,6 @@
-// Owns the loops of the integer kernels for SIMD, written once over a description V of an instruction set. Each instruction set's
-// file defines V and includes this inside its own namespace, as it does tensor_kernels_simd.h.
+// Owns the loops of the integer kernels for depths 2 to 4, written once over a description V of an instruction set (those for depth
+// 1 are in ternary_pairs_simd.h). Each instruction set's file defines V and includes this inside its own namespace, as it does
+// tensor_kernels_simd.h.
 //
 // One token: a band's sums stay in registers while its blocks stream by. Several tokens: a block's weights are unpacked into
 // registers once and multiplied with a number of tokens, whose activations (second-level cache) and sums (first-level cache) are
@@ -14,7 +15,7 @@
 //   dot<format>(codes[4], scales, group): Float, multiple·Σ code·value of each row
 //   largest_magnitude(x): the bits of the largest |x[i]| of 16; above all others if one is no finite number
 //   heavier_half(x): the larger of the two sums of eight magnitudes, in the order that reach_of_half() states
-//   round(x, inverse, format, group): sets the group's values, x[i]·inverse to the nearest even, and their offsets
+//   round<format>(x, inverse, group): sets the group's values, x[i]·inverse to the nearest even, and their offsets
 
 template <typename V>
 struct TernaryOperations {
@@ -25,6 +26,7 @@ struct TernaryOperations {
   using TernaryTiles = tritllm::kernels::TernaryTiles;
   using ActivationBlock = tritllm::kernels::ActivationBlock;
   using ActivationGroup = tritllm::kernels::ActivationGroup;
+  using TernaryProduct = tritllm::kernels::TernaryProduct;
   static constexpr size_t kTileRows = tritllm::kernels::kTileRows, kTileGroups = tritllm::kernels::kTileGroups;
   static constexpr size_t kHalves = kTileRows / V::kVectorRows;
   // Tokens whose sums stay in the first-level cache.
@@ -124,8 +126,9 @@ struct TernaryOperations {
   }
 
   template <TileFormat kFormat>
-  static void multiply(const TernaryTiles& matrix, size_t band, const ActivationBlock* x, size_t x_stride, size_t tokens, float* y,
+  static void multiply(const TernaryTiles& matrix, size_t band, const void* inputs, size_t x_stride, size_t tokens, float* y,
                        size_t y_stride) noexcept {
+    const auto* const x = static_cast<const ActivationBlock*>(inputs);
     constexpr size_t kBlockBytes = tritllm::kernels::block_bytes(kFormat);
     const uint8_t* const blocks = matrix.blocks + matrix.band_offset(band);
     const size_t tiles = matrix.tiles_in_band(band);
@@ -139,43 +142,48 @@ struct TernaryOperations {
     }
   }
 
-  static ActivationGroup quantize_group(const float* x, TileFormat format) noexcept {
+  template <TileFormat kFormat>
+  static ActivationGroup quantize_group(const float* x) noexcept {
     ActivationGroup group{};
     float reach = __builtin_bit_cast(float, V::largest_magnitude(x));
-    if (tritllm::kernels::halves_may_overflow(format)) {
-      const float half = V::heavier_half(x) * tritllm::kernels::reach_of_half(format);
+    if constexpr (tritllm::kernels::halves_may_overflow(kFormat)) {
+      const float half = V::heavier_half(x) * tritllm::kernels::reach_of_half(kFormat);
       reach = reach < half ? half : reach;
     }
     if (!(reach < __builtin_inff())) {
       group.scale = __builtin_nanf("");
     } else if (reach >= tritllm::kernels::kLeastActivation) {
       group.scale = reach / 127.0f;
-      V::round(x, 127.0f / reach, format, group);
+      V::template round<kFormat>(x, 127.0f / reach, group);
     }
     return group;
   }
 
-  static void quantize(const float* x, size_t columns, TileFormat format, size_t, ActivationBlock* out,
-                       size_t out_stride) noexcept {
+  template <TileFormat kFormat>
+  static void quantize(const float* x, size_t columns, size_t, void* inputs, size_t out_stride) noexcept {
+    auto* const out = static_cast<ActivationBlock*>(inputs);
     const size_t groups = columns / 16;
     for (size_t group = 0; group < groups; ++group) {
-      out[group / kTileGroups * out_stride].groups[group % kTileGroups] = quantize_group(x + group * 16, format);
+      out[group / kTileGroups * out_stride].groups[group % kTileGroups] = quantize_group<kFormat>(x + group * 16);
     }
     if (groups % kTileGroups != 0) out[groups / kTileGroups * out_stride].groups[groups % kTileGroups] = ActivationGroup{};
   }
 
-  static constexpr tritllm::kernels::TernaryKernels::Multiply multiply_squeezed() noexcept {
-    if constexpr (V::kUnsqueezes) return multiply<TileFormat::kSqueezedFourBits>;
-    else return nullptr;
+  static size_t activation_bytes(size_t) noexcept { return sizeof(ActivationBlock); }
+
+  template <TileFormat kFormat>
+  static constexpr TernaryProduct product() noexcept {
+    if constexpr (tritllm::kernels::is_squeezed(kFormat) && !V::kUnsqueezes) return {};
+    else return {activation_bytes, quantize<kFormat>, multiply<kFormat>};
   }
 
-  static constexpr tritllm::kernels::TernaryKernels table(const char* name) {
+  // With the products of depth 1.
+  static constexpr tritllm::kernels::TernaryKernels table(const char* name, const TernaryProduct& of_pairs) {
     return {
         .name = name,
         .most_exact_tokens = SIZE_MAX,
-        .quantize = quantize,
-        .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
-                     multiply<TileFormat::kSevenBits>, multiply_squeezed()},
+        .products = {of_pairs, product<TileFormat::kFourBits>(), product<TileFormat::kFiveBits>(),
+                     product<TileFormat::kSevenBits>(), product<TileFormat::kSqueezedFourBits>()},
         .formats = {TileFormat::kTwoBits, V::kUnsqueezes ? TileFormat::kSqueezedFourBits : TileFormat::kFourBits,
                     TileFormat::kFiveBits, TileFormat::kSevenBits},
     };

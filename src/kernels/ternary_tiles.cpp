@@ -44,9 +44,6 @@ struct Field {
 // 32-byte vectors of 8 rows: those of a group in the order in which the kernels load them.
 size_t vector_offset(size_t index, size_t lane) noexcept { return index * 32 + lane * kQuad; }
 
-Field two_bit_field(const QuadPlace& at) noexcept {
-  return {vector_offset(at.group * 2 + at.half(), at.lane()), static_cast<unsigned>(2 * at.quad), 2, 0};
-}
 // Vectors in the order [group][pair of quads][half], the first quad of a pair in the low bits.
 Field four_bit_field(const QuadPlace& at) noexcept {
   return {vector_offset((at.group * 2 + at.quad / 2) * 2 + at.half(), at.lane()), static_cast<unsigned>(4 * (at.quad % 2)), 4, 0};
@@ -61,16 +58,31 @@ Field top_bits_field(const QuadPlace& at) noexcept {
 
 template <typename Body>
 void for_fields(TileFormat format, const QuadPlace& at, Body&& body) noexcept {
-  switch (format) {
-    case TileFormat::kTwoBits: return body(two_bit_field(at));
-    case TileFormat::kFourBits: return body(four_bit_field(at));
-    case TileFormat::kSevenBits: body(top_bits_field(at)); [[fallthrough]];
-    case TileFormat::kFiveBits:
-      body(four_bit_field(at));
-      body(fifth_bit_field(at));
-      return;
-    case TileFormat::kSqueezedFourBits: return;  // has no fields until it is widened
+  if (format == TileFormat::kSevenBits) body(top_bits_field(at));
+  body(four_bit_field(at));
+  if (format != TileFormat::kFourBits) body(fifth_bit_field(at));
+}
+
+// Depth 1: the byte that a quad's fields are.
+size_t quad_byte(const QuadPlace& at) noexcept { return (at.quad * kTileGroups + at.group) * kTileRows + at.row; }
+
+void put_quad(TileFormat format, const QuadPlace& at, uint32_t fields, uint8_t* block) noexcept {
+  if (format == TileFormat::kTwoBits) {
+    block[quad_byte(at)] = static_cast<uint8_t>(fields | fields >> 6 | fields >> 12 | fields >> 18);
+  } else {
+    for_fields(format, at, [&](const Field& field) { field.put(block, fields); });
   }
+}
+
+uint32_t get_quad(TileFormat format, const QuadPlace& at, const uint8_t* block) noexcept {
+  uint32_t fields = 0;
+  if (format == TileFormat::kTwoBits) {
+    const uint32_t byte = block[quad_byte(at)];
+    fields = (byte | byte << 6 | byte << 12 | byte << 18) & kEachByte * 3;
+  } else {
+    for_fields(format, at, [&](const Field& field) { fields |= field.get(block); });
+  }
+  return fields;
 }
 
 void put_entry(uint8_t* entries, size_t place, uint8_t entry) noexcept {
@@ -104,7 +116,7 @@ void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* entries,
       std::memcpy(&quad, codes + group * 16 + at.quad * kQuad, sizeof(quad));
       // Bytes added without carries between them: the low seven bits, then the top ones.
       const uint32_t fields = ((quad & 0x7f7f7f7fu) + centre) ^ (quad & 0x80808080u);
-      for_fields(format, at, [&](const Field& field) { field.put(block, fields); });
+      put_quad(format, at, fields, block);
     });
   }
 }
@@ -114,8 +126,7 @@ void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t 
   for (size_t group = 0; group < groups; ++group) {
     entries[group] = get_entry(block + block_code_bytes(format), entry_place(lane, group));
     for_group_quads(lane, group, [&](const QuadPlace& at) {
-      uint32_t fields = 0;
-      for_fields(format, at, [&](const Field& field) { fields |= field.get(block); });
+      const uint32_t fields = get_quad(format, at, block);
       for (size_t i = 0; i < kQuad; ++i) {
         const auto field = static_cast<int>(fields >> (8 * i) & 255u);
         codes[group * 16 + at.quad * kQuad + i] = static_cast<int8_t>(field - format_largest_code(format));

@@ -3,8 +3,9 @@
 //
 // A matrix is cut into tiles of 16 rows, and a tile into blocks of 32 columns, two groups of each row. Four tiles make a band,
 // which one thread walks from end to end as one stream through memory: the blocks of the same columns lie side by side. A block
-// holds the codes as unsigned fields (code + largest code), arranged so that a vector register of bytes gets 4 consecutive columns
-// of each row, then the entry of each of its 32 groups in the table of scales, five bits each.
+// holds the codes as unsigned fields (code + largest code), then the entry of each of its 32 groups in the table of scales, five
+// bits each. Fields are arranged so that a vector register of bytes gets 4 consecutive columns of each row; at depth 1, two columns
+// of 16 rows, as four bits.
 #pragma once
 
 #include <array>
@@ -20,7 +21,7 @@ inline constexpr size_t kBandTiles = 4, kBandRows = kBandTiles * kTileRows;
 
 // How a code is held. The number of bits trades reading for unpacking, so each table of kernels has formats of its own.
 enum class TileFormat : uint8_t {
-  kTwoBits,          // depth 1
+  kTwoBits,          // depth 1: a byte for four columns of a row, [quad of columns][group][row]
   kFourBits,         // depth 2
   kFiveBits,         // depth 3: four bits and a plane of one
   kSevenBits,        // depth 4: four bits, a plane of one, a plane of two

@@ -84,23 +84,66 @@ std::vector<float> random_activations(size_t tokens, size_t columns, Filling fil
   return x;
 }
 
-std::vector<ActivationBlock> quantized(const TernaryKernels& kernels, const std::vector<float>& x, size_t tokens, size_t columns,
-                                       TileFormat format) {
-  std::vector<ActivationBlock> blocks(blocks_of(columns) * tokens);
-  for (size_t token = 0; token < tokens; ++token) {
-    kernels.quantize(x.data() + token * columns, columns, format, tokens, blocks.data() + token, tokens);
+// With values that are zero, nearly so, or no numbers.
+std::vector<float> special_activations(Random& random, size_t columns, int round) {
+  constexpr float kSpecial[] = {0.0f,   -0.0f, 1e-45f, -1e-38f, 1e-30f, 0.999e-30f, 3.4e38f,  -3.4e38f,
+                                127.0f, 0.5f,  1.5f,   -2.5f,   63.5f,  NAN,        INFINITY, -INFINITY};
+  std::normal_distribution<float> normal;
+  std::vector<float> x(columns);
+  for (float& value : x) {
+    value = normal(random);
+    if (round % 4 == 1) value = std::bit_cast<float>(static_cast<uint32_t>(random()));
+    if (round % 4 == 2 && random() % 4 == 0) value = kSpecial[random() % 13];
+    if (round % 4 == 3 && random() % 16 == 0) value = kSpecial[random() % 16];
   }
-  return blocks;
+  return x;
+}
+
+// As a table's product wants them.
+struct Activations {
+  std::vector<ActivationBlock> lines;  // of the cache
+  size_t tokens, lines_of_part;
+
+  template <typename Part>
+  const Part& part(size_t block, size_t token) const {
+    EXPECT_LE(sizeof(Part), lines_of_part * sizeof(ActivationBlock));
+    return *reinterpret_cast<const Part*>(lines.data() + (block * tokens + token) * lines_of_part);
+  }
+};
+
+Activations quantized(const TernaryKernels& kernels, const std::vector<float>& x, size_t tokens, size_t columns,
+                      TileFormat format) {
+  const TernaryProduct& product = kernels.products[static_cast<size_t>(format)];
+  const size_t lines_of_part = product.activation_bytes(tokens) / sizeof(ActivationBlock);
+  Activations out{std::vector<ActivationBlock>(blocks_of(columns) * tokens * lines_of_part), tokens, lines_of_part};
+  for (size_t token = 0; token < tokens; ++token) {
+    product.quantize(x.data() + token * columns, columns, tokens, out.lines.data() + token * lines_of_part, tokens);
+  }
+  return out;
+}
+
+// What the specification makes of an activation.
+struct Quantized {
+  int value;
+  float scale;
+};
+Quantized quantized_value(const Activations& of_specification, TileFormat format, size_t token, size_t column) {
+  const size_t block = column / kTileColumns, place = column % kTileColumns;
+  if (format_depth(format) == 1) {
+    const auto& part = of_specification.part<FineActivations>(block, token);
+    return {part.values[place], part.scale};
+  }
+  const ActivationGroup& group = of_specification.part<ActivationBlock>(block, token).groups[place / 16];
+  return {group.values[place % 16], group.scale};
 }
 
 // All rows with those that fill the last tile: [tokens][16·tiles]. Checks that nothing else was written.
-std::vector<float> multiplied(const TernaryKernels& kernels, const Matrix& matrix, const std::vector<ActivationBlock>& x,
-                              size_t tokens) {
+std::vector<float> multiplied(const TernaryKernels& kernels, const Matrix& matrix, const Activations& x, size_t tokens) {
   const size_t width = matrix.view().tiles * kTileRows, stride = width + 16;
   std::vector<float> y(tokens * stride, kUntouched), out;
   for (size_t band = 0; band < matrix.view().bands(); ++band) {
-    kernels.multiply[static_cast<size_t>(matrix.format)](matrix.view(), band, x.data(), tokens, tokens, y.data() + band * kBandRows,
-                                                         stride);
+    kernels.products[static_cast<size_t>(matrix.format)].multiply(matrix.view(), band, x.lines.data(), tokens, tokens,
+                                                                  y.data() + band * kBandRows, stride);
   }
   for (size_t i = 0; i < y.size(); ++i) {
     if (i % stride < width) out.push_back(y[i]);
@@ -128,13 +171,26 @@ class TernaryKernelsTest : public testing::TestWithParam<KernelTable> {
   std::vector<TileFormat> formats() const {
     std::vector<TileFormat> own;
     for (const TileFormat format : kAllFormats) {
-      if (kernels().multiply[static_cast<size_t>(format)] != nullptr) own.push_back(format);
+      if (kernels().products[static_cast<size_t>(format)].multiply != nullptr) own.push_back(format);
     }
+    return own;
+  }
+  // Those with 8-bit activations, a scale for each group.
+  std::vector<TileFormat> formats_with_groups() const {
+    std::vector<TileFormat> own = formats();
+    std::erase_if(own, [](TileFormat format) { return format_depth(format) == 1; });
     return own;
   }
 };
 
 INSTANTIATE_TEST_SUITE_P(Every, TernaryKernelsTest, testing::ValuesIn(supported_tables().begin(), supported_tables().end()),
+                         [](const auto& instance) { return std::string(instance.param.name); });
+
+// The tables that look up sums of pairs: all but the specification.
+class PairSumsTest : public TernaryKernelsTest {};
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PairSumsTest);
+INSTANTIATE_TEST_SUITE_P(Every, PairSumsTest, testing::ValuesIn(supported_tables().begin() + 1, supported_tables().end()),
                          [](const auto& instance) { return std::string(instance.param.name); });
 
 TEST(TernaryTiles, UnpackIsTheInverseOfPack) {
@@ -214,9 +270,96 @@ TEST(TernaryTiles, AScaleTableIsTheStepsToHalfAUnit) {
 // The largest sum that half a group can have fits in 16 bits, and that of a group, scaled, in 32.
 TEST(TernaryKernels, NoSumOverflows) {
   for (const TileFormat format : kAllFormats) {
+    if (format_depth(format) == 1) continue;
     const int64_t half = int64_t{std::min(8 * 127, most_in_half(format))} * format_largest_code(format);
     EXPECT_LE(half, std::numeric_limits<int16_t>::max());
     EXPECT_LE(2 * half * kLargestMultiple, std::numeric_limits<int32_t>::max());
+  }
+  EXPECT_LE(int64_t{kTileGroups} * kMostInFineGroup * kLargestMultiple, std::numeric_limits<int32_t>::max());
+}
+
+// Whatever the codes, the low parts of a group's sums of pairs fit in a signed byte, and the high ones.
+TEST_P(PairSumsTest, FitInTheirBytes) {
+  Random random(10);
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<float> x(32);
+    for (float& value : x) {
+      value = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
+      if (round % 3 == 1) value = random() % 2 != 0 ? 1.0f : -1.0f;
+      if (round % 3 == 2) value = random() % 8 == 0 ? value : value * 0.01f;
+    }
+    const Activations found = quantized(kernels(), x, 1, 32, TileFormat::kTwoBits);
+    const auto& tables = found.part<PairSums>(0, 0);
+    for (size_t group = 0; group < kTileGroups; ++group) {
+      int least_low = 0, most_low = 0, least_high = 0, most_high = 0, largest = 0;
+      for (size_t pair = 0; pair < kGroupPairs; ++pair) {
+        const int8_t *const low = tables.low[pair][group], *const high = tables.high[pair][group];
+        least_low += *std::min_element(low, low + 16);
+        most_low += *std::max_element(low, low + 16);
+        int least_sum = 0, most_sum = 0;
+        for (size_t entry = 0; entry < 16; ++entry) {
+          least_sum = std::min(least_sum, low[entry] + kHighUnit * high[entry]);
+          most_sum = std::max(most_sum, low[entry] + kHighUnit * high[entry]);
+        }
+        EXPECT_EQ(least_sum, -most_sum);
+        largest += most_sum;
+      }
+      EXPECT_GE(least_low, -128);
+      EXPECT_LE(most_low, 127);
+      // Of the high parts only the sum of sums is known: (sum − low parts) / kHighUnit.
+      least_high = (-largest - most_low) / kHighUnit;
+      most_high = (largest - least_low) / kHighUnit;
+      EXPECT_GE(least_high, -128);
+      EXPECT_LE(most_high, 127);
+      EXPECT_LE(largest, kMostInFineGroup);
+    }
+  }
+}
+
+TEST_P(PairSumsTest, AreThoseOfTheSpecificationsValues) {
+  Random random(11);
+  for (int round = 0; round < 2000; ++round) {
+    for (const size_t columns : {16u, 32u, 48u, 80u}) {
+      const std::vector<float> x = special_activations(random, columns, round);
+      const Activations expected = quantized(specification(), x, 1, columns, TileFormat::kTwoBits);
+      const Activations found = quantized(kernels(), x, 1, columns, TileFormat::kTwoBits);
+      for (size_t block = 0; block < blocks_of(columns); ++block) {
+        const auto& values = expected.part<FineActivations>(block, 0);
+        const auto& tables = found.part<PairSums>(block, 0);
+        ASSERT_TRUE(same_bits({values.scale}, {tables.scale})) << "round " << round;
+        for (size_t pair = 0; pair < kTileColumns / 2; ++pair) {
+          const int8_t *const low = tables.low[pair % kGroupPairs][pair / kGroupPairs],
+                              *const high = tables.high[pair % kGroupPairs][pair / kGroupPairs];
+          for (int first = 0; first < 3; ++first) {
+            for (int second = 0; second < 3; ++second) {
+              const int sum = (first - 1) * values.values[2 * pair] + (second - 1) * values.values[2 * pair + 1];
+              ASSERT_EQ(low[first + 4 * second] + kHighUnit * high[first + 4 * second], sum) << "round " << round;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// The finer form at depth 1: a scale for 32, such that the heavier group's magnitudes add to what its sums may be.
+TEST(TernaryKernels, FineActivationsAreWithinHalfAStep) {
+  const TernaryKernels& specification = *table_named("scalar").ternary;
+  for (size_t columns = 16; columns <= 112; columns += 16) {
+    const std::vector<float> x = random_activations(1, columns, Filling::kRandom);
+    const Activations found = quantized(specification, x, 1, columns, TileFormat::kTwoBits);
+    for (size_t block = 0; block < blocks_of(columns); ++block) {
+      const auto& part = found.part<FineActivations>(block, 0);
+      int magnitudes[kTileGroups] = {};
+      for (size_t i = 0; i < kTileColumns; ++i) {
+        const size_t column = block * kTileColumns + i;
+        const float expected = column < columns ? x[column] : 0.0f;
+        EXPECT_NEAR(part.scale * static_cast<float>(part.values[i]), expected, 0.501f * part.scale);
+        magnitudes[i / 16] += std::abs(part.values[i]);
+      }
+      EXPECT_LE(std::max(magnitudes[0], magnitudes[1]), kMostInFineGroup);
+      EXPECT_GE(std::max(magnitudes[0], magnitudes[1]), kMostInFineGroup - 16);
+    }
   }
 }
 
@@ -229,9 +372,9 @@ TEST_P(TernaryKernelsTest, ValuesThatMeetIn16BitsFitThere) {
       const float magnitude = 0.6f + 0.4f * static_cast<float>(random() % 1000) / 999.0f;
       x[i] = (random() % 2 != 0 ? magnitude : -magnitude) * (i % 4 / 2 == static_cast<size_t>(round % 2) ? 1.0f : 0.1f);
     }
-    for (const TileFormat format : formats()) {
-      const auto blocks = quantized(kernels(), x, 1, 16, format);
-      const ActivationGroup& group = blocks[0].groups[0];
+    for (const TileFormat format : formats_with_groups()) {
+      const Activations blocks = quantized(kernels(), x, 1, 16, format);
+      const ActivationGroup& group = blocks.part<ActivationBlock>(0, 0).groups[0];
       int magnitudes[2] = {}, largest = 0;
       for (size_t i = 0; i < 16; ++i) {
         magnitudes[i % 4 / 2] += std::abs(group.values[i]);
@@ -250,17 +393,17 @@ TEST_P(TernaryKernelsTest, MultipliesTheFormatsItAsksFor) {
   for (int depth = 1; depth <= 4; ++depth) {
     const TileFormat format = kernels().formats[depth - 1];
     EXPECT_EQ(format_depth(format), depth);
-    EXPECT_NE(kernels().multiply[static_cast<size_t>(format)], nullptr);
+    EXPECT_NE(kernels().products[static_cast<size_t>(format)].multiply, nullptr);
   }
 }
 
 TEST_P(TernaryKernelsTest, QuantizedActivationsAreWithinHalfAStep) {
-  for (const TileFormat format : formats()) {
+  for (const TileFormat format : formats_with_groups()) {
     for (size_t columns = 16; columns <= 112; columns += 16) {
       const std::vector<float> x = random_activations(1, columns, Filling::kRandom);
-      const auto blocks = quantized(kernels(), x, 1, columns, format);
-      for (size_t group = 0; group < blocks.size() * kTileGroups; ++group) {
-        const ActivationGroup& found = blocks[group / kTileGroups].groups[group % kTileGroups];
+      const Activations blocks = quantized(kernels(), x, 1, columns, format);
+      for (size_t group = 0; group < blocks_of(columns) * kTileGroups; ++group) {
+        const ActivationGroup& found = blocks.part<ActivationBlock>(group / kTileGroups, 0).groups[group % kTileGroups];
         int sums[2] = {};
         for (size_t i = 0; i < 16; ++i) {
           const size_t column = group * 16 + i;
@@ -278,19 +421,13 @@ TEST_P(TernaryKernelsTest, QuantizedActivationsAreWithinHalfAStep) {
 
 TEST_P(TernaryKernelsTest, QuantizesAsTheSpecificationDoes) {
   Random random(5);
-  constexpr float kSpecial[] = {0.0f,   -0.0f, 1e-45f, -1e-38f, 1e-30f, 0.999e-30f, 3.4e38f,  -3.4e38f,
-                                127.0f, 0.5f,  1.5f,   -2.5f,   63.5f,  NAN,        INFINITY, -INFINITY};
-  for (const TileFormat format : formats()) {
+  for (const TileFormat format : formats_with_groups()) {
     for (int round = 0; round < 2000; ++round) {
-      std::vector<float> x = random_activations(1, 48, Filling::kRandom);
-      for (float& value : x) {
-        if (round % 4 == 1) value = std::bit_cast<float>(static_cast<uint32_t>(random()));
-        if (round % 4 == 2 && random() % 4 == 0) value = kSpecial[random() % 13];
-        if (round % 4 == 3 && random() % 16 == 0) value = kSpecial[random() % 16];
-      }
-      const auto expected = quantized(specification(), x, 1, 48, format), found = quantized(kernels(), x, 1, 48, format);
+      const std::vector<float> x = special_activations(random, 48, round);
+      const Activations expected = quantized(specification(), x, 1, 48, format), found = quantized(kernels(), x, 1, 48, format);
       for (size_t group = 0; group < 4; ++group) {
-        const ActivationGroup &a = expected[group / 2].groups[group % 2], &b = found[group / 2].groups[group % 2];
+        const ActivationGroup &a = expected.part<ActivationBlock>(group / 2, 0).groups[group % 2],
+                              &b = found.part<ActivationBlock>(group / 2, 0).groups[group % 2];
         ASSERT_EQ(std::memcmp(a.values, b.values, 16), 0) << "round " << round;
         ASSERT_EQ(std::memcmp(a.offsets, b.offsets, sizeof(a.offsets)), 0);
         ASSERT_EQ(a.offset, b.offset);
@@ -305,15 +442,15 @@ TEST_P(TernaryKernelsTest, MultiplyIsTheSumOfProducts) {
     for (const Filling filling : kFillings) {
       const Matrix matrix(format, 33, 5, filling);
       const std::vector<float> x = random_activations(3, 80, filling);
-      const auto activations = quantized(kernels(), x, 3, 80, format);
-      const std::vector<float> y = multiplied(kernels(), matrix, activations, 3);
+      const Activations values = quantized(specification(), x, 3, 80, format);
+      const std::vector<float> y = multiplied(kernels(), matrix, quantized(kernels(), x, 3, 80, format), 3);
       for (size_t token = 0; token < 3; ++token) {
         for (size_t row = 0; row < 48; ++row) {
           double sum = 0.0, magnitude = 0.0;
           for (size_t column = 0; column < 80 && row < 33; ++column) {
-            const ActivationGroup& group = activations[column / 32 * 3 + token].groups[column / 16 % 2];
+            const Quantized input = quantized_value(values, format, token, column);
             const double product = matrix.codes[row * 80 + column] * double{matrix.steps[matrix.entries[row * 5 + column / 16]]} *
-                                   group.values[column % 16] * double{group.scale};
+                                   input.value * double{input.scale};
             sum += product;
             magnitude += std::abs(product);
           }
@@ -332,9 +469,11 @@ TEST_P(TernaryKernelsTest, SameBitsAsTheSpecification) {
           const Matrix matrix(format, rows, groups, filling);
           for (const size_t tokens : {1u, 2u, 3u, 7u, 17u, 63u, 64u, 65u, 130u}) {
             if ((tokens > 60 && rows > 48) || tokens > kernels().most_exact_tokens) continue;
-            const auto x =
-                quantized(specification(), random_activations(tokens, groups * 16, filling), tokens, groups * 16, format);
-            ASSERT_TRUE(same_bits(multiplied(specification(), matrix, x, tokens), multiplied(kernels(), matrix, x, tokens)))
+            const std::vector<float> x = random_activations(tokens, groups * 16, filling);
+            const auto product_of = [&](const TernaryKernels& table) {
+              return multiplied(table, matrix, quantized(table, x, tokens, groups * 16, format), tokens);
+            };
+            ASSERT_TRUE(same_bits(product_of(specification()), product_of(kernels())))
                 << "format " << static_cast<int>(format) << ", filling " << static_cast<int>(filling) << ", rows " << rows
                 << ", groups " << groups << ", tokens " << tokens;
           }

@@ -134,43 +134,55 @@ void multiply_panel(const Panel& panel, size_t tiles, const ActivationBlock* x, 
 }
 
 template <TileFormat kFormat>
-void multiply(const TernaryTiles& matrix, size_t band, const ActivationBlock* x, size_t x_stride, size_t tokens, float* y,
-              size_t y_stride) noexcept {
-  if (tokens < kFewestTokens) {
-    return avx512vbmi::ternary_kernels().multiply[static_cast<size_t>(kFormat)](matrix, band, x, x_stride, tokens, y, y_stride);
+struct Product {
+  static const TernaryProduct& of_few_tokens() noexcept {
+    return avx512vbmi::ternary_kernels().products[static_cast<size_t>(kFormat)];
   }
-  const uint8_t* block = matrix.blocks + matrix.band_offset(band);
-  const size_t tiles = matrix.tiles_in_band(band);
-  Panel panel;
-  for (size_t column = 0; column < matrix.column_blocks; column += kPanelBlocks) {
-    const size_t rest = matrix.column_blocks - column;
-    panel.blocks = rest < kPanelBlocks ? rest : kPanelBlocks;
-    for (size_t i = 0; i < panel.blocks; ++i) {
-      for (size_t tile = 0; tile < tiles; ++tile, block += block_bytes(kFormat)) {
-        unpack_block<kFormat>(block, *matrix.scales, panel.tiles[tile][i]);
-      }
-    }
-    for (size_t token = 0; token < tokens; token += 2 * kTileTokens) {
-      const size_t left = tokens - token, count = left < 2 * kTileTokens ? left : 2 * kTileTokens;
-      if (token == 0 || count < 2 * kTileTokens) {
-        const TileConfiguration configuration(count);
-        _tile_loadconfig(&configuration);
-      }
-      multiply_panel(panel, tiles, x + column * x_stride + token, x_stride, count, column == 0, y + token * y_stride, y_stride);
-    }
-  }
-  _tile_release();
-}
 
-void quantize(const float* x, size_t columns, TileFormat format, size_t tokens, ActivationBlock* out, size_t out_stride) noexcept {
-  if (tokens < kFewestTokens) return avx512vbmi::ternary_kernels().quantize(x, columns, format, tokens, out, out_stride);
-  for (size_t block = 0; block < blocks_of(columns); ++block) {
-    const size_t column = block * kTileColumns;
-    const __m512 low = _mm512_loadu_ps(x + column);
-    const __m512 high = column + 16 < columns ? _mm512_loadu_ps(x + column + 16) : _mm512_setzero_ps();
-    _mm512_store_si512(out[block * out_stride].halves, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
+  static size_t activation_bytes(size_t tokens) noexcept {
+    return tokens < kFewestTokens ? of_few_tokens().activation_bytes(tokens) : sizeof(ActivationBlock);
   }
-}
+
+  static void quantize(const float* x, size_t columns, size_t tokens, void* inputs, size_t out_stride) noexcept {
+    if (tokens < kFewestTokens) return of_few_tokens().quantize(x, columns, tokens, inputs, out_stride);
+    auto* const out = static_cast<ActivationBlock*>(inputs);
+    for (size_t block = 0; block < blocks_of(columns); ++block) {
+      const size_t column = block * kTileColumns;
+      const __m512 low = _mm512_loadu_ps(x + column);
+      const __m512 high = column + 16 < columns ? _mm512_loadu_ps(x + column + 16) : _mm512_setzero_ps();
+      _mm512_store_si512(out[block * out_stride].halves, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
+    }
+  }
+
+  static void multiply(const TernaryTiles& matrix, size_t band, const void* inputs, size_t x_stride, size_t tokens, float* y,
+                       size_t y_stride) noexcept {
+    if (tokens < kFewestTokens) return of_few_tokens().multiply(matrix, band, inputs, x_stride, tokens, y, y_stride);
+    const auto* const x = static_cast<const ActivationBlock*>(inputs);
+    const uint8_t* block = matrix.blocks + matrix.band_offset(band);
+    const size_t tiles = matrix.tiles_in_band(band);
+    Panel panel;
+    for (size_t column = 0; column < matrix.column_blocks; column += kPanelBlocks) {
+      const size_t rest = matrix.column_blocks - column;
+      panel.blocks = rest < kPanelBlocks ? rest : kPanelBlocks;
+      for (size_t i = 0; i < panel.blocks; ++i) {
+        for (size_t tile = 0; tile < tiles; ++tile, block += block_bytes(kFormat)) {
+          unpack_block<kFormat>(block, *matrix.scales, panel.tiles[tile][i]);
+        }
+      }
+      for (size_t token = 0; token < tokens; token += 2 * kTileTokens) {
+        const size_t left = tokens - token, count = left < 2 * kTileTokens ? left : 2 * kTileTokens;
+        if (token == 0 || count < 2 * kTileTokens) {
+          const TileConfiguration configuration(count);
+          _tile_loadconfig(&configuration);
+        }
+        multiply_panel(panel, tiles, x + column * x_stride + token, x_stride, count, column == 0, y + token * y_stride, y_stride);
+      }
+    }
+    _tile_release();
+  }
+
+  static constexpr TernaryProduct functions() noexcept { return {activation_bytes, quantize, multiply}; }
+};
 
 // Linux: arch/x86/include/uapi/asm/prctl.h.
 constexpr int kRequestPermission = 0x1023;
@@ -190,9 +202,9 @@ const TernaryKernels& ternary_kernels() noexcept {
   static constexpr TernaryKernels kTable{
       .name = "amx",
       .most_exact_tokens = kFewestTokens - 1,
-      .quantize = quantize,
-      .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
-                   multiply<TileFormat::kSevenBits>, multiply<TileFormat::kSqueezedFourBits>},
+      .products = {Product<TileFormat::kTwoBits>::functions(), Product<TileFormat::kFourBits>::functions(),
+                   Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSevenBits>::functions(),
+                   Product<TileFormat::kSqueezedFourBits>::functions()},
       .formats = {TileFormat::kTwoBits, TileFormat::kSqueezedFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits},
   };
   return kTable;

@@ -1,10 +1,12 @@
-// Owns the integer kernels for AVX-512 with VNNI.
+// Owns the integer kernels for AVX-512 with VNNI. Depth 1 is left to those of AVX2, which look up as many sums in a cycle.
 #include "kernels/ternary_kernels.h"
 
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
+
+#include "kernels/instruction_sets.h"
 
 namespace tritllm::kernels::avx512 {
 namespace {
@@ -14,10 +16,12 @@ namespace {
 
 #include "kernels/avx512/ternary_vector.h"
 
-constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("avx512");
-
 }  // namespace
 
-const TernaryKernels& ternary_kernels() noexcept { return kTable; }
+const TernaryKernels& ternary_kernels() noexcept {
+  static const TernaryKernels kTable =
+      TernaryOperations<Vector>::table("avx512", avx2::ternary_kernels().products[static_cast<size_t>(TileFormat::kTwoBits)]);
+  return kTable;
+}
 
 }  // namespace tritllm::kernels::avx512

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/instruction_sets.h"
+
 namespace tritllm::kernels::avx512vbmi {
 namespace {
 
@@ -15,10 +17,12 @@ namespace {
 
 #include "kernels/avx512/ternary_vector.h"
 
-constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("avx512vbmi");
-
 }  // namespace
 
-const TernaryKernels& ternary_kernels() noexcept { return kTable; }
+const TernaryKernels& ternary_kernels() noexcept {
+  static const TernaryKernels kTable =
+      TernaryOperations<Vector>::table("avx512vbmi", avx2::ternary_kernels().products[static_cast<size_t>(TileFormat::kTwoBits)]);
+  return kTable;
+}
 
 }  // namespace tritllm::kernels::avx512vbmi

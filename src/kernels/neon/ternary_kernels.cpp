@@ -1,4 +1,5 @@
-// Owns the integer kernels for NEON with the dot product of ARMv8.2: four rows at a time, products by sdot.
+// Owns the integer kernels for NEON with the dot product of ARMv8.2. Depth 1: sums of two products looked up for sixteen rows at a
+// time. The other depths: four rows at a time, products by sdot.
 #include "kernels/ternary_kernels.h"
 
 #include <arm_neon.h>
@@ -10,13 +11,13 @@ namespace tritllm::kernels::neon {
 namespace {
 
 #include "kernels/ternary_kernels_simd.h"
+#include "kernels/ternary_pairs_simd.h"
 
-struct Vector {
+// What both descriptions of vectors share.
+struct Common {
   using Float = float32x4_t;
-  using Codes = uint8x16_t;  // of row i: bytes 4·i to 4·i + 3
   using Scales = int32x4_t;
   static constexpr size_t kVectorRows = 4;
-  static constexpr bool kUnsqueezes = false;
 
   static Float zero() noexcept { return vdupq_n_f32(0.0f); }
   static Float set(float x) noexcept { return vdupq_n_f32(x); }
@@ -54,19 +55,29 @@ struct Vector {
     d = vmovl_high_s16(second);
   }
 
+  // Of columns 0 to 3 of every 4, the magnitudes added.
+  static Float sums_of_columns(const float* x) noexcept {
+    const auto magnitudes = [x](size_t first) { return vabsq_f32(load(x + first)); };
+    return vaddq_f32(vaddq_f32(magnitudes(0), magnitudes(4)), vaddq_f32(magnitudes(8), magnitudes(12)));
+  }
+
+  // Eight values x[i]·inverse, to the nearest even.
+  static int16x8_t rounded(const float* x, float inverse) noexcept {
+    const int32x4_t low = vcvtnq_s32_f32(multiply(load(x), set(inverse)));
+    const int32x4_t high = vcvtnq_s32_f32(multiply(load(x + 4), set(inverse)));
+    return vcombine_s16(vmovn_s32(low), vmovn_s32(high));
+  }
+};
+
+struct Vector : Common {
+  using Codes = uint8x16_t;  // of row i: bytes 4·i to 4·i + 3
+  static constexpr bool kUnsqueezes = false;
+
   static void keep(Codes& codes) noexcept { asm("" : "+w"(codes)); }
 
   // A quarter of a tile is half of the 32 bytes that the layout gives 8 rows.
   template <TileFormat kFormat>
   static void codes(const uint8_t* block, size_t group, size_t quarter, Codes (&out)[4]) noexcept {
-    if constexpr (format_depth(kFormat) == 1) {
-      const uint8x16_t fields = vld1q_u8(block + group * 64 + quarter * 16);
-      out[0] = and_bytes(fields, 3);
-      out[1] = and_bytes(vshrq_n_u8(fields, 2), 3);
-      out[2] = and_bytes(vshrq_n_u8(fields, 4), 3);
-      out[3] = vshrq_n_u8(fields, 6);
-      return;
-    }
     for (size_t pair = 0; pair < 2; ++pair) {
       const uint8x16_t fields = vld1q_u8(block + (group * 2 + pair) * 64 + quarter * 16);
       out[2 * pair] = and_bytes(fields, 15);
@@ -117,23 +128,18 @@ struct Vector {
   }
 
   static float heavier_half(const float* x) noexcept {
-    const auto magnitudes = [x](size_t first) { return vabsq_f32(load(x + first)); };
-    const Float columns = vaddq_f32(vaddq_f32(magnitudes(0), magnitudes(4)), vaddq_f32(magnitudes(8), magnitudes(12)));
+    const Float columns = sums_of_columns(x);
     return vmaxv_f32(vpadd_f32(vget_low_f32(columns), vget_high_f32(columns)));
   }
 
-  static int16x8_t rounded(const float* x, float inverse) noexcept {
-    const int32x4_t low = vcvtnq_s32_f32(multiply(load(x), set(inverse)));
-    const int32x4_t high = vcvtnq_s32_f32(multiply(load(x + 4), set(inverse)));
-    return vcombine_s16(vmovn_s32(low), vmovn_s32(high));
-  }
-  static void round(const float* x, float inverse, TileFormat format, ActivationGroup& group) noexcept {
+  template <TileFormat kFormat>
+  static void round(const float* x, float inverse, ActivationGroup& group) noexcept {
     const int8x16_t values = vcombine_s8(vmovn_s16(rounded(x, inverse)), vmovn_s16(rounded(x + 8, inverse)));
     vst1q_s8(group.values, values);
     // 16-bit sums of two neighbours: of every 4 columns the first two and the last two.
     const int16x8_t pairs = vpaddlq_s8(values);
     const int16x4_t two = vadd_s16(vget_low_s16(pairs), vget_high_s16(pairs));
-    const auto centre = static_cast<int16_t>(-format_largest_code(format));
+    const auto centre = static_cast<int16_t>(-format_largest_code(kFormat));
     const int16x4_t offsets = vmul_n_s16(vadd_s16(two, vext_s16(two, two, 2)), centre);
     const int32_t both = vget_lane_s32(vreinterpret_s32_s16(offsets), 0);
     __builtin_memcpy(group.offsets, &both, sizeof(both));
@@ -141,7 +147,90 @@ struct Vector {
   }
 };
 
-constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("neon");
+struct PairVector : Common {
+  struct Bytes {
+    int8x16_t groups[kTileGroups];
+  };
+  struct Multiples {
+    Scales rows[kTileGroups][4];
+  };
+
+  template <typename Body>
+  static Bytes of_each(Body&& body) noexcept {
+    return {{body(0), body(1)}};
+  }
+  static Bytes bytes(const void* p) noexcept {
+    return of_each([p](size_t group) { return vld1q_s8(static_cast<const int8_t*>(p) + group * 16); });
+  }
+  static Bytes no_bytes() noexcept {
+    return of_each([](size_t) { return vdupq_n_s8(0); });
+  }
+  static Bytes add(const Bytes& a, const Bytes& b) noexcept {
+    return of_each([&](size_t group) { return vaddq_s8(a.groups[group], b.groups[group]); });
+  }
+  static Bytes low_fields(const Bytes& a) noexcept {
+    return of_each([&](size_t group) { return vandq_s8(a.groups[group], vdupq_n_s8(15)); });
+  }
+  static Bytes high_fields(const Bytes& a) noexcept {
+    return of_each([&](size_t group) { return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(a.groups[group]), 4)); });
+  }
+  static Bytes look_up(const Bytes& table, const Bytes& fields) noexcept {
+    return of_each([&](size_t group) { return vqtbl1q_s8(table.groups[group], vreinterpretq_u8_s8(fields.groups[group])); });
+  }
+  static void keep(Bytes& bytes) noexcept { asm("" : "+w"(bytes.groups[0]), "+w"(bytes.groups[1])); }
+
+  static void multiples(const uint8_t* places, const ScaleTable& table, Multiples& out) noexcept {
+    scales(places, table, out.rows);
+  }
+
+  // The sums of eight rows in 16 bits.
+  static int16x8_t joined(int8x8_t low, int8x8_t high) noexcept {
+    static_assert(kHighUnit == 1 << 5);
+    return vaddw_s8(vshll_n_s8(high, 5), low);
+  }
+  static void scale(const Bytes& low, const Bytes& high, const Multiples& multiples, Float (&out)[4]) noexcept {
+    int32x4_t sums[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
+    for (size_t group = 0; group < kTileGroups; ++group) {
+      const int8x16_t low_parts = low.groups[group], high_parts = high.groups[group];
+      const int16x8_t first = joined(vget_low_s8(low_parts), vget_low_s8(high_parts)),
+                      second = joined(vget_high_s8(low_parts), vget_high_s8(high_parts));
+      const Scales(&rows)[4] = multiples.rows[group];
+      sums[0] = vmlaq_s32(sums[0], vmovl_s16(vget_low_s16(first)), rows[0]);
+      sums[1] = vmlaq_s32(sums[1], vmovl_high_s16(first), rows[1]);
+      sums[2] = vmlaq_s32(sums[2], vmovl_s16(vget_low_s16(second)), rows[2]);
+      sums[3] = vmlaq_s32(sums[3], vmovl_high_s16(second), rows[3]);
+    }
+    for (size_t quarter = 0; quarter < 4; ++quarter) out[quarter] = vcvtq_f32_s32(sums[quarter]);
+  }
+
+  static float sum_of_magnitudes(const float* x) noexcept {
+    const Float columns = sums_of_columns(x);
+    const float32x2_t halves = vpadd_f32(vget_low_f32(columns), vget_high_f32(columns));
+    return vget_lane_f32(halves, 0) + vget_lane_f32(halves, 1);
+  }
+  static void round(const float* x, float inverse, int16_t* values) noexcept {
+    vst1q_s16(values, rounded(x, inverse));
+    vst1q_s16(values + 8, rounded(x + 8, inverse));
+  }
+
+  static void store_sums(const int16_t* first, const int16_t* second, int8_t* low, int8_t* high) noexcept {
+    store_sums_of_group(first, low, high);
+    store_sums_of_group(second, low + 16, high + 16);
+  }
+  static void store_sums_of_group(const int16_t* values, int8_t* low, int8_t* high) noexcept {
+    // The codes of entries 0 to 7 and 8 to 11; field 3 is none, and what entries have beyond it.
+    constexpr int16_t kFirst[8] = {-1, 0, 1, 0, -1, 0, 1, 0}, kSecond[8] = {-1, -1, -1, 0, 0, 0, 0, 0};
+    constexpr int16_t kLastFirst[8] = {-1, 0, 1}, kLastSecond[8] = {1, 1, 1};
+    const int16x8_t below = vmlaq_n_s16(vmulq_n_s16(vld1q_s16(kFirst), values[0]), vld1q_s16(kSecond), values[1]);
+    const int16x8_t above = vmlaq_n_s16(vmulq_n_s16(vld1q_s16(kLastFirst), values[0]), vld1q_s16(kLastSecond), values[1]);
+    const int16x8_t high_below = vrshrq_n_s16(below, 5), high_above = vrshrq_n_s16(above, 5);
+    vst1q_s8(high, vcombine_s8(vmovn_s16(high_below), vmovn_s16(high_above)));
+    vst1q_s8(low, vcombine_s8(vmovn_s16(vsubq_s16(below, vshlq_n_s16(high_below, 5))),
+                              vmovn_s16(vsubq_s16(above, vshlq_n_s16(high_above, 5)))));
+  }
+};
+
+constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("neon", PairOperations<PairVector>::product());
 
 }  // namespace
 

@@ -4,22 +4,35 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/instruction_sets.h"
 
 namespace tritllm::kernels::scalar {
 namespace {
 
+bool all_finite(const float* x) noexcept {
+  return std::all_of(x, x + 16, [](float value) { return std::isfinite(value); });
+}
+
+// Of columns 0, 1 of every 4, and of columns 2, 3.
+struct Halves {
+  float first, second;
+};
+Halves sums_of_magnitudes(const float* x) noexcept {
+  float columns[4];
+  for (size_t i = 0; i < 4; ++i) columns[i] = (std::abs(x[i]) + std::abs(x[i + 4])) + (std::abs(x[i + 8]) + std::abs(x[i + 12]));
+  return {columns[0] + columns[1], columns[2] + columns[3]};
+}
+
 // NaN or infinity where an activation is no finite number.
 float reach_of(const float* x, TileFormat format) noexcept {
-  float largest = 0.0f, columns[4];
-  for (size_t i = 0; i < 16; ++i) {
-    if (!std::isfinite(x[i])) return NAN;
-    largest = std::max(largest, std::abs(x[i]));
-  }
+  if (!all_finite(x)) return NAN;
+  float largest = 0.0f;
+  for (size_t i = 0; i < 16; ++i) largest = std::max(largest, std::abs(x[i]));
   if (!halves_may_overflow(format)) return largest;
-  for (size_t i = 0; i < 4; ++i) columns[i] = (std::abs(x[i]) + std::abs(x[i + 4])) + (std::abs(x[i + 8]) + std::abs(x[i + 12]));
-  return std::max(largest, std::max(columns[0] + columns[1], columns[2] + columns[3]) * reach_of_half(format));
+  const Halves halves = sums_of_magnitudes(x);
+  return std::max(largest, std::max(halves.first, halves.second) * reach_of_half(format));
 }
 
 ActivationGroup quantize_group(const float* x, TileFormat format) noexcept {
@@ -43,50 +56,100 @@ ActivationGroup quantize_group(const float* x, TileFormat format) noexcept {
   return group;
 }
 
-void quantize(const float* x, size_t columns, TileFormat format, size_t, ActivationBlock* out, size_t out_stride) noexcept {
-  for (size_t block = 0; block < blocks_of(columns); ++block) {
-    for (size_t group = 0; group < kTileGroups; ++group) {
-      const size_t column = (block * kTileGroups + group) * 16;
-      out[block * out_stride].groups[group] = column < columns ? quantize_group(x + column, format) : ActivationGroup{};
-    }
-  }
+ActivationBlock quantize_block(const float* x, size_t groups, TileFormat format) noexcept {
+  ActivationBlock block{};
+  for (size_t group = 0; group < groups; ++group) block.groups[group] = quantize_group(x + group * 16, format);
+  return block;
 }
 
-// Codes are taken out of their fields a block at a time, so that the layout has one description only.
+FineActivations quantize_finely(const float* x, size_t groups) noexcept {
+  FineActivations block{};
+  float reach = 0.0f;
+  for (size_t group = 0; group < groups; ++group) {
+    const Halves halves = sums_of_magnitudes(x + group * 16);
+    const float sum = all_finite(x + group * 16) ? halves.first + halves.second : NAN;
+    if (!std::isfinite(sum)) {
+      block.scale = NAN;
+      return block;
+    }
+    reach = std::max(reach, sum);
+  }
+  if (reach < kLeastActivation) return block;
+  block.scale = reach / kFineReach;
+  const float inverse = kFineReach / reach;
+  for (size_t i = 0; i < groups * 16; ++i) block.values[i] = static_cast<int16_t>(std::nearbyint(x[i] * inverse));
+  return block;
+}
+
 template <TileFormat kFormat>
-void multiply(const TernaryTiles& matrix, size_t band, const ActivationBlock* x, size_t x_stride, size_t tokens, float* y,
-              size_t y_stride) noexcept {
-  const size_t tiles = matrix.tiles_in_band(band), rows = tiles * kTileRows;
-  for (size_t token = 0; token < tokens; ++token) std::fill_n(y + token * y_stride, rows, 0.0f);
-  for (size_t block = 0; block < matrix.column_blocks; ++block) {
-    int8_t codes[kBandRows * kTileColumns];
-    uint8_t entries[kBandRows * kTileGroups];
-    unpack_band(kFormat, matrix.blocks + matrix.band_offset(band) + block * tiles * block_bytes(kFormat),
-                {codes, entries, rows, kTileGroups});
-    for (size_t token = 0; token < tokens; ++token) {
-      for (size_t row = 0; row < rows; ++row) {
-        float& out = y[token * y_stride + row];
-        for (size_t g = 0; g < kTileGroups; ++g) {
-          const ActivationGroup& group = x[block * x_stride + token].groups[g];
-          int32_t sum = 0;
-          for (size_t i = 0; i < 16; ++i) sum += codes[row * kTileColumns + g * 16 + i] * group.values[i];
-          const int32_t scaled = sum * matrix.scales->multiples[entries[row * kTileGroups + g]];
-          out = std::fma(static_cast<float>(scaled), group.scale, out);
-        }
+struct Product {
+  static constexpr bool kFine = format_depth(kFormat) == 1;
+  using Block = std::conditional_t<kFine, FineActivations, ActivationBlock>;
+
+  static size_t activation_bytes(size_t) noexcept { return sizeof(Block); }
+
+  static void quantize(const float* x, size_t columns, size_t, void* out, size_t out_stride) noexcept {
+    for (size_t block = 0; block < blocks_of(columns); ++block) {
+      const size_t column = block * kTileColumns, groups = std::min(kTileGroups, (columns - column) / 16);
+      Block& to = static_cast<Block*>(out)[block * out_stride];
+      if constexpr (kFine) to = quantize_finely(x + column, groups);
+      else to = quantize_block(x + column, groups, kFormat);
+    }
+  }
+
+  template <typename Value>
+  static int32_t scaled_sum(const int8_t* codes, const Value* values, int32_t multiple) noexcept {
+    int32_t sum = 0;
+    for (size_t i = 0; i < 16; ++i) sum += codes[i] * values[i];
+    return sum * multiple;
+  }
+
+  // Adds a row's products with a block of columns.
+  static void add_row(const int8_t* codes, const uint8_t* entries, const int32_t* multiples, const Block& x, float& to) noexcept {
+    if constexpr (kFine) {
+      const int32_t first = scaled_sum(codes, x.values, multiples[entries[0]]);
+      const int32_t second = scaled_sum(codes + 16, x.values + 16, multiples[entries[1]]);
+      to = std::fma(static_cast<float>(first + second), x.scale, to);
+    } else {
+      for (size_t group = 0; group < kTileGroups; ++group) {
+        const int32_t sum = scaled_sum(codes + group * 16, x.groups[group].values, multiples[entries[group]]);
+        to = std::fma(static_cast<float>(sum), x.groups[group].scale, to);
       }
     }
   }
-  for (size_t token = 0; token < tokens; ++token) {
-    for (size_t row = 0; row < rows; ++row) y[token * y_stride + row] *= matrix.scales->unit;
+
+  // Codes are taken out of their fields a block at a time, so that the layout has one description only.
+  static void multiply(const TernaryTiles& matrix, size_t band, const void* x, size_t x_stride, size_t tokens, float* y,
+                       size_t y_stride) noexcept {
+    const size_t tiles = matrix.tiles_in_band(band), rows = tiles * kTileRows;
+    for (size_t token = 0; token < tokens; ++token) std::fill_n(y + token * y_stride, rows, 0.0f);
+    for (size_t block = 0; block < matrix.column_blocks; ++block) {
+      int8_t codes[kBandRows * kTileColumns];
+      uint8_t entries[kBandRows * kTileGroups];
+      unpack_band(kFormat, matrix.blocks + matrix.band_offset(band) + block * tiles * block_bytes(kFormat),
+                  {codes, entries, rows, kTileGroups});
+      for (size_t token = 0; token < tokens; ++token) {
+        const Block& inputs = static_cast<const Block*>(x)[block * x_stride + token];
+        for (size_t row = 0; row < rows; ++row) {
+          add_row(codes + row * kTileColumns, entries + row * kTileGroups, matrix.scales->multiples, inputs,
+                  y[token * y_stride + row]);
+        }
+      }
+    }
+    for (size_t token = 0; token < tokens; ++token) {
+      for (size_t row = 0; row < rows; ++row) y[token * y_stride + row] *= matrix.scales->unit;
+    }
   }
-}
+
+  static constexpr TernaryProduct functions() noexcept { return {activation_bytes, quantize, multiply}; }
+};
 
 constexpr TernaryKernels kTable{
     .name = "scalar",
     .most_exact_tokens = SIZE_MAX,
-    .quantize = quantize,
-    .multiply = {multiply<TileFormat::kTwoBits>, multiply<TileFormat::kFourBits>, multiply<TileFormat::kFiveBits>,
-                 multiply<TileFormat::kSevenBits>, multiply<TileFormat::kSqueezedFourBits>},
+    .products = {Product<TileFormat::kTwoBits>::functions(), Product<TileFormat::kFourBits>::functions(),
+                 Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSevenBits>::functions(),
+                 Product<TileFormat::kSqueezedFourBits>::functions()},
     .formats = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits},
 };
 
