@@ -183,9 +183,9 @@ struct TernaryOperations {
         .name = name,
         .most_exact_tokens = SIZE_MAX,
         .products = {of_pairs, product<TileFormat::kFourBits>(), product<TileFormat::kFiveBits>(),
-                     product<TileFormat::kSevenBits>(), product<TileFormat::kSqueezedFourBits>()},
+                     product<TileFormat::kSixAndAHalfBits>(), product<TileFormat::kSqueezedFourBits>()},
         .formats = {TileFormat::kTwoBits, V::kUnsqueezes ? TileFormat::kSqueezedFourBits : TileFormat::kFourBits,
-                    TileFormat::kFiveBits, TileFormat::kSevenBits},
+                    TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
     };
   }
 };

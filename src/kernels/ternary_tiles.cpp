@@ -52,35 +52,88 @@ Field four_bit_field(const QuadPlace& at) noexcept {
 Field fifth_bit_field(const QuadPlace& at) noexcept {
   return {kFifthBitsOffset + vector_offset(at.group, at.lane()), static_cast<unsigned>(at.quad + 4 * at.half()), 1, 4};
 }
-Field top_bits_field(const QuadPlace& at) noexcept {
-  return {kTopBitsOffset + vector_offset(at.group * 2 + at.half(), at.lane()), static_cast<unsigned>(2 * at.quad), 2, 5};
+// Of pairs of quads: four bits of each pair in the order [group][half], the first pair in the low bits; one vector of fifth bits.
+Field joint_field(const QuadPlace& first) noexcept {
+  return {kJointOffset + vector_offset(first.group * 2 + first.half(), first.lane()), static_cast<unsigned>(2 * first.quad), 4, 0};
 }
-
-template <typename Body>
-void for_fields(TileFormat format, const QuadPlace& at, Body&& body) noexcept {
-  if (format == TileFormat::kSevenBits) body(top_bits_field(at));
-  body(four_bit_field(at));
-  if (format != TileFormat::kFourBits) body(fifth_bit_field(at));
+Field joint_fifth_bit_field(const QuadPlace& first) noexcept {
+  return {kJointFifthBitsOffset + vector_offset(0, first.lane()),
+          static_cast<unsigned>(first.quad / 2 + 2 * first.group + 4 * first.half()), 1, 4};
 }
 
 // Depth 1: the byte that a quad's fields are.
 size_t quad_byte(const QuadPlace& at) noexcept { return (at.quad * kTileGroups + at.group) * kTileRows + at.row; }
 
-void put_quad(TileFormat format, const QuadPlace& at, uint32_t fields, uint8_t* block) noexcept {
-  if (format == TileFormat::kTwoBits) {
-    block[quad_byte(at)] = static_cast<uint8_t>(fields | fields >> 6 | fields >> 12 | fields >> 18);
-  } else {
-    for_fields(format, at, [&](const Field& field) { field.put(block, fields); });
+// Depth 4: what lies in memory for two fields, and back.
+struct JointFields {
+  uint32_t first_bits, number;
+};
+JointFields join(uint32_t first, uint32_t second) noexcept {
+  if (first == kLargestDeepField) return {second / 32, 15};
+  return {first % 16, first / 16 + 5 * (second / 32)};
+}
+
+// The fields of a row's quads, a byte each, to and from a block whose bytes are still zero.
+using Quads = std::array<uint32_t, kQuads>;
+
+void put_pair(const QuadPlace& first, uint32_t fields, uint32_t second_fields, uint8_t* block) noexcept {
+  uint32_t first_bits = 0, numbers = 0;
+  for (size_t shift = 0; shift < 32; shift += 8) {
+    const JointFields joint = join(fields >> shift & 255, second_fields >> shift & 255);
+    first_bits |= joint.first_bits << shift;
+    numbers |= joint.number << shift;
+  }
+  four_bit_field(first).put(block, first_bits);
+  four_bit_field({first.row, first.group, first.quad + 1}).put(block, second_fields);
+  joint_field(first).put(block, numbers);
+  joint_fifth_bit_field(first).put(block, second_fields);
+}
+
+void get_pair(const QuadPlace& first, const uint8_t* block, uint32_t& fields, uint32_t& second_fields) noexcept {
+  const uint32_t first_bits = four_bit_field(first).get(block), numbers = joint_field(first).get(block);
+  fields = 0;
+  second_fields = four_bit_field({first.row, first.group, first.quad + 1}).get(block) | joint_fifth_bit_field(first).get(block);
+  for (size_t shift = 0; shift < 32; shift += 8) {
+    const uint32_t number = numbers >> shift & 15, sum = (first_bits >> shift & 15) + kJointFirst[number];
+    const uint32_t field = std::min<uint32_t>(sum, kLargestDeepField);
+    fields |= field << shift;
+    second_fields += (kJointSecond[number] + 32 * (sum - field)) << shift;
   }
 }
 
-uint32_t get_quad(TileFormat format, const QuadPlace& at, const uint8_t* block) noexcept {
-  uint32_t fields = 0;
-  if (format == TileFormat::kTwoBits) {
-    const uint32_t byte = block[quad_byte(at)];
-    fields = (byte | byte << 6 | byte << 12 | byte << 18) & kEachByte * 3;
-  } else {
-    for_fields(format, at, [&](const Field& field) { fields |= field.get(block); });
+void put_quads(TileFormat format, size_t row, size_t group, const Quads& fields, uint8_t* block) noexcept {
+  for (size_t quad = 0; quad < kQuads; ++quad) {
+    const QuadPlace at{row, group, quad};
+    const uint32_t own = fields[quad];
+    switch (format) {
+      case TileFormat::kTwoBits: block[quad_byte(at)] = static_cast<uint8_t>(own | own >> 6 | own >> 12 | own >> 18); break;
+      case TileFormat::kFiveBits: fifth_bit_field(at).put(block, own); [[fallthrough]];
+      case TileFormat::kFourBits: four_bit_field(at).put(block, own); break;
+      case TileFormat::kSixAndAHalfBits:
+        if (quad % 2 == 0) put_pair(at, own, fields[quad + 1], block);
+        break;
+      case TileFormat::kSqueezedFourBits: break;  // has no fields until it is widened
+    }
+  }
+}
+
+Quads get_quads(TileFormat format, size_t row, size_t group, const uint8_t* block) noexcept {
+  Quads fields{};
+  for (size_t quad = 0; quad < kQuads; ++quad) {
+    const QuadPlace at{row, group, quad};
+    switch (format) {
+      case TileFormat::kTwoBits: {
+        const uint32_t byte = block[quad_byte(at)];
+        fields[quad] = (byte | byte << 6 | byte << 12 | byte << 18) & kEachByte * 3;
+        break;
+      }
+      case TileFormat::kFiveBits: fields[quad] = fifth_bit_field(at).get(block); [[fallthrough]];
+      case TileFormat::kFourBits: fields[quad] |= four_bit_field(at).get(block); break;
+      case TileFormat::kSixAndAHalfBits:
+        if (quad % 2 == 0) get_pair(at, block, fields[quad], fields[quad + 1]);
+        break;
+      case TileFormat::kSqueezedFourBits: break;
+    }
   }
   return fields;
 }
@@ -95,11 +148,6 @@ uint8_t get_entry(const uint8_t* entries, size_t place) noexcept {
   return static_cast<uint8_t>(low | high << 4);
 }
 
-template <typename Body>
-void for_group_quads(size_t row, size_t group, Body&& body) noexcept {
-  for (size_t quad = 0; quad < kQuads; ++quad) body(QuadPlace{row, group, quad});
-}
-
 // One row's part of a block whose bytes are still zero. `source_groups` of it belong to the matrix.
 void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* entries, size_t source_groups, size_t lane,
                  uint8_t* block) noexcept {
@@ -111,13 +159,11 @@ void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* entries,
       continue;
     }
     put_entry(block_entries, entry_place(lane, group), entries[group]);
-    for_group_quads(lane, group, [&](const QuadPlace& at) {
-      uint32_t quad;
-      std::memcpy(&quad, codes + group * 16 + at.quad * kQuad, sizeof(quad));
-      // Bytes added without carries between them: the low seven bits, then the top ones.
-      const uint32_t fields = ((quad & 0x7f7f7f7fu) + centre) ^ (quad & 0x80808080u);
-      put_quad(format, at, fields, block);
-    });
+    Quads fields;
+    std::memcpy(fields.data(), codes + group * 16, sizeof(fields));
+    // Bytes added without carries between them: the low seven bits, then the top ones.
+    for (uint32_t& quad : fields) quad = ((quad & 0x7f7f7f7fu) + centre) ^ (quad & 0x80808080u);
+    put_quads(format, lane, group, fields, block);
   }
 }
 
@@ -125,19 +171,17 @@ void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* entries,
 void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t groups, int8_t* codes, uint8_t* entries) noexcept {
   for (size_t group = 0; group < groups; ++group) {
     entries[group] = get_entry(block + block_code_bytes(format), entry_place(lane, group));
-    for_group_quads(lane, group, [&](const QuadPlace& at) {
-      const uint32_t fields = get_quad(format, at, block);
-      for (size_t i = 0; i < kQuad; ++i) {
-        const auto field = static_cast<int>(fields >> (8 * i) & 255u);
-        codes[group * 16 + at.quad * kQuad + i] = static_cast<int8_t>(field - format_largest_code(format));
-      }
-    });
+    const Quads fields = get_quads(format, lane, group, block);
+    for (size_t i = 0; i < 16; ++i) {
+      const auto field = static_cast<int>(fields[i / kQuad] >> (8 * (i % kQuad)) & 255u);
+      codes[group * 16 + i] = static_cast<int8_t>(field - format_largest_code(format));
+    }
   }
 }
 
 // A block with room for each format's fields.
 struct WideBlock {
-  uint8_t bytes[block_bytes(TileFormat::kSevenBits)] = {};
+  uint8_t bytes[block_bytes(TileFormat::kSixAndAHalfBits)] = {};
 };
 
 void squeeze(const WideBlock& wide, uint8_t* block) noexcept {

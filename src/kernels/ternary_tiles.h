@@ -24,7 +24,7 @@ enum class TileFormat : uint8_t {
   kTwoBits,          // depth 1: a byte for four columns of a row, [quad of columns][group][row]
   kFourBits,         // depth 2
   kFiveBits,         // depth 3: four bits and a plane of one
-  kSevenBits,        // depth 4: four bits, a plane of one, a plane of two
+  kSixAndAHalfBits,  // depth 4: two codes in 13 bits, see below
   kSqueezedFourBits  // depth 2: the byte of two codes has 81 values, and so needs seven bits
 };
 inline constexpr size_t kTileFormats = 5;
@@ -51,14 +51,24 @@ inline constexpr std::array<uint8_t, 128> kSqueezedFields = [] {
   return fields;
 }();
 
+// Depth 4. Of two fields a and b, 0 to 80, four bits each lie as at depth 2; then the fifth bit of b, and a joint number of four
+// bits for the rest: a/16 + 5·(b/32), at most 14 where a < 80. Where a = 80 the number is 15, and a's four bits, which would be 0,
+// hold b/32. So
+//   a + excess = (a's bits) + kJointFirst[number], a at most 80;  b = (b's bits) + 16·(fifth bit) + kJointSecond[number] +
+//   32·excess
+inline constexpr uint8_t kLargestDeepField = 80;
+inline constexpr std::array<uint8_t, 16> kJointFirst{0, 16, 32, 48, 64, 0, 16, 32, 48, 64, 0, 16, 32, 48, 64, 80};
+inline constexpr std::array<uint8_t, 16> kJointSecond{0, 0, 0, 0, 0, 32, 32, 32, 32, 32, 64, 64, 64, 64, 64, 0};
+
 // Bytes of a block's codes, of its entries (four bits each and a plane of one), and of a whole block.
 constexpr size_t block_code_bytes(TileFormat format) noexcept {
-  constexpr size_t kBits[] = {2, 4, 5, 7};
-  const size_t bytes = kTileRows * kTileColumns * kBits[static_cast<size_t>(unsqueezed(format))] / 8;
+  constexpr size_t kBitsOfTwo[] = {4, 8, 10, 13};
+  const size_t bytes = kTileRows * kTileColumns * kBitsOfTwo[static_cast<size_t>(unsqueezed(format))] / 16;
   return is_squeezed(format) ? bytes / kVectorBytes * kSqueezedVectorBytes : bytes;
 }
-// Where the planes beyond the four-bit fields begin, at depths 3 and 4.
-inline constexpr size_t kFifthBitsOffset = kTileRows * kTileColumns * 4 / 8, kTopBitsOffset = kTileRows * kTileColumns * 5 / 8;
+// Where the planes beyond the four-bit fields begin: fifth bits at depth 3; joint numbers and fifth bits at depth 4.
+inline constexpr size_t kFifthBitsOffset = kTileRows * kTileColumns * 4 / 8;
+inline constexpr size_t kJointOffset = kFifthBitsOffset, kJointFifthBitsOffset = kJointOffset + kTileRows * kTileColumns / 4;
 inline constexpr size_t kBlockEntries = kTileRows * kTileGroups, kEntryNibbleBytes = kBlockEntries / 2;
 inline constexpr size_t kBlockEntryBytes = kEntryNibbleBytes + kBlockEntries / 8;
 constexpr size_t block_bytes(TileFormat format) noexcept { return block_code_bytes(format) + kBlockEntryBytes; }

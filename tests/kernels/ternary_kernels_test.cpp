@@ -25,8 +25,8 @@ namespace {
 
 using Random = std::mt19937_64;
 
-constexpr TileFormat kAllFormats[] = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits,
-                                      TileFormat::kSqueezedFourBits};
+constexpr TileFormat kAllFormats[] = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits,
+                                      TileFormat::kSixAndAHalfBits, TileFormat::kSqueezedFourBits};
 static_assert(std::size(kAllFormats) == kTileFormats);
 constexpr float kUntouched = 12345.0f;
 

@@ -203,9 +203,9 @@ const TernaryKernels& ternary_kernels() noexcept {
       .name = "amx",
       .most_exact_tokens = kFewestTokens - 1,
       .products = {Product<TileFormat::kTwoBits>::functions(), Product<TileFormat::kFourBits>::functions(),
-                   Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSevenBits>::functions(),
+                   Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSixAndAHalfBits>::functions(),
                    Product<TileFormat::kSqueezedFourBits>::functions()},
-      .formats = {TileFormat::kTwoBits, TileFormat::kSqueezedFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits},
+      .formats = {TileFormat::kTwoBits, TileFormat::kSqueezedFourBits, TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
   };
   return kTable;
 }

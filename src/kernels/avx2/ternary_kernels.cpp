@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -94,25 +95,32 @@ struct Vector : Common {
       out[2 * pair] = and_bytes(fields, 15);
       out[2 * pair + 1] = and_bytes(_mm256_srli_epi16(fields, 4), 15);
     }
-    if constexpr (format_depth(kFormat) == 2) return;
+    if constexpr (format_depth(kFormat) == 3) add_fifth_bits(block, group, half, out);
+    if constexpr (format_depth(kFormat) == 4) add_joint_parts(block, group, half, out);
+  }
+
+  // Bit `place` of each byte, at bit 4.
+  static __m256i fifth_bits(__m256i plane, size_t place) noexcept {
+    const auto bit = static_cast<int>(place);
+    return and_bytes(bit < 4 ? _mm256_slli_epi16(plane, 4 - bit) : _mm256_srli_epi16(plane, bit - 4), 16);
+  }
+
+  static void add_fifth_bits(const uint8_t* block, size_t group, size_t half, Codes (&out)[4]) noexcept {
     const __m256i plane = fields_at(block + kFifthBitsOffset + group * 32);
-    if (half == 0) {
-      out[0] = _mm256_or_si256(out[0], and_bytes(_mm256_slli_epi16(plane, 4), 16));
-      out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_slli_epi16(plane, 3), 16));
-      out[2] = _mm256_or_si256(out[2], and_bytes(_mm256_slli_epi16(plane, 2), 16));
-      out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_slli_epi16(plane, 1), 16));
-    } else {
-      out[0] = _mm256_or_si256(out[0], and_bytes(plane, 16));
-      out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_srli_epi16(plane, 1), 16));
-      out[2] = _mm256_or_si256(out[2], and_bytes(_mm256_srli_epi16(plane, 2), 16));
-      out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_srli_epi16(plane, 3), 16));
+    for (size_t quad = 0; quad < 4; ++quad) out[quad] = _mm256_or_si256(out[quad], fifth_bits(plane, quad + 4 * half));
+  }
+
+  static void add_joint_parts(const uint8_t* block, size_t group, size_t half, Codes (&out)[4]) noexcept {
+    const __m256i numbers = fields_at(block + kJointOffset + (group * 2 + half) * 32), plane = bytes(block + kJointFifthBitsOffset);
+    for (size_t pair = 0; pair < 2; ++pair) {
+      __m256i &first = out[2 * pair], &second = out[2 * pair + 1];
+      const __m256i number = and_bytes(pair == 0 ? numbers : _mm256_srli_epi16(numbers, 4), 15);
+      const __m256i sum = _mm256_add_epi8(first, _mm256_shuffle_epi8(both_halves(kJointFirst.data()), number));
+      first = _mm256_min_epu8(sum, _mm256_set1_epi8(kLargestDeepField));
+      const __m256i excess = _mm256_slli_epi16(_mm256_sub_epi8(sum, first), 5);
+      const __m256i rest = _mm256_or_si256(_mm256_shuffle_epi8(both_halves(kJointSecond.data()), number), excess);
+      second = _mm256_or_si256(_mm256_or_si256(second, fifth_bits(plane, pair + 2 * group + 4 * half)), rest);
     }
-    if constexpr (format_depth(kFormat) == 3) return;
-    const __m256i top = fields_at(block + kTopBitsOffset + (group * 2 + half) * 32);
-    out[0] = _mm256_or_si256(out[0], and_bytes(_mm256_slli_epi16(top, 5), 96));
-    out[1] = _mm256_or_si256(out[1], and_bytes(_mm256_slli_epi16(top, 3), 96));
-    out[2] = _mm256_or_si256(out[2], and_bytes(_mm256_slli_epi16(top, 1), 96));
-    out[3] = _mm256_or_si256(out[3], and_bytes(_mm256_srli_epi16(top, 1), 96));
   }
 
   // Sums of unsigned fields start at the offset that makes them sums of codes: on the way they may wrap around, in the end they

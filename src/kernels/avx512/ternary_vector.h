@@ -81,20 +81,36 @@ struct Vector {
       out[2 * pair] = and_bytes(fields, 15);
       out[2 * pair + 1] = and_bytes(_mm512_srli_epi16(fields, 4), 15);
     }
-    if constexpr (format_depth(kFormat) == 2) return;
-    // The bits of rows 0 to 7 begin at bit 0 of a byte, those of the others at bit 4: now all at bit 4.
-    const __m256i plane = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + kFifthBitsOffset + group * 32));
-    const __m512i bits = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi16(plane, 4)), plane, 1);
-    out[0] = merge(out[0], bits, 16);
-    out[1] = merge(out[1], _mm512_srli_epi16(bits, 1), 16);
-    out[2] = merge(out[2], _mm512_srli_epi16(bits, 2), 16);
-    out[3] = merge(out[3], _mm512_srli_epi16(bits, 3), 16);
-    if constexpr (format_depth(kFormat) == 3) return;
-    const __m512i top = bytes(block + kTopBitsOffset + group * 64);
-    out[0] = merge(out[0], _mm512_slli_epi16(top, 5), 96);
-    out[1] = merge(out[1], _mm512_slli_epi16(top, 3), 96);
-    out[2] = merge(out[2], _mm512_slli_epi16(top, 1), 96);
-    out[3] = merge(out[3], _mm512_srli_epi16(top, 1), 96);
+    if constexpr (format_depth(kFormat) == 3) {
+      const __m512i bits = bits_of_rows(block + kFifthBitsOffset + group * 32);
+      out[0] = merge(out[0], bits, 16);
+      out[1] = merge(out[1], _mm512_srli_epi16(bits, 1), 16);
+      out[2] = merge(out[2], _mm512_srli_epi16(bits, 2), 16);
+      out[3] = merge(out[3], _mm512_srli_epi16(bits, 3), 16);
+    }
+    if constexpr (format_depth(kFormat) == 4) add_joint_parts(block, group, out);
+  }
+
+  // A plane's bits of rows 0 to 7 begin at bit 0 of a byte, those of the others at bit 4: now all at bit 4.
+  static __m512i bits_of_rows(const uint8_t* plane) noexcept {
+    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(plane));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi16(both, 4)), both, 1);
+  }
+
+  static __m512i table_of(const std::array<uint8_t, 16>& table) noexcept {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table.data())));
+  }
+  static void add_joint_parts(const uint8_t* block, size_t group, Codes (&out)[4]) noexcept {
+    const __m512i numbers = bytes(block + kJointOffset + group * kVectorBytes), plane = bits_of_rows(block + kJointFifthBitsOffset);
+    for (size_t pair = 0; pair < 2; ++pair) {
+      __m512i &first = out[2 * pair], &second = out[2 * pair + 1];
+      const __m512i number = and_bytes(pair == 0 ? numbers : _mm512_srli_epi16(numbers, 4), 15);
+      const __m512i sum = _mm512_add_epi8(first, _mm512_shuffle_epi8(table_of(kJointFirst), number));
+      first = _mm512_min_epu8(sum, _mm512_set1_epi8(kLargestDeepField));
+      const __m512i excess = _mm512_slli_epi16(_mm512_sub_epi8(sum, first), 5);
+      second = merge(second, _mm512_srlv_epi16(plane, _mm512_set1_epi16(static_cast<int16_t>(pair + 2 * group))), 16);
+      second = _mm512_ternarylogic_epi32(second, excess, _mm512_shuffle_epi8(table_of(kJointSecond), number), 0xfe);
+    }
   }
 
   static __m512i four_bytes(const void* p) noexcept {

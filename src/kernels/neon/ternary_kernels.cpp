@@ -4,6 +4,7 @@
 
 #include <arm_neon.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -83,25 +84,29 @@ struct Vector : Common {
       out[2 * pair] = and_bytes(fields, 15);
       out[2 * pair + 1] = vshrq_n_u8(fields, 4);
     }
-    if constexpr (format_depth(kFormat) == 2) return;
-    const uint8x16_t plane = vld1q_u8(block + kFifthBitsOffset + group * 32 + quarter % 2 * 16);
-    if (quarter < 2) {
-      out[0] = merge(out[0], vshlq_n_u8(plane, 4), 16);
-      out[1] = merge(out[1], vshlq_n_u8(plane, 3), 16);
-      out[2] = merge(out[2], vshlq_n_u8(plane, 2), 16);
-      out[3] = merge(out[3], vshlq_n_u8(plane, 1), 16);
-    } else {
-      out[0] = merge(out[0], plane, 16);
-      out[1] = merge(out[1], vshrq_n_u8(plane, 1), 16);
-      out[2] = merge(out[2], vshrq_n_u8(plane, 2), 16);
-      out[3] = merge(out[3], vshrq_n_u8(plane, 3), 16);
+    if constexpr (format_depth(kFormat) == 3) {
+      const uint8x16_t plane = vld1q_u8(block + kFifthBitsOffset + group * 32 + quarter % 2 * 16);
+      for (size_t quad = 0; quad < 4; ++quad) out[quad] = merge(out[quad], moved_to_fifth(plane, quad + 4 * (quarter / 2)), 16);
     }
-    if constexpr (format_depth(kFormat) == 3) return;
-    const uint8x16_t top = vld1q_u8(block + kTopBitsOffset + group * 64 + quarter * 16);
-    out[0] = merge(out[0], vshlq_n_u8(top, 5), 96);
-    out[1] = merge(out[1], vshlq_n_u8(top, 3), 96);
-    out[2] = merge(out[2], vshlq_n_u8(top, 1), 96);
-    out[3] = merge(out[3], vshrq_n_u8(top, 1), 96);
+    if constexpr (format_depth(kFormat) == 4) add_joint_parts(block, group, quarter, out);
+  }
+
+  // With bit `place` of each byte at bit 4.
+  static uint8x16_t moved_to_fifth(uint8x16_t plane, size_t place) noexcept {
+    return vshlq_u8(plane, vdupq_n_s8(static_cast<int8_t>(4 - static_cast<int>(place))));
+  }
+
+  static void add_joint_parts(const uint8_t* block, size_t group, size_t quarter, Codes (&out)[4]) noexcept {
+    const uint8x16_t numbers = vld1q_u8(block + kJointOffset + group * 64 + quarter * 16);
+    const uint8x16_t plane = vld1q_u8(block + kJointFifthBitsOffset + quarter % 2 * 16);
+    for (size_t pair = 0; pair < 2; ++pair) {
+      uint8x16_t &first = out[2 * pair], &second = out[2 * pair + 1];
+      const uint8x16_t number = pair == 0 ? and_bytes(numbers, 15) : vshrq_n_u8(numbers, 4);
+      const uint8x16_t sum = vaddq_u8(first, vqtbl1q_u8(vld1q_u8(kJointFirst.data()), number));
+      first = vminq_u8(sum, vdupq_n_u8(kLargestDeepField));
+      const uint8x16_t rest = vorrq_u8(vqtbl1q_u8(vld1q_u8(kJointSecond.data()), number), vshlq_n_u8(vsubq_u8(sum, first), 5));
+      second = vorrq_u8(merge(second, moved_to_fifth(plane, pair + 2 * group + 4 * (quarter / 2)), 16), rest);
+    }
   }
 
   // The largest field is 80, so that unsigned fields are signed bytes as they are.

@@ -148,9 +148,9 @@ constexpr TernaryKernels kTable{
     .name = "scalar",
     .most_exact_tokens = SIZE_MAX,
     .products = {Product<TileFormat::kTwoBits>::functions(), Product<TileFormat::kFourBits>::functions(),
-                 Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSevenBits>::functions(),
+                 Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSixAndAHalfBits>::functions(),
                  Product<TileFormat::kSqueezedFourBits>::functions()},
-    .formats = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSevenBits},
+    .formats = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
 };
 
 }  // namespace
