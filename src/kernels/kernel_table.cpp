@@ -35,9 +35,8 @@ std::span<const KernelTable> supported_tables() {
         {"scalar", &codec::scalar_group_kernels(), &scalar::tensor_kernels(), &scalar::ternary_kernels()}};
 #if defined(__x86_64__)
     // Every processor with AVX2 has FMA and F16C, but a virtual machine may hide them.
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && converts_halves()) {
-      found.push_back({"avx2", &avx2::group_kernels(), &avx2::tensor_kernels(), &avx2::ternary_kernels()});
-    }
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !converts_halves()) return found;
+    found.push_back({"avx2", &avx2::group_kernels(), &avx2::tensor_kernels(), &avx2::ternary_kernels()});
     // The first processors with AVX-512 lack VNNI; AVX2 serves them.
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni")) {
