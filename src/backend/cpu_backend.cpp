@@ -23,8 +23,8 @@ using kernels::WeightRows;
 // Floats of a panel of expanded weights: half of a usual second-level cache.
 constexpr size_t kPanelFloats = 128 * 1024;
 constexpr size_t kLargestPanelRows = 64, kSmallestPanelRows = 8;
-// Activations of a product, in bytes, that are made ready before weights are read.
-constexpr size_t kFewestTokensAtOnce = 16;
+// A product is of as many tokens at once as leave their activations this small: they are read again for each band of weights.
+constexpr size_t kActivationBytes = size_t{4} << 20, kFewestTokensAtOnce = 16;
 // Pieces of a product that a thread takes at once, at most.
 constexpr size_t kLongestRun = 8;
 // An operation on fewer elements is done before another thread would have woken.
@@ -219,14 +219,13 @@ class CpuBackend final : public Backend {
     return {rows.data + first * rows.stride, count, rows.width, rows.stride};
   }
 
-  // So many that their activations, in the forms that the matrices want, stay in a cache.
+  // By the largest of the forms that the matrices want.
   size_t tokens_at_once(Rows x, std::span<const Projection> projections) const noexcept {
     size_t largest_part = 1;
     for (const Projection& projection : projections) {
       const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
       if (tiles != nullptr) largest_part = std::max(largest_part, product_of(*tiles).activation_bytes(x.count));
     }
-    constexpr size_t kActivationBytes = size_t{4} << 20;
     return std::max(kFewestTokensAtOnce, kActivationBytes / (kernels::blocks_of(x.stride) * largest_part));
   }
 

@@ -12,7 +12,7 @@ namespace tritllm {
 
 // How products with ternary matrices are computed; those with dense ones are always in floats.
 enum class Arithmetic : uint8_t {
-  kInteger,  // activations in 8 bits with a scale for each 16 (docs/kernels.md): many times faster
+  kInteger,  // activations in 8 bits, 13 at depth 1, with a scale for each 16 or 32 (docs/kernels.md): many times faster
   kFloat,    // each weight as the float32 that it stands for
 };
 

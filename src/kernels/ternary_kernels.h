@@ -66,7 +66,7 @@ inline constexpr float kFineReach = static_cast<float>(kMostInFineGroup - 8);
 
 // The products with matrices of one format, and the form of activations that they read.
 struct TernaryProduct {
-  // Bytes of a token's part of a block of columns in that form, where so many tokens are multiplied at once.
+  // Bytes of a token's part of a block of columns in that form, whole cache lines, where so many tokens are multiplied at once.
   size_t (*activation_bytes)(size_t tokens) noexcept;
 
   // One of `tokens` tokens' activations x[columns] (columns a multiple of 16): its part of block b < blocks_of(columns) goes to
@@ -83,7 +83,7 @@ struct TernaryProduct {
 struct TernaryKernels {
   const char* name;
 
-  // Products of more tokens than these round in another way than the specification, and more finely.
+  // Products of more tokens than these round in another way than the specification (AMX: to BF16).
   size_t most_exact_tokens;
 
   TernaryProduct products[kTileFormats];

@@ -30,15 +30,13 @@ struct PairOperations {
   static constexpr auto kFormat = tritllm::kernels::TileFormat::kTwoBits;
   static constexpr size_t kTileRows = tritllm::kernels::kTileRows, kTileGroups = tritllm::kernels::kTileGroups;
   static constexpr size_t kBandTiles = tritllm::kernels::kBandTiles, kBandRows = tritllm::kernels::kBandRows;
-  static constexpr size_t kPairs = tritllm::kernels::kGroupPairs, kFieldBytes = sizeof(Bytes);
+  static constexpr size_t kPairs = tritllm::kernels::kGroupPairs;
   static constexpr size_t kBlockBytes = tritllm::kernels::block_bytes(kFormat);
   static constexpr size_t kVectors = kTileRows / V::kVectorRows;
   // Tokens whose sums stay in the first-level cache.
   static constexpr size_t kTokensAtOnce = 32;
   // How far ahead of the weights that are multiplied others are asked for, in bytes.
   static constexpr size_t kAhead = 8192;
-  // Tiles that are looked up together, so that a table is loaded for both.
-  static constexpr size_t kTogether = 2;
 
   struct Sums {
     Bytes low = V::no_bytes(), high = V::no_bytes();
@@ -60,9 +58,9 @@ struct PairOperations {
     for (size_t i = 0; i < kVectors; ++i) to[i] = V::fma(rows[i], scale, to[i]);
   }
 
-  static Bytes fields_at(const uint8_t* block, size_t quad, bool high) noexcept {
-    const Bytes both = V::bytes(block + quad * kFieldBytes);
-    return high ? V::high_fields(both) : V::low_fields(both);
+  static Bytes fields_of(const uint8_t* block, size_t pair) noexcept {
+    const Bytes both = V::bytes(block + pair / 2 * sizeof(Bytes));
+    return pair % 2 == 0 ? V::low_fields(both) : V::high_fields(both);
   }
 
   // Of kTiles neighbouring blocks, one pair of columns.
@@ -87,15 +85,14 @@ struct PairOperations {
     for (size_t block = 0; block < matrix.column_blocks; ++block, blocks += kTiles * kBlockBytes) {
       const PairSums& tables = x[block * x_stride];
       Sums of_pairs[kTiles];
-#pragma GCC unroll 4
-      for (size_t quad = 0; quad < kPairs / 2; ++quad) {
+#pragma GCC unroll 8
+      for (size_t pair = 0; pair < kPairs; ++pair) {
         Bytes fields[kTiles];
-        for (size_t tile = 0; tile < kTiles; ++tile) fields[tile] = fields_at(blocks + tile * kBlockBytes, quad, false);
-        look_up(tables, 2 * quad, fields, of_pairs);
-        for (size_t tile = 0; tile < kTiles; ++tile) fields[tile] = fields_at(blocks + tile * kBlockBytes, quad, true);
-        look_up(tables, 2 * quad + 1, fields, of_pairs);
+        for (size_t tile = 0; tile < kTiles; ++tile) fields[tile] = fields_of(blocks + tile * kBlockBytes, pair);
+        look_up(tables, pair, fields, of_pairs);
       }
       const Float scale = V::set(tables.scale);
+#pragma GCC unroll 4
       for (size_t tile = 0; tile < kTiles; ++tile) {
         prefetch(blocks + tile * kBlockBytes);
         add_scaled(of_pairs[tile], multiples_of(blocks + tile * kBlockBytes, matrix), scale, sums[tile]);
@@ -117,11 +114,7 @@ struct PairOperations {
     Unpacked(const TernaryTiles& matrix, const uint8_t* blocks) noexcept {
       for (size_t tile = 0; tile < kTiles; ++tile, blocks += kBlockBytes) {
         prefetch(blocks);
-        for (size_t quad = 0; quad < kPairs / 2; ++quad) {
-          const Bytes both = V::bytes(blocks + quad * kFieldBytes);
-          fields[2 * quad][tile] = V::low_fields(both);
-          fields[2 * quad + 1][tile] = V::high_fields(both);
-        }
+        for (size_t pair = 0; pair < kPairs; ++pair) fields[pair][tile] = fields_of(blocks, pair);
         multiples[tile] = multiples_of(blocks, matrix);
       }
     }
@@ -145,6 +138,7 @@ struct PairOperations {
         Sums of_pairs[kTiles];
 #pragma GCC unroll 8
         for (size_t pair = 0; pair < kPairs; ++pair) look_up(tables, pair, unpacked.fields[pair], of_pairs);
+#pragma GCC unroll 4
         for (size_t tile = 0; tile < kTiles; ++tile) {
           add_scaled(of_pairs[tile], unpacked.multiples[tile], scale, sums[token][tile]);
         }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <complex>
@@ -196,6 +197,40 @@ TEST(CpuBackend, MultiplyWithTernaryMatricesOfSeveralDepths) {
         }
         EXPECT_LT(std::sqrt(errors / squares), k + 1 == weights.size() ? 1e-6 : 0.02) << "matrix " << k << ", tokens " << tokens;
       }
+    }
+  }
+}
+
+// At depth 1 the activations of 70 tokens and 4096 columns take 5 MB, more than are made ready at once: each token's outputs are
+// those it has alone.
+TEST(CpuBackend, MultiplyInPartsOfTheTokens) {
+  constexpr size_t kWidth = 4096, kTokens = 70, kRows = 100;
+  const RandomTernary ternary(1, kRows, kWidth), other(2, kRows, kWidth);
+  const std::vector<float> x = random_values(kTokens * kWidth, 3), bias = random_values(kRows, 4);
+  const Device device(2);
+  const std::unique_ptr<DeviceMatrix> matrices[] = {device->upload_matrix(ternary.matrix), device->upload_matrix(other.matrix)};
+  const DeviceVector biases = device->upload_vector(bias);
+  const auto product_of = [&](const std::vector<float>& inputs) {
+    const size_t tokens = inputs.size() / kWidth;
+    const RowStorage input = device.rows(kWidth, inputs), outputs[] = {device.empty(tokens, kRows), device.empty(tokens, kRows)};
+    const Projection projections[] = {{matrices[0].get(), &biases, outputs[0].first(tokens)},
+                                      {matrices[1].get(), nullptr, outputs[1].first(tokens)}};
+    device->multiply(input.first(tokens), projections);
+    return std::array{device.values(outputs[0]), device.values(outputs[1])};
+  };
+  const auto together = product_of(x);
+  const bool exact = kernels::active_table().ternary->most_exact_tokens >= kTokens;
+  for (size_t token = 0; token < kTokens; ++token) {
+    const auto begin = x.begin() + static_cast<std::ptrdiff_t>(token * kWidth);
+    const auto alone = product_of({begin, begin + kWidth});
+    for (size_t k = 0; k < 2; ++k) {
+      double squares = 0.0, errors = 0.0;
+      for (size_t row = 0; row < kRows; ++row) {
+        const double expected = alone[k][row], error = together[k][token * kRows + row] - expected;
+        squares += expected * expected;
+        errors += error * error;
+      }
+      ASSERT_LE(std::sqrt(errors / squares), exact ? 0.0 : 0.02) << "token " << token << ", matrix " << k;
     }
   }
 }
