@@ -107,7 +107,7 @@ class Bench {
                options_.megabytes, options_.repetitions);
     measure_reading();
     fmt::print(
-        "\n| table | field | bits per weight | weights/cycle, cached | weights/cycle | GB/s | of reading | products/cycle, 64 "
+        "\n| table | field | bits per weight | weights/cycle, cached | weights/cycle | GB/s | of reading | products/cycle, many "
         "tokens |\n"
         "|---|---|---|---|---|---|---|---|\n");
     for (const KernelTable& table : supported_tables()) {

@@ -1,4 +1,4 @@
-// Owns the integer kernels for AVX-512 with VNNI.
+// Owns the integer kernels for AVX-512 with VNNI. Depth 1 is left to those of AVX2, which look up as many sums in a cycle.
 #include "kernels/ternary_kernels.h"
 
 #include <immintrin.h>
@@ -7,20 +7,22 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/instruction_sets.h"
+
 namespace tritllm::kernels::avx512 {
 namespace {
 
 #include "kernels/ternary_kernels_simd.h"
-#include "kernels/ternary_pairs_simd.h"
 #include "kernels/ternary_quantize_x86.h"
 
-#include "kernels/avx2/pair_vector.h"
 #include "kernels/avx512/ternary_vector.h"
-
-constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("avx512", PairOperations<PairVector>::product());
 
 }  // namespace
 
-const TernaryKernels& ternary_kernels() noexcept { return kTable; }
+const TernaryKernels& ternary_kernels() noexcept {
+  static const TernaryKernels kTable =
+      TernaryOperations<Vector>::table("avx512", avx2::ternary_kernels().products[static_cast<size_t>(TileFormat::kTwoBits)]);
+  return kTable;
+}
 
 }  // namespace tritllm::kernels::avx512
