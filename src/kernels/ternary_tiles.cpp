@@ -64,16 +64,16 @@ Field joint_fifth_bit_field(const QuadPlace& first) noexcept {
 // Depth 1: the byte that a quad's fields are.
 size_t quad_byte(const QuadPlace& at) noexcept { return (at.quad * kTileGroups + at.group) * kTileRows + at.row; }
 
-// Depth 4: what lies in memory for two fields, and back.
+// What lies in memory for two fields of depth 4, besides the second one's own bits.
 struct JointFields {
   uint32_t first_bits, number;
 };
 JointFields join(uint32_t first, uint32_t second) noexcept {
-  if (first == kLargestDeepField) return {second / 32, 15};
+  if (first == kLargestJointField) return {second / 32, 15};
   return {first % 16, first / 16 + 5 * (second / 32)};
 }
 
-// The fields of a row's quads, a byte each, to and from a block whose bytes are still zero.
+// The fields of a row's part of a group, a byte each.
 using Quads = std::array<uint32_t, kQuads>;
 
 void put_pair(const QuadPlace& first, uint32_t fields, uint32_t second_fields, uint8_t* block) noexcept {
@@ -95,12 +95,13 @@ void get_pair(const QuadPlace& first, const uint8_t* block, uint32_t& fields, ui
   second_fields = four_bit_field({first.row, first.group, first.quad + 1}).get(block) | joint_fifth_bit_field(first).get(block);
   for (size_t shift = 0; shift < 32; shift += 8) {
     const uint32_t number = numbers >> shift & 15, sum = (first_bits >> shift & 15) + kJointFirst[number];
-    const uint32_t field = std::min<uint32_t>(sum, kLargestDeepField);
+    const uint32_t field = std::min<uint32_t>(sum, kLargestJointField);
     fields |= field << shift;
     second_fields += (kJointSecond[number] + 32 * (sum - field)) << shift;
   }
 }
 
+// Into a block whose bytes are still zero.
 void put_quads(TileFormat format, size_t row, size_t group, const Quads& fields, uint8_t* block) noexcept {
   for (size_t quad = 0; quad < kQuads; ++quad) {
     const QuadPlace at{row, group, quad};

@@ -53,10 +53,10 @@ inline constexpr std::array<uint8_t, 128> kSqueezedFields = [] {
 
 // Depth 4. Of two fields a and b, 0 to 80, four bits each lie as at depth 2; then the fifth bit of b, and a joint number of four
 // bits for the rest: a/16 + 5·(b/32), at most 14 where a < 80. Where a = 80 the number is 15, and a's four bits, which would be 0,
-// hold b/32. So
-//   a + excess = (a's bits) + kJointFirst[number], a at most 80;  b = (b's bits) + 16·(fifth bit) + kJointSecond[number] +
-//   32·excess
-inline constexpr uint8_t kLargestDeepField = 80;
+// hold b/32. Back:
+//   sum = a's bits + kJointFirst[number],  a = min(sum, 80)
+//   b = b's bits + 16 · fifth bit + kJointSecond[number] + 32·(sum − a)
+inline constexpr uint8_t kLargestJointField = 80;
 inline constexpr std::array<uint8_t, 16> kJointFirst{0, 16, 32, 48, 64, 0, 16, 32, 48, 64, 0, 16, 32, 48, 64, 80};
 inline constexpr std::array<uint8_t, 16> kJointSecond{0, 0, 0, 0, 0, 32, 32, 32, 32, 32, 64, 64, 64, 64, 64, 0};
 

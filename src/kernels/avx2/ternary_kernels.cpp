@@ -43,10 +43,11 @@ struct Common {
   }
 
   // Byte `entry` of a table of 32.
-  static __m256i look_up(const uint8_t* table, __m256i entries, __m256i upper) noexcept {
+  static __m256i bytes_of_entries(const uint8_t* table, __m256i entries, __m256i upper) noexcept {
     return _mm256_blendv_epi8(_mm256_shuffle_epi8(both_halves(table), entries),
                               _mm256_shuffle_epi8(both_halves(table + 16), entries), upper);
   }
+
   // The multiples of a block's groups, 16 bits each: of group 0 and of group 1, rows 0 to 3 and 8 to 11 in the lower half of the
   // vector, rows 4 to 7 and 12 to 15 in the upper one.
   static void multiples_of_groups(const uint8_t* places, const ScaleTable& table, __m256i (&out)[kTileGroups]) noexcept {
@@ -54,7 +55,7 @@ struct Common {
     const __m256i entries = and_bytes(_mm256_set_m128i(_mm_srli_epi16(nibbles, 4), nibbles), 15);
     // The fifth bits, at the top of their bytes.
     const __m256i upper = _mm256_sllv_epi32(four_bytes(places + kEntryNibbleBytes), _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0));
-    const __m256i low = look_up(table.low, entries, upper), high = look_up(table.high, entries, upper);
+    const __m256i low = bytes_of_entries(table.low, entries, upper), high = bytes_of_entries(table.high, entries, upper);
     out[0] = _mm256_unpacklo_epi8(low, high);
     out[1] = _mm256_unpackhi_epi8(low, high);
   }
@@ -116,7 +117,7 @@ struct Vector : Common {
       __m256i &first = out[2 * pair], &second = out[2 * pair + 1];
       const __m256i number = and_bytes(pair == 0 ? numbers : _mm256_srli_epi16(numbers, 4), 15);
       const __m256i sum = _mm256_add_epi8(first, _mm256_shuffle_epi8(both_halves(kJointFirst.data()), number));
-      first = _mm256_min_epu8(sum, _mm256_set1_epi8(kLargestDeepField));
+      first = _mm256_min_epu8(sum, _mm256_set1_epi8(kLargestJointField));
       const __m256i excess = _mm256_slli_epi16(_mm256_sub_epi8(sum, first), 5);
       const __m256i rest = _mm256_or_si256(_mm256_shuffle_epi8(both_halves(kJointSecond.data()), number), excess);
       second = _mm256_or_si256(_mm256_or_si256(second, fifth_bits(plane, pair + 2 * group + 4 * half)), rest);
@@ -196,6 +197,7 @@ struct PairVector : Common {
   static void round(const float* x, float inverse, int16_t* values) noexcept {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(values), rounded(x, inverse));
   }
+
   // The sums that entries' fields make of two values in a 32-bit lane; field 3 is none.
   static __m256i sums_of_pair(const int16_t* values) noexcept {
     int32_t pair;

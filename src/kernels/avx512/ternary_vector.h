@@ -106,7 +106,7 @@ struct Vector {
       __m512i &first = out[2 * pair], &second = out[2 * pair + 1];
       const __m512i number = and_bytes(pair == 0 ? numbers : _mm512_srli_epi16(numbers, 4), 15);
       const __m512i sum = _mm512_add_epi8(first, _mm512_shuffle_epi8(table_of(kJointFirst), number));
-      first = _mm512_min_epu8(sum, _mm512_set1_epi8(kLargestDeepField));
+      first = _mm512_min_epu8(sum, _mm512_set1_epi8(kLargestJointField));
       const __m512i excess = _mm512_slli_epi16(_mm512_sub_epi8(sum, first), 5);
       second = merge(second, _mm512_srlv_epi16(plane, _mm512_set1_epi16(static_cast<int16_t>(pair + 2 * group))), 16);
       second = _mm512_ternarylogic_epi32(second, excess, _mm512_shuffle_epi8(table_of(kJointSecond), number), 0xfe);

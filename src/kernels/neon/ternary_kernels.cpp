@@ -103,7 +103,7 @@ struct Vector : Common {
       uint8x16_t &first = out[2 * pair], &second = out[2 * pair + 1];
       const uint8x16_t number = pair == 0 ? and_bytes(numbers, 15) : vshrq_n_u8(numbers, 4);
       const uint8x16_t sum = vaddq_u8(first, vqtbl1q_u8(vld1q_u8(kJointFirst.data()), number));
-      first = vminq_u8(sum, vdupq_n_u8(kLargestDeepField));
+      first = vminq_u8(sum, vdupq_n_u8(kLargestJointField));
       const uint8x16_t rest = vorrq_u8(vqtbl1q_u8(vld1q_u8(kJointSecond.data()), number), vshlq_n_u8(vsubq_u8(sum, first), 5));
       second = vorrq_u8(merge(second, moved_to_fifth(plane, pair + 2 * group + 4 * (quarter / 2)), 16), rest);
     }
