@@ -72,7 +72,7 @@ class Device {
 
 // Runs an operation with several numbers of threads and returns its values, which must be the same bits.
 std::vector<float> with_any_threads(const std::function<std::vector<float>(const Device&)>& operation) {
-  const std::vector<float> alone = operation(Device(1));
+  std::vector<float> alone = operation(Device(1));
   for (const unsigned threads : {2u, 5u}) {
     const std::vector<float> together = operation(Device(threads));
     EXPECT_EQ(together.size(), alone.size());
