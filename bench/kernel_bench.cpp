@@ -120,8 +120,7 @@ class Bench {
   }
 
  private:
-  // As a prompt's are: the backend multiplies so many at once that their activations stay in a cache.
-  static constexpr size_t kManyTokens = 512, kActivationBytes = size_t{4} << 20;
+  static constexpr size_t kManyTokens = 512;  // or fewer, as a prompt's that are multiplied at once
 
   size_t per_thread() const { return options_.megabytes << 20; }
   uint8_t* region(unsigned thread) { return memory_.data() + thread * per_thread(); }
@@ -169,7 +168,7 @@ class Bench {
     const Rate cached = weights_per_second(table, format, 192 << 10, 1, 2048);
     const Rate streamed = weights_per_second(table, format, per_thread(), 1, 2048);
     const size_t token_bytes = blocks_of(2048) * table.ternary->products[static_cast<size_t>(format)].activation_bytes(kManyTokens);
-    const size_t tokens = std::min(kManyTokens, kActivationBytes / token_bytes);
+    const size_t tokens = std::min(kManyTokens, kActivationBytesAtOnce / token_bytes);
     const Rate many = weights_per_second(table, format, 192 << 10, tokens, 2048);
     const double bytes_per_weight = bits / 8 * options_.threads;
     fmt::print("| {} | {} | {:.2f} | {} | {} | {} | {:.0f} % | {} |\n", table.name, name, bits, cached.text(clock_),

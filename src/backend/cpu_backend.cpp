@@ -23,8 +23,8 @@ using kernels::WeightRows;
 // Floats of a panel of expanded weights: half of a usual second-level cache.
 constexpr size_t kPanelFloats = 128 * 1024;
 constexpr size_t kLargestPanelRows = 64, kSmallestPanelRows = 8;
-// A product is of as many tokens at once as leave their activations this small: they are read again for each band of weights.
-constexpr size_t kActivationBytes = size_t{4} << 20, kFewestTokensAtOnce = 16;
+// Of fewer tokens at once the weights would be read too often.
+constexpr size_t kFewestTokensAtOnce = 16;
 // Pieces of a product that a thread takes at once, at most.
 constexpr size_t kLongestRun = 8;
 // An operation on fewer elements is done before another thread would have woken.
@@ -116,11 +116,11 @@ class CpuBackend final : public Backend {
   void multiply(Rows x, std::span<const Projection> projections) override {
     const size_t most = tokens_at_once(x, projections), parts = (x.count + most - 1) / most;
     if (parts <= 1) return multiply_at_once(x, projections);
-    std::vector<Projection> of_part(projections.begin(), projections.end());
+    part_projections_.assign(projections.begin(), projections.end());
     for (size_t part = 0; part < parts; ++part) {
       const size_t first = x.count * part / parts, count = x.count * (part + 1) / parts - first;
-      for (size_t i = 0; i < projections.size(); ++i) of_part[i].out = slice(projections[i].out, first, count);
-      multiply_at_once(slice(x, first, count), of_part);
+      for (size_t i = 0; i < projections.size(); ++i) part_projections_[i].out = slice(projections[i].out, first, count);
+      multiply_at_once(slice(x, first, count), part_projections_);
     }
   }
 
@@ -226,7 +226,7 @@ class CpuBackend final : public Backend {
       const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
       if (tiles != nullptr) largest_part = std::max(largest_part, product_of(*tiles).activation_bytes(x.count));
     }
-    return std::max(kFewestTokensAtOnce, kActivationBytes / (kernels::blocks_of(x.stride) * largest_part));
+    return std::max(kFewestTokensAtOnce, kernels::kActivationBytesAtOnce / (kernels::blocks_of(x.stride) * largest_part));
   }
 
   void multiply_at_once(Rows x, std::span<const Projection> projections) {
@@ -313,6 +313,7 @@ class CpuBackend final : public Backend {
   PageArena arena_;
   std::vector<Scratch> scratch_;
   std::vector<size_t> run_ends_;
+  std::vector<Projection> part_projections_;
   std::array<QuantizedRows, kernels::kTileFormats> quantized_;
   CpuAttention attention_;
 };

@@ -1,6 +1,7 @@
 // Owns activations in the form that products with ternary matrices read.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "backend/backend.h"

@@ -34,7 +34,8 @@ std::span<const KernelTable> supported_tables() {
     std::vector<KernelTable> found{
         {"scalar", &codec::scalar_group_kernels(), &scalar::tensor_kernels(), &scalar::ternary_kernels()}};
 #if defined(__x86_64__)
-    // Every processor with AVX2 has FMA and F16C, but a virtual machine may hide them.
+    // Every processor with AVX2 has FMA and F16C, but a virtual machine may hide them. The tables of AVX-512 use this one's
+    // kernels.
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !converts_halves()) return found;
     found.push_back({"avx2", &avx2::group_kernels(), &avx2::tensor_kernels(), &avx2::ternary_kernels()});
     // The first processors with AVX-512 lack VNNI; AVX2 serves them.

@@ -64,6 +64,9 @@ constexpr float reach_of_half(TileFormat format) noexcept { return 127.0f / stat
 inline constexpr int32_t kMostInFineGroup = 127 * kHighUnit - 128;
 inline constexpr float kFineReach = static_cast<float>(kMostInFineGroup - 8);
 
+// Activations, in the form of a product, that are worth making ready at once: each band of weights reads them again, from a cache.
+inline constexpr size_t kActivationBytesAtOnce = size_t{4} << 20;
+
 // The products with matrices of one format, and the form of activations that they read.
 struct TernaryProduct {
   // Bytes of a token's part of a block of columns in that form, whole cache lines, where so many tokens are multiplied at once.

@@ -17,20 +17,12 @@
 //   heavier_half(x): the larger of the two sums of eight magnitudes, in the order that reach_of_half() states
 //   round<format>(x, inverse, group): sets the group's values, x[i]·inverse to the nearest even, and their offsets
 
-template <typename V>
-struct TernaryOperations {
-  using Float = typename V::Float;
-  using Codes = typename V::Codes;
-  using Scales = typename V::Scales;
+// What the loops of every depth share.
+struct TernaryLoops {
   using TileFormat = tritllm::kernels::TileFormat;
   using TernaryTiles = tritllm::kernels::TernaryTiles;
-  using ActivationBlock = tritllm::kernels::ActivationBlock;
-  using ActivationGroup = tritllm::kernels::ActivationGroup;
   using TernaryProduct = tritllm::kernels::TernaryProduct;
   static constexpr size_t kTileRows = tritllm::kernels::kTileRows, kTileGroups = tritllm::kernels::kTileGroups;
-  static constexpr size_t kHalves = kTileRows / V::kVectorRows;
-  // Tokens whose sums stay in the first-level cache.
-  static constexpr size_t kTokensAtOnce = 64;
   // How far ahead of the weights that are multiplied others are asked for, in bytes.
   static constexpr size_t kAhead = 8192;
 
@@ -39,6 +31,18 @@ struct TernaryOperations {
     for (size_t line = 0; line < tritllm::kernels::block_bytes(kFormat); line += 64)
       __builtin_prefetch(block + kAhead + line, 0, 1);
   }
+};
+
+template <typename V>
+struct TernaryOperations : TernaryLoops {
+  using Float = typename V::Float;
+  using Codes = typename V::Codes;
+  using Scales = typename V::Scales;
+  using ActivationBlock = tritllm::kernels::ActivationBlock;
+  using ActivationGroup = tritllm::kernels::ActivationGroup;
+  static constexpr size_t kHalves = kTileRows / V::kVectorRows;
+  // Tokens whose sums stay in the first-level cache.
+  static constexpr size_t kTokensAtOnce = 64;
 
   template <TileFormat kFormat, size_t kTiles>
   static void multiply_token(const TernaryTiles& matrix, const uint8_t* blocks, const ActivationBlock* x, size_t x_stride,

@@ -1,5 +1,5 @@
 // Owns the loops of the integer kernels for depth 1, written once over a description V of an instruction set, as
-// ternary_kernels_simd.h is for the other depths.
+// ternary_kernels_simd.h is for the other depths, after which it is included.
 //
 // Nothing is multiplied by codes: the sums that two neighbouring columns can give were computed with the activations (PairSums),
 // and a vector shuffle looks them up for 16 rows, which takes four bits a row as they lie in memory. Sums take two bytes, so there
@@ -21,30 +21,22 @@
 //   keep(bytes): computed by here, whatever the compiler thinks of its registers
 
 template <typename V>
-struct PairOperations {
+struct PairOperations : TernaryLoops {
   using Float = typename V::Float;
   using Bytes = typename V::Bytes;
   using Multiples = typename V::Multiples;
-  using TernaryTiles = tritllm::kernels::TernaryTiles;
   using PairSums = tritllm::kernels::PairSums;
-  static constexpr auto kFormat = tritllm::kernels::TileFormat::kTwoBits;
-  static constexpr size_t kTileRows = tritllm::kernels::kTileRows, kTileGroups = tritllm::kernels::kTileGroups;
+  static constexpr auto kFormat = TileFormat::kTwoBits;
   static constexpr size_t kBandTiles = tritllm::kernels::kBandTiles, kBandRows = tritllm::kernels::kBandRows;
   static constexpr size_t kPairs = tritllm::kernels::kGroupPairs;
   static constexpr size_t kBlockBytes = tritllm::kernels::block_bytes(kFormat);
   static constexpr size_t kVectors = kTileRows / V::kVectorRows;
   // Tokens whose sums stay in the first-level cache.
   static constexpr size_t kTokensAtOnce = 32;
-  // How far ahead of the weights that are multiplied others are asked for, in bytes.
-  static constexpr size_t kAhead = 8192;
 
   struct Sums {
     Bytes low = V::no_bytes(), high = V::no_bytes();
   };
-
-  static void prefetch(const uint8_t* block) noexcept {
-    for (size_t line = 0; line < kBlockBytes; line += 64) __builtin_prefetch(block + kAhead + line, 0, 1);
-  }
 
   static Multiples multiples_of(const uint8_t* block, const TernaryTiles& matrix) noexcept {
     Multiples multiples;
@@ -94,7 +86,7 @@ struct PairOperations {
       const Float scale = V::set(tables.scale);
 #pragma GCC unroll 4
       for (size_t tile = 0; tile < kTiles; ++tile) {
-        prefetch(blocks + tile * kBlockBytes);
+        prefetch<kFormat>(blocks + tile * kBlockBytes);
         add_scaled(of_pairs[tile], multiples_of(blocks + tile * kBlockBytes, matrix), scale, sums[tile]);
       }
     }
@@ -113,7 +105,7 @@ struct PairOperations {
 
     Unpacked(const TernaryTiles& matrix, const uint8_t* blocks) noexcept {
       for (size_t tile = 0; tile < kTiles; ++tile, blocks += kBlockBytes) {
-        prefetch(blocks);
+        prefetch<kFormat>(blocks);
         for (size_t pair = 0; pair < kPairs; ++pair) fields[pair][tile] = fields_of(blocks, pair);
         multiples[tile] = multiples_of(blocks, matrix);
       }
@@ -200,5 +192,5 @@ struct PairOperations {
 
   static size_t activation_bytes(size_t) noexcept { return sizeof(PairSums); }
 
-  static constexpr tritllm::kernels::TernaryProduct product() noexcept { return {activation_bytes, quantize, multiply}; }
+  static constexpr TernaryProduct product() noexcept { return {activation_bytes, quantize, multiply}; }
 };
