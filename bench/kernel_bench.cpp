@@ -112,7 +112,7 @@ class Bench {
         "|---|---|---|---|---|---|---|---|\n");
     for (const KernelTable& table : supported_tables()) {
       if (!options_.isa.empty() ? options_.isa != table.name : table.name == std::string("scalar")) continue;
-      constexpr const char* kNames[] = {"d=1, 2 bits", "d=2, 4 bits", "d=3, 5 bits", "d=4, 6.5 bits", "d=2, 3.5 bits"};
+      constexpr const char* kNames[] = {"d=1, 1.7 bits", "d=2, 4 bits", "d=3, 5 bits", "d=4, 6.5 bits", "d=2, 3.5 bits"};
       for (size_t format = 0; format < kTileFormats; ++format) {
         if (table.ternary->products[format].multiply != nullptr) measure(table, static_cast<TileFormat>(format), kNames[format]);
       }

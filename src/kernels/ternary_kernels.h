@@ -38,12 +38,13 @@ struct alignas(64) FineActivations {
   float scale;  // as that of a group
 };
 
-// The same as all sums that codes can make of the values of two neighbouring columns. A vector shuffle looks them up for 16 rows.
-inline constexpr size_t kGroupPairs = 8;
+// The same as sums that codes can make of the values of three columns: those of the balanced ternary numbers 0 to 13 as which tiles
+// hold three codes. A vector shuffle looks them up for 16 rows.
 inline constexpr int32_t kHighUnit = 32;
-struct alignas(64) PairSums {
-  // [pair][group][field of its first column + 4 · field of its second]: the sum is low + kHighUnit·high, −16 ≤ low < 16.
-  int8_t low[kGroupPairs][kTileGroups][16], high[kGroupPairs][kTileGroups][16];
+struct alignas(64) TripleSums {
+  // [triple][group][number], and at last those of the last column, [group][code + 2]: the sum is low + kHighUnit·high,
+  // −16 ≤ low < 16. Numbers that no codes make give 0.
+  int8_t low[kGroupTriples + 1][kTileGroups][16], high[kGroupTriples + 1][kTileGroups][16];
   float scale;
 };
 
@@ -58,10 +59,10 @@ constexpr bool halves_may_overflow(TileFormat format) noexcept { return most_in_
 // j + 1, j even, as magnitudes.
 constexpr float reach_of_half(TileFormat format) noexcept { return 127.0f / static_cast<float>(most_in_half(format) - 4); }
 
-// At depth 1 the magnitudes of a group's values add to at most this: then eight low parts, and eight high ones, add to no more than
-// a signed byte holds. The reach of a block is the larger of its groups' sums of magnitudes, added as above and then one half to
+// At depth 1 the magnitudes of a group's values add to at most this: then its six low parts, and its six high ones, add to no more
+// than a signed byte holds. The reach of a block is the larger of its groups' sums of magnitudes, added as above and then one half to
 // the other, and values are x·kFineReach/reach: rounding adds at most 8.
-inline constexpr int32_t kMostInFineGroup = 127 * kHighUnit - 128;
+inline constexpr int32_t kMostInFineGroup = 127 * kHighUnit - 6 * kHighUnit / 2;
 inline constexpr float kFineReach = static_cast<float>(kMostInFineGroup - 8);
 
 // Activations, in the form of a product, that are worth making ready at once: each band of weights reads them again, from a cache.

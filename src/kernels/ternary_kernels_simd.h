@@ -1,5 +1,5 @@
 // Owns the loops of the integer kernels for depths 2 to 4, written once over a description V of an instruction set (those for depth
-// 1 are in ternary_pairs_simd.h). Each instruction set's file defines V and includes this inside its own namespace, as it does
+// 1 are in ternary_triples_simd.h). Each instruction set's file defines V and includes this inside its own namespace, as it does
 // tensor_kernels_simd.h.
 //
 // One token: a band's sums stay in registers while its blocks stream by. Several tokens: a block's weights are unpacked into
@@ -182,13 +182,13 @@ struct TernaryOperations : TernaryLoops {
   }
 
   // With the products of depth 1.
-  static constexpr tritllm::kernels::TernaryKernels table(const char* name, const TernaryProduct& of_pairs) {
+  static constexpr tritllm::kernels::TernaryKernels table(const char* name, const TernaryProduct& of_triples) {
     return {
         .name = name,
         .most_exact_tokens = SIZE_MAX,
-        .products = {of_pairs, product<TileFormat::kFourBits>(), product<TileFormat::kFiveBits>(),
+        .products = {of_triples, product<TileFormat::kFourBits>(), product<TileFormat::kFiveBits>(),
                      product<TileFormat::kSixAndAHalfBits>(), product<TileFormat::kSqueezedFourBits>()},
-        .formats = {TileFormat::kTwoBits, V::kUnsqueezes ? TileFormat::kSqueezedFourBits : TileFormat::kFourBits,
+        .formats = {TileFormat::kTriples, V::kUnsqueezes ? TileFormat::kSqueezedFourBits : TileFormat::kFourBits,
                     TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
     };
   }

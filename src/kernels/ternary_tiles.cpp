@@ -61,9 +61,6 @@ Field joint_fifth_bit_field(const QuadPlace& first) noexcept {
           static_cast<unsigned>(first.quad / 2 + 2 * first.group + 4 * first.half()), 1, 4};
 }
 
-// Depth 1: the byte that a quad's fields are.
-size_t quad_byte(const QuadPlace& at) noexcept { return (at.quad * kTileGroups + at.group) * kTileRows + at.row; }
-
 // What lies in memory for two fields of depth 4, besides the second one's own bits.
 struct JointFields {
   uint32_t first_bits, number;
@@ -107,12 +104,12 @@ void put_quads(TileFormat format, size_t row, size_t group, const Quads& fields,
     const QuadPlace at{row, group, quad};
     const uint32_t own = fields[quad];
     switch (format) {
-      case TileFormat::kTwoBits: block[quad_byte(at)] = static_cast<uint8_t>(own | own >> 6 | own >> 12 | own >> 18); break;
       case TileFormat::kFiveBits: fifth_bit_field(at).put(block, own); [[fallthrough]];
       case TileFormat::kFourBits: four_bit_field(at).put(block, own); break;
       case TileFormat::kSixAndAHalfBits:
         if (quad % 2 == 0) put_pair(at, own, fields[quad + 1], block);
         break;
+      case TileFormat::kTriples:                  // not by quads
       case TileFormat::kSqueezedFourBits: break;  // has no fields until it is widened
     }
   }
@@ -123,16 +120,12 @@ Quads get_quads(TileFormat format, size_t row, size_t group, const uint8_t* bloc
   for (size_t quad = 0; quad < kQuads; ++quad) {
     const QuadPlace at{row, group, quad};
     switch (format) {
-      case TileFormat::kTwoBits: {
-        const uint32_t byte = block[quad_byte(at)];
-        fields[quad] = (byte | byte << 6 | byte << 12 | byte << 18) & kEachByte * 3;
-        break;
-      }
       case TileFormat::kFiveBits: fields[quad] = fifth_bit_field(at).get(block); [[fallthrough]];
       case TileFormat::kFourBits: fields[quad] |= four_bit_field(at).get(block); break;
       case TileFormat::kSixAndAHalfBits:
         if (quad % 2 == 0) get_pair(at, block, fields[quad], fields[quad + 1]);
         break;
+      case TileFormat::kTriples:
       case TileFormat::kSqueezedFourBits: break;
     }
   }
@@ -149,33 +142,101 @@ uint8_t get_entry(const uint8_t* entries, size_t place) noexcept {
   return static_cast<uint8_t>(low | high << 4);
 }
 
+// A row's part of a group at depth 1.
+struct Triples {
+  uint8_t magnitudes[kGroupTriples] = {};
+  uint8_t signs = 0;  // in the five highest bits
+  uint8_t last = 2;
+
+  Triples() = default;
+  explicit Triples(const int8_t* codes) noexcept : last(static_cast<uint8_t>(codes[kLastColumn] + 2)) {
+    for (size_t triple = 0; triple < kGroupTriples; ++triple) {
+      const auto& columns = kTripleColumns[triple];
+      const int number = 9 * codes[columns[0]] + 3 * codes[columns[1]] + codes[columns[2]];
+      magnitudes[triple] = static_cast<uint8_t>(number < 0 ? -number : number);
+      if (number < 0) signs |= static_cast<uint8_t>(0x80u >> triple);
+    }
+  }
+
+  void get_codes(int8_t* codes) const noexcept {
+    for (size_t triple = 0; triple < kGroupTriples; ++triple) {
+      const bool negative = (signs >> (7 - triple) & 1) != 0;
+      for (size_t i = 0; i < 3; ++i) {
+        const int code = kTripleCodes[i][magnitudes[triple]];
+        codes[kTripleColumns[triple][i]] = static_cast<int8_t>(negative ? -code : code);
+      }
+    }
+    codes[kLastColumn] = static_cast<int8_t>(last - 2);
+  }
+};
+
+uint8_t& plane_byte(uint8_t* block, size_t plane, size_t place) noexcept { return block[plane * kTriplePlaneBytes + place]; }
+uint8_t plane_byte(const uint8_t* block, size_t plane, size_t place) noexcept { return block[plane * kTriplePlaneBytes + place]; }
+
+// Into a block whose bytes are still zero, with an entry.
+void put_triples(size_t row, size_t group, const Triples& triples, unsigned entry, uint8_t* block) noexcept {
+  const size_t place = group * kTileRows + row, of_entry = triple_entry_place(row, group);
+  for (size_t triple = 0; triple < kGroupTriples; ++triple) {
+    plane_byte(block, triple / 2, place) |= static_cast<uint8_t>(triples.magnitudes[triple] << 4 * (triple % 2));
+  }
+  plane_byte(block, 2, of_entry) |= static_cast<uint8_t>((entry & 15) << 4);
+  plane_byte(block, 3, place) |= static_cast<uint8_t>(triples.signs | triples.last);
+  plane_byte(block, 3, of_entry) |= static_cast<uint8_t>(entry >> 4 << 2);
+}
+
+Triples get_triples(size_t row, size_t group, const uint8_t* block) noexcept {
+  const size_t place = group * kTileRows + row;
+  Triples triples;
+  for (size_t triple = 0; triple < kGroupTriples; ++triple) {
+    triples.magnitudes[triple] = plane_byte(block, triple / 2, place) >> 4 * (triple % 2) & 15;
+  }
+  triples.signs = plane_byte(block, 3, place) & 0xf8;
+  triples.last = plane_byte(block, 3, place) & 3;
+  return triples;
+}
+uint8_t get_triples_entry(size_t row, size_t group, const uint8_t* block) noexcept {
+  const size_t place = triple_entry_place(row, group);
+  return static_cast<uint8_t>(plane_byte(block, 2, place) >> 4 | (plane_byte(block, 3, place) >> 2 & 1) << 4);
+}
+
+Quads fields_of(TileFormat format, const int8_t* codes) noexcept {
+  const uint32_t centre = kEachByte * static_cast<uint32_t>(format_largest_code(format));
+  Quads fields;
+  std::memcpy(fields.data(), codes, sizeof(fields));
+  // Bytes added without carries between them: the low seven bits, then the top ones.
+  for (uint32_t& quad : fields) quad = ((quad & 0x7f7f7f7fu) + centre) ^ (quad & 0x80808080u);
+  return fields;
+}
+
 // One row's part of a block whose bytes are still zero. `source_groups` of it belong to the matrix.
 void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* entries, size_t source_groups, size_t lane,
                  uint8_t* block) noexcept {
-  const uint32_t centre = kEachByte * static_cast<uint32_t>(format_largest_code(format));
-  uint8_t* const block_entries = block + block_code_bytes(format);
   for (size_t group = 0; group < kTileGroups; ++group) {
-    if (group >= source_groups) {
-      put_entry(block_entries, entry_place(lane, group), kEmptyEntry);
-      continue;
+    const bool beyond = group >= source_groups;
+    const uint8_t entry = beyond ? kEmptyEntry : entries[group];
+    if (format == TileFormat::kTriples) {
+      put_triples(lane, group, beyond ? Triples() : Triples(codes + group * 16), entry, block);
+    } else {
+      put_entry(block + block_code_bytes(format), entry_place(lane, group), entry);
+      if (!beyond) put_quads(format, lane, group, fields_of(format, codes + group * 16), block);
     }
-    put_entry(block_entries, entry_place(lane, group), entries[group]);
-    Quads fields;
-    std::memcpy(fields.data(), codes + group * 16, sizeof(fields));
-    // Bytes added without carries between them: the low seven bits, then the top ones.
-    for (uint32_t& quad : fields) quad = ((quad & 0x7f7f7f7fu) + centre) ^ (quad & 0x80808080u);
-    put_quads(format, lane, group, fields, block);
   }
 }
 
 // One row's part of a block.
 void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t groups, int8_t* codes, uint8_t* entries) noexcept {
   for (size_t group = 0; group < groups; ++group) {
+    int8_t* const to = codes + group * 16;
+    if (format == TileFormat::kTriples) {
+      entries[group] = get_triples_entry(lane, group, block);
+      get_triples(lane, group, block).get_codes(to);
+      continue;
+    }
     entries[group] = get_entry(block + block_code_bytes(format), entry_place(lane, group));
     const Quads fields = get_quads(format, lane, group, block);
     for (size_t i = 0; i < 16; ++i) {
       const auto field = static_cast<int>(fields[i / kQuad] >> (8 * (i % kQuad)) & 255u);
-      codes[group * 16 + i] = static_cast<int8_t>(field - format_largest_code(format));
+      to[i] = static_cast<int8_t>(field - format_largest_code(format));
     }
   }
 }
@@ -204,7 +265,8 @@ const uint8_t* widened(TileFormat format, const uint8_t* block, WideBlock& room)
     std::memcpy(&numbers, block + word * 7, 7);
     for (size_t i = 0; i < 8; ++i) room.bytes[word * 8 + i] = kSqueezedFields[numbers >> 7 * i & 127];
   }
-  std::memcpy(room.bytes + block_code_bytes(unsqueezed(format)), block + block_code_bytes(format), kBlockEntryBytes);
+  std::memcpy(room.bytes + block_code_bytes(unsqueezed(format)), block + block_code_bytes(format),
+              block_entry_bytes(format));
   return room.bytes;
 }
 
@@ -220,7 +282,8 @@ void pack_block(TileFormat format, const SourceRows& source, size_t tile, size_t
   }
   if (is_squeezed(format)) squeeze(wide, block);
   else std::memcpy(block, wide.bytes, block_code_bytes(format));
-  std::memcpy(block + block_code_bytes(format), wide.bytes + block_code_bytes(unsqueezed(format)), kBlockEntryBytes);
+  std::memcpy(block + block_code_bytes(format), wide.bytes + block_code_bytes(unsqueezed(format)),
+              block_entry_bytes(format));
 }
 
 }  // namespace

@@ -2,10 +2,10 @@
 // draws it and says why. Does not own the packed file's layout (src/codec), which is denser and slower to read.
 //
 // A matrix is cut into tiles of 16 rows, and a tile into blocks of 32 columns, two groups of each row. Four tiles make a band,
-// which one thread walks from end to end as one stream through memory: the blocks of the same columns lie side by side. A block
-// holds the codes as unsigned fields (code + largest code), then the entry of each of its 32 groups in the table of scales, five
-// bits each. Fields are arranged so that a vector register of bytes gets 4 consecutive columns of each row; at depth 1, two columns
-// of 16 rows, as four bits.
+// which one thread walks from end to end as one stream through memory: the blocks of the same columns lie side by side. From depth 2
+// on a block holds the codes as unsigned fields (code + largest code), then the entry of each of its 32 groups in the table of
+// scales, five bits each; fields are arranged so that a vector register of bytes gets 4 consecutive columns of each row. At depth 1
+// a vector gets 3 columns of 16 rows, and entries lie among the codes.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@ inline constexpr size_t kBandTiles = 4, kBandRows = kBandTiles * kTileRows;
 
 // How a code is held. The number of bits trades reading for unpacking, so each table of kernels has formats of its own.
 enum class TileFormat : uint8_t {
-  kTwoBits,          // depth 1: a byte for four columns of a row, [quad of columns][group][row]
+  kTriples,          // depth 1: three codes in five bits, see below
   kFourBits,         // depth 2
   kFiveBits,         // depth 3: four bits and a plane of one
   kSixAndAHalfBits,  // depth 4: two codes in 13 bits, see below
@@ -39,6 +39,31 @@ constexpr int format_depth(TileFormat format) noexcept { return static_cast<int>
 constexpr int format_largest_code(TileFormat format) noexcept {
   constexpr int kLargest[] = {1, 4, 13, 40};
   return kLargest[static_cast<size_t>(unsqueezed(format))];
+}
+
+// Depth 1. Three codes are a balanced ternary number n = 9·first + 3·second + third, −13 to 13. A group of 16 columns has five of
+// them, of columns 0 to 2 of each four and of column 3 of the first three fours, and its last column's code. With the entry they are
+// 32 bits, one in each of four planes of bytes [group][row]:
+//   plane 0: |n0| in the lower half, |n1| in the upper one;  plane 1: |n2|, |n3|;  plane 2: |n4|, four bits of an entry
+//   plane 3: signs of n0 to n4 from the highest bit on, an entry's fifth bit, last code + 2 (so that no byte is zero)
+// The entry there is that of another group: a vector of multiples comes out of one interleaving of bytes. In memory without a
+// code, |n| is 0 and the last code too.
+inline constexpr size_t kGroupTriples = 5;
+inline constexpr uint8_t kTripleColumns[kGroupTriples][3] = {{0, 1, 2}, {4, 5, 6}, {8, 9, 10}, {12, 13, 14}, {3, 7, 11}};
+inline constexpr size_t kLastColumn = 15;
+// The first, second and third codes of the numbers 0 to 13; zeros for 14 and 15, which vector look-ups have beyond them.
+inline constexpr auto kTripleCodes = [] {
+  std::array<std::array<int16_t, 16>, 3> codes{};
+  for (int number = 0; number <= 13; ++number) {
+    for (int digit = 0, rest = number + 13; digit < 3; ++digit, rest /= 3) {
+      codes[static_cast<size_t>(2 - digit)][static_cast<size_t>(number)] = static_cast<int16_t>(rest % 3 - 1);
+    }
+  }
+  return codes;
+}();
+inline constexpr size_t kTriplePlaneBytes = kTileRows * kTileGroups, kTriplePlanes = 4;
+constexpr size_t triple_entry_place(size_t row, size_t group) noexcept {
+  return row % 8 / 4 * 16 + row / 8 * 8 + row % 4 * 2 + group;
 }
 
 // Squeezed, 64 bytes of fields are 56: every 8 bytes become as many numbers of seven bits, the first one in the lowest bits.
@@ -60,7 +85,7 @@ inline constexpr uint8_t kLargestJointField = 80;
 inline constexpr std::array<uint8_t, 16> kJointFirst{0, 16, 32, 48, 64, 0, 16, 32, 48, 64, 0, 16, 32, 48, 64, 80};
 inline constexpr std::array<uint8_t, 16> kJointSecond{0, 0, 0, 0, 0, 32, 32, 32, 32, 32, 64, 64, 64, 64, 64, 0};
 
-// Bytes of a block's codes, of its entries (four bits each and a plane of one), and of a whole block.
+// Bytes of a block's codes, at depth 1 with its entries.
 constexpr size_t block_code_bytes(TileFormat format) noexcept {
   constexpr size_t kBitsOfTwo[] = {4, 8, 10, 13};
   const size_t bytes = kTileRows * kTileColumns * kBitsOfTwo[static_cast<size_t>(unsqueezed(format))] / 16;
@@ -71,7 +96,9 @@ inline constexpr size_t kFifthBitsOffset = kTileRows * kTileColumns * 4 / 8;
 inline constexpr size_t kJointOffset = kFifthBitsOffset, kJointFifthBitsOffset = kJointOffset + kTileRows * kTileColumns / 4;
 inline constexpr size_t kBlockEntries = kTileRows * kTileGroups, kEntryNibbleBytes = kBlockEntries / 2;
 inline constexpr size_t kBlockEntryBytes = kEntryNibbleBytes + kBlockEntries / 8;
-constexpr size_t block_bytes(TileFormat format) noexcept { return block_code_bytes(format) + kBlockEntryBytes; }
+// Bytes of the entries behind the codes (four bits each and a plane of one), and of a whole block.
+constexpr size_t block_entry_bytes(TileFormat format) noexcept { return format == TileFormat::kTriples ? 0 : kBlockEntryBytes; }
+constexpr size_t block_bytes(TileFormat format) noexcept { return block_code_bytes(format) + block_entry_bytes(format); }
 
 constexpr size_t tiles_of(size_t rows) noexcept { return (rows + kTileRows - 1) / kTileRows; }
 constexpr size_t blocks_of(size_t columns) noexcept { return (columns + kTileColumns - 1) / kTileColumns; }
@@ -106,7 +133,7 @@ struct TernaryTiles {
   size_t bytes() const noexcept { return tiles * column_blocks * block_bytes(format); }
 };
 
-// Where the entry of a group stands among a block's 32: a vector of 8 rows' scales comes out of two interleavings of bytes. Of
+// Where the entry of a group stands among the 32 behind a block's codes: a vector of 8 rows' scales comes out of two interleavings of bytes. Of
 // entry i, the low four bits are in byte i mod 16 (from 16 on in its upper half), the fifth is bit i/4 of byte i mod 4 of the
 // plane.
 constexpr size_t entry_place(size_t row, size_t group) noexcept { return row % 8 / 4 * 16 + (group * 2 + row / 8) * 4 + row % 4; }

@@ -25,7 +25,7 @@ namespace {
 
 using Random = std::mt19937_64;
 
-constexpr TileFormat kAllFormats[] = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits,
+constexpr TileFormat kAllFormats[] = {TileFormat::kTriples, TileFormat::kFourBits, TileFormat::kFiveBits,
                                       TileFormat::kSixAndAHalfBits, TileFormat::kSqueezedFourBits};
 static_assert(std::size(kAllFormats) == kTileFormats);
 constexpr float kUntouched = 12345.0f;
@@ -186,11 +186,11 @@ class TernaryKernelsTest : public testing::TestWithParam<KernelTable> {
 INSTANTIATE_TEST_SUITE_P(Every, TernaryKernelsTest, testing::ValuesIn(supported_tables().begin(), supported_tables().end()),
                          [](const auto& instance) { return std::string(instance.param.name); });
 
-// The tables that look up sums of pairs: all but the specification.
-class PairSumsTest : public TernaryKernelsTest {};
+// The tables that look up sums of triples: all but the specification.
+class TripleSumsTest : public TernaryKernelsTest {};
 
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PairSumsTest);
-INSTANTIATE_TEST_SUITE_P(Every, PairSumsTest, testing::ValuesIn(supported_tables().begin() + 1, supported_tables().end()),
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TripleSumsTest);
+INSTANTIATE_TEST_SUITE_P(Every, TripleSumsTest, testing::ValuesIn(supported_tables().begin() + 1, supported_tables().end()),
                          [](const auto& instance) { return std::string(instance.param.name); });
 
 TEST(TernaryTiles, UnpackIsTheInverseOfPack) {
@@ -212,6 +212,10 @@ TEST(TernaryTiles, UnpackIsTheInverseOfPack) {
       }
     }
   }
+}
+
+TEST(TernaryTiles, AGroupOfDepth1IsThirtyTwoBits) {
+  EXPECT_EQ(block_bytes(TileFormat::kTriples), kTileRows * kTileGroups * 4);
 }
 
 TEST(TernaryTiles, SqueezingSavesAnEighthOfTheFields) {
@@ -278,8 +282,14 @@ TEST(TernaryKernels, NoSumOverflows) {
   EXPECT_LE(int64_t{kTileGroups} * kMostInFineGroup * kLargestMultiple, std::numeric_limits<int32_t>::max());
 }
 
-// Whatever the codes, the low parts of a group's sums of pairs fit in a signed byte, and the high ones.
-TEST_P(PairSumsTest, FitInTheirBytes) {
+// The largest magnitude in a table.
+int most_of(const int8_t (&table)[16]) {
+  const auto [least, most] = std::minmax_element(std::begin(table), std::end(table));
+  return std::max(-*least, int{*most});
+}
+
+// Whatever the codes, the low parts of a group's sums of triples fit in a signed byte, and the high ones, negated or not.
+TEST_P(TripleSumsTest, FitInTheirBytes) {
   Random random(10);
   for (int round = 0; round < 3000; ++round) {
     std::vector<float> x(32);
@@ -288,52 +298,51 @@ TEST_P(PairSumsTest, FitInTheirBytes) {
       if (round % 3 == 1) value = random() % 2 != 0 ? 1.0f : -1.0f;
       if (round % 3 == 2) value = random() % 8 == 0 ? value : value * 0.01f;
     }
-    const Activations found = quantized(kernels(), x, 1, 32, TileFormat::kTwoBits);
-    const auto& tables = found.part<PairSums>(0, 0);
+    const Activations found = quantized(kernels(), x, 1, 32, TileFormat::kTriples);
+    const auto& tables = found.part<TripleSums>(0, 0);
     for (size_t group = 0; group < kTileGroups; ++group) {
-      int least_low = 0, most_low = 0, least_high = 0, most_high = 0, largest = 0;
-      for (size_t pair = 0; pair < kGroupPairs; ++pair) {
-        const int8_t *const low = tables.low[pair][group], *const high = tables.high[pair][group];
-        least_low += *std::min_element(low, low + 16);
-        most_low += *std::max_element(low, low + 16);
-        least_high += *std::min_element(high, high + 16);
-        most_high += *std::max_element(high, high + 16);
-        int least_sum = 0, most_sum = 0;
-        for (size_t entry = 0; entry < 16; ++entry) {
-          least_sum = std::min(least_sum, low[entry] + kHighUnit * high[entry]);
-          most_sum = std::max(most_sum, low[entry] + kHighUnit * high[entry]);
-        }
-        EXPECT_EQ(least_sum, -most_sum);
+      int most_low = 0, most_high = 0, largest = 0;
+      for (size_t table = 0; table < kGroupTriples + 1; ++table) {
+        const auto &low = tables.low[table][group], &high = tables.high[table][group];
+        most_low += most_of(low);
+        most_high += most_of(high);
+        int most_sum = 0;
+        for (size_t number = 0; number < 16; ++number) most_sum = std::max(most_sum, std::abs(low[number] + kHighUnit * high[number]));
         largest += most_sum;
       }
-      EXPECT_GE(least_low, -128);
       EXPECT_LE(most_low, 127);
-      EXPECT_GE(least_high, -128);
       EXPECT_LE(most_high, 127);
       EXPECT_LE(largest, kMostInFineGroup);
     }
   }
 }
 
-TEST_P(PairSumsTest, AreThoseOfTheSpecificationsValues) {
+TEST_P(TripleSumsTest, AreThoseOfTheSpecificationsValues) {
   Random random(11);
   for (int round = 0; round < 2000; ++round) {
     for (const size_t columns : {16u, 32u, 48u, 80u}) {
       const std::vector<float> x = special_activations(random, columns, round);
-      const Activations expected = quantized(specification(), x, 1, columns, TileFormat::kTwoBits);
-      const Activations found = quantized(kernels(), x, 1, columns, TileFormat::kTwoBits);
+      const Activations expected = quantized(specification(), x, 1, columns, TileFormat::kTriples);
+      const Activations found = quantized(kernels(), x, 1, columns, TileFormat::kTriples);
       for (size_t block = 0; block < blocks_of(columns); ++block) {
         const auto& values = expected.part<FineActivations>(block, 0);
-        const auto& tables = found.part<PairSums>(block, 0);
+        const auto& tables = found.part<TripleSums>(block, 0);
         ASSERT_TRUE(same_bits({values.scale}, {tables.scale})) << "round " << round;
-        for (size_t pair = 0; pair < kTileColumns / 2; ++pair) {
-          const int8_t *const low = tables.low[pair % kGroupPairs][pair / kGroupPairs],
-                              *const high = tables.high[pair % kGroupPairs][pair / kGroupPairs];
-          for (int first = 0; first < 3; ++first) {
-            for (int second = 0; second < 3; ++second) {
-              const int sum = (first - 1) * values.values[2 * pair] + (second - 1) * values.values[2 * pair + 1];
-              ASSERT_EQ(low[first + 4 * second] + kHighUnit * high[first + 4 * second], sum) << "round " << round;
+        for (size_t group = 0; group < kTileGroups; ++group) {
+          const int16_t* const of_group = values.values + group * 16;
+          const auto sum_at = [&](size_t table, size_t field) {
+            return tables.low[table][group][field] + kHighUnit * tables.high[table][group][field];
+          };
+          for (int number = 0; number <= 13; ++number) {
+            const int first = (number + 4) / 9, second = (number - 9 * first + 1 + 3) / 3 - 1, third = number - 9 * first - 3 * second;
+            for (size_t triple = 0; triple < kGroupTriples; ++triple) {
+              const auto& at = kTripleColumns[triple];
+              const int sum = first * of_group[at[0]] + second * of_group[at[1]] + third * of_group[at[2]];
+              ASSERT_EQ(sum_at(triple, static_cast<size_t>(number)), sum) << "round " << round << ", number " << number;
             }
+          }
+          for (int code = -1; code <= 1; ++code) {
+            ASSERT_EQ(sum_at(kGroupTriples, static_cast<size_t>(code + 2)), code * of_group[15]) << "round " << round;
           }
         }
       }
@@ -346,7 +355,7 @@ TEST(TernaryKernels, FineActivationsAreWithinHalfAStep) {
   const TernaryKernels& specification = *table_named("scalar").ternary;
   for (size_t columns = 16; columns <= 112; columns += 16) {
     const std::vector<float> x = random_activations(1, columns, Filling::kRandom);
-    const Activations found = quantized(specification, x, 1, columns, TileFormat::kTwoBits);
+    const Activations found = quantized(specification, x, 1, columns, TileFormat::kTriples);
     for (size_t block = 0; block < blocks_of(columns); ++block) {
       const auto& part = found.part<FineActivations>(block, 0);
       int magnitudes[kTileGroups] = {};

@@ -51,19 +51,95 @@ __m512i brain_pair(__m512i codes, size_t pair, __m512 steps) noexcept {
   return _mm512_or_si512(low, _mm512_and_si512(high, upper));
 }
 
+// A group's weights of 16 rows: multiples, and for each four columns their codes.
+struct GroupCodes {
+  __m512i multiples, quads[4];
+};
+
 template <TileFormat kFormat>
-void unpack_block(const uint8_t* block, const ScaleTable& table, WeightTile& out) noexcept {
+void unpack_groups(const uint8_t* block, const ScaleTable& table, GroupCodes (&out)[kTileGroups]) noexcept {
   const __m512i centre = _mm512_set1_epi8(static_cast<char>(format_largest_code(kFormat)));
   __m512i multiples[kTileGroups][1];
   Vector::scales(block + block_code_bytes(kFormat), table, multiples);
   for (size_t group = 0; group < kTileGroups; ++group) {
-    const __m512 steps = _mm512_mul_ps(_mm512_cvtepi32_ps(multiples[group][0]), _mm512_set1_ps(table.unit));
-    __m512i codes[4];
-    Vector::codes<kFormat>(block, group, 0, codes);
+    out[group].multiples = multiples[group][0];
+    Vector::codes<kFormat>(block, group, 0, out[group].quads);
+    for (__m512i& quad : out[group].quads) quad = _mm512_sub_epi8(quad, centre);
+  }
+}
+
+// A group's bytes in a plane of depth 1, 32 bits for each row.
+__m512i triple_plane(const uint8_t* block, size_t plane, size_t group) noexcept {
+  const uint8_t* const from = block + plane * kTriplePlaneBytes + group * kTileRows;
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
+// The three codes of numbers, the first one in the lowest byte. Looks at the lowest four bits of magnitudes and at the top bits of
+// signs.
+__m512i codes_of_triples(__m512i magnitudes, __m512i signs) noexcept {
+  alignas(kLine) static constexpr auto kCodes = [] {
+    std::array<uint32_t, 16> codes{};
+    for (size_t number = 0; number < 16; ++number) {
+      for (size_t i = 0; i < 3; ++i) codes[number] |= static_cast<uint32_t>(kTripleCodes[i][number] & 255) << 8 * i;
+    }
+    return codes;
+  }();
+  const __m512i codes = _mm512_permutexvar_epi32(magnitudes, _mm512_load_si512(kCodes.data()));
+  const __m512i negative = _mm512_srai_epi32(signs, 31);
+  return _mm512_sub_epi8(_mm512_xor_si512(codes, negative), negative);
+}
+
+// A block's entries at depth 1, [group][row].
+__m256i triple_entries(const uint8_t* block) noexcept {
+  alignas(kLine) static constexpr auto kPlaces = [] {
+    std::array<uint8_t, kBlockEntries> places{};
+    for (size_t i = 0; i < kBlockEntries; ++i) places[i] = static_cast<uint8_t>(triple_entry_place(i % kTileRows, i / kTileRows));
+    return places;
+  }();
+  const auto plane = [block](size_t index) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + index * kTriplePlaneBytes));
+  };
+  const __m256i low = _mm256_and_si256(_mm256_srli_epi16(plane(2), 4), _mm256_set1_epi8(15));
+  const __m256i fifth = _mm256_and_si256(_mm256_slli_epi16(plane(3), 2), _mm256_set1_epi8(16));
+  const __m256i places = _mm256_load_si256(reinterpret_cast<const __m256i*>(kPlaces.data()));
+  return _mm256_permutexvar_epi8(places, _mm256_or_si256(low, fifth));
+}
+
+template <>
+void unpack_groups<TileFormat::kTriples>(const uint8_t* block, const ScaleTable& table, GroupCodes (&out)[kTileGroups]) noexcept {
+  const __m256i entries = triple_entries(block);
+  const __m128i entries_of_group[kTileGroups] = {_mm256_castsi256_si128(entries), _mm256_extracti128_si256(entries, 1)};
+  for (size_t group = 0; group < kTileGroups; ++group) {
+    out[group].multiples = _mm512_permutex2var_epi32(_mm512_load_si512(table.multiples), _mm512_cvtepu8_epi32(entries_of_group[group]),
+                                                     _mm512_load_si512(table.multiples + 16));
+    const __m512i signs = triple_plane(block, 3, group);
+    __m512i codes[kGroupTriples];
+    for (size_t triple = 0; triple < kGroupTriples; ++triple) {
+      const __m512i fields = triple_plane(block, triple / 2, group);
+      const auto to_top = static_cast<unsigned>(24 + triple);
+      codes[triple] = codes_of_triples(triple % 2 == 0 ? fields : _mm512_srli_epi32(fields, 4), _mm512_slli_epi32(signs, to_top));
+    }
+    const __m512i last = _mm512_sub_epi32(_mm512_and_si512(signs, _mm512_set1_epi32(3)), _mm512_set1_epi32(2));
+    // The fourth columns of the first three quads are the fifth triple.
+    const __m512i fourth = codes[kGroupTriples - 1], top = _mm512_set1_epi32(static_cast<int32_t>(0xff000000u));
+    const __m512i fourths[4] = {_mm512_slli_epi32(fourth, 24), _mm512_slli_epi32(fourth, 16), _mm512_slli_epi32(fourth, 8),
+                                _mm512_slli_epi32(last, 24)};
     for (size_t quad = 0; quad < 4; ++quad) {
-      const __m512i signed_codes = _mm512_sub_epi8(codes[quad], centre);
+      // codes[quad] & ~top | fourths[quad] & top
+      out[group].quads[quad] = _mm512_ternarylogic_epi32(top, fourths[quad], codes[quad], 0xca);
+    }
+  }
+}
+
+template <TileFormat kFormat>
+void unpack_block(const uint8_t* block, const ScaleTable& table, WeightTile& out) noexcept {
+  GroupCodes groups[kTileGroups];
+  unpack_groups<kFormat>(block, table, groups);
+  for (size_t group = 0; group < kTileGroups; ++group) {
+    const __m512 steps = _mm512_mul_ps(_mm512_cvtepi32_ps(groups[group].multiples), _mm512_set1_ps(table.unit));
+    for (size_t quad = 0; quad < 4; ++quad) {
       for (size_t pair = 0; pair < 2; ++pair) {
-        _mm512_store_si512(out.pairs[group * 8 + quad * 2 + pair], brain_pair(signed_codes, pair, steps));
+        _mm512_store_si512(out.pairs[group * 8 + quad * 2 + pair], brain_pair(groups[group].quads[quad], pair, steps));
       }
     }
   }
@@ -202,10 +278,10 @@ const TernaryKernels& ternary_kernels() noexcept {
   static constexpr TernaryKernels kTable{
       .name = "amx",
       .most_exact_tokens = kFewestTokens - 1,
-      .products = {Product<TileFormat::kTwoBits>::functions(), Product<TileFormat::kFourBits>::functions(),
+      .products = {Product<TileFormat::kTriples>::functions(), Product<TileFormat::kFourBits>::functions(),
                    Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSixAndAHalfBits>::functions(),
                    Product<TileFormat::kSqueezedFourBits>::functions()},
-      .formats = {TileFormat::kTwoBits, TileFormat::kSqueezedFourBits, TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
+      .formats = {TileFormat::kTriples, TileFormat::kSqueezedFourBits, TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
   };
   return kTable;
 }

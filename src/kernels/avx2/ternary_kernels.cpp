@@ -1,4 +1,5 @@
-// Owns the integer kernels for AVX2 with FMA. Depth 1: sums of two products looked up for sixteen rows and two groups at a time.
+// Owns the integer kernels for AVX2 with FMA. Depth 1: sums of three products looked up for sixteen rows and two groups at a
+// time.
 // The other depths: eight rows at a time, products by vpmaddubsw, a group's scale applied by the vpmaddwd that widens its sums.
 #include "kernels/ternary_kernels.h"
 
@@ -12,7 +13,7 @@ namespace tritllm::kernels::avx2 {
 namespace {
 
 #include "kernels/ternary_kernels_simd.h"
-#include "kernels/ternary_pairs_simd.h"
+#include "kernels/ternary_triples_simd.h"
 #include "kernels/ternary_quantize_x86.h"
 
 // What both descriptions of vectors share.
@@ -48,18 +49,6 @@ struct Common {
                               _mm256_shuffle_epi8(both_halves(table + 16), entries), upper);
   }
 
-  // The multiples of a block's groups, 16 bits each: of group 0 and of group 1, rows 0 to 3 and 8 to 11 in the lower half of the
-  // vector, rows 4 to 7 and 12 to 15 in the upper one.
-  static void multiples_of_groups(const uint8_t* places, const ScaleTable& table, __m256i (&out)[kTileGroups]) noexcept {
-    const __m128i nibbles = _mm_loadu_si128(reinterpret_cast<const __m128i*>(places));
-    const __m256i entries = and_bytes(_mm256_set_m128i(_mm_srli_epi16(nibbles, 4), nibbles), 15);
-    // The fifth bits, at the top of their bytes.
-    const __m256i upper = _mm256_sllv_epi32(four_bytes(places + kEntryNibbleBytes), _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0));
-    const __m256i low = bytes_of_entries(table.low, entries, upper), high = bytes_of_entries(table.high, entries, upper);
-    out[0] = _mm256_unpacklo_epi8(low, high);
-    out[1] = _mm256_unpackhi_epi8(low, high);
-  }
-
   // 16 values x[i]·inverse, to the nearest even.
   static __m256i rounded(const float* x, float inverse) noexcept {
     const __m256i low = _mm256_cvtps_epi32(multiply(load(x), set(inverse)));
@@ -74,8 +63,13 @@ struct Vector : Common {
   static constexpr bool kUnsqueezes = false;
 
   static void scales(const uint8_t* places, const ScaleTable& table, Scales (&out)[kTileGroups][2]) noexcept {
-    __m256i multiples[kTileGroups];
-    multiples_of_groups(places, table, multiples);
+    const __m128i nibbles = _mm_loadu_si128(reinterpret_cast<const __m128i*>(places));
+    const __m256i entries = and_bytes(_mm256_set_m128i(_mm_srli_epi16(nibbles, 4), nibbles), 15);
+    // The fifth bits, at the top of their bytes.
+    const __m256i upper = _mm256_sllv_epi32(four_bytes(places + kEntryNibbleBytes), _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+    const __m256i low = bytes_of_entries(table.low, entries, upper), high = bytes_of_entries(table.high, entries, upper);
+    // Of a group: rows 0 to 3 and 8 to 11 in the lower half of the vector, rows 4 to 7 and 12 to 15 in the upper one.
+    const __m256i multiples[kTileGroups] = {_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)};
     for (size_t group = 0; group < kTileGroups; ++group) {
       out[group][0] = _mm256_unpacklo_epi16(multiples[group], multiples[group]);
       out[group][1] = _mm256_unpackhi_epi16(multiples[group], multiples[group]);
@@ -158,23 +152,24 @@ struct Vector : Common {
   }
 };
 
-struct PairVector : Common {
+struct TripleVector : Common {
   using Bytes = __m256i;  // rows of group 0, rows of group 1
   struct Multiples {
     __m256i rows[2];  // 16 bits: group 0, group 1 of each of eight rows
   };
 
-  static __m256i no_bytes() noexcept { return _mm256_setzero_si256(); }
   static __m256i add(__m256i a, __m256i b) noexcept { return _mm256_add_epi8(a, b); }
   static __m256i low_fields(__m256i a) noexcept { return and_bytes(a, 15); }
   static __m256i high_fields(__m256i a) noexcept { return and_bytes(_mm256_srli_epi16(a, 4), 15); }
+  static __m256i last_fields(__m256i a) noexcept { return and_bytes(a, 3); }
   static __m256i look_up(__m256i table, __m256i fields) noexcept { return _mm256_shuffle_epi8(table, fields); }
+  static __m256i negate(__m256i a, __m256i signs) noexcept { return _mm256_sign_epi8(a, signs); }
 
-  static void multiples(const uint8_t* places, const ScaleTable& table, Multiples& out) noexcept {
-    __m256i groups[kTileGroups];
-    multiples_of_groups(places, table, groups);
-    out.rows[0] = _mm256_unpacklo_epi16(groups[0], groups[1]);
-    out.rows[1] = _mm256_unpackhi_epi16(groups[0], groups[1]);
+  // In the order of triple_entry_place().
+  static void multiples(__m256i entries, __m256i fifth, const ScaleTable& table, Multiples& out) noexcept {
+    const __m256i low = bytes_of_entries(table.low, entries, fifth), high = bytes_of_entries(table.high, entries, fifth);
+    out.rows[0] = _mm256_unpacklo_epi8(low, high);
+    out.rows[1] = _mm256_unpackhi_epi8(low, high);
   }
 
   // Rows' sums of group 0 in the lower half, of group 1 in the upper one: now the two of a row side by side.
@@ -198,34 +193,39 @@ struct PairVector : Common {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(values), rounded(x, inverse));
   }
 
-  // The sums that entries' fields make of two values in a 32-bit lane; field 3 is none.
-  static __m256i sums_of_pair(const int16_t* values) noexcept {
-    int32_t pair;
-    __builtin_memcpy(&pair, values, sizeof(pair));
-    const __m256i both = _mm256_set1_epi32(pair);
-    // Codes −1, 0, 1 and none of the first value, with one of the second: entries 0 to 3 and 8 to 11, 4 to 7 and 12 to 15.
-    const __m256i first = _mm256_setr_epi16(-1, -1, 0, -1, 1, -1, 0, 0, -1, 1, 0, 1, 1, 1, 0, 0),
-                  second = _mm256_setr_epi16(-1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    return _mm256_packs_epi32(_mm256_madd_epi16(both, first), _mm256_madd_epi16(both, second));
+  static __m256i times(int16_t value, __m256i codes) noexcept { return _mm256_sign_epi16(_mm256_set1_epi16(value), codes); }
+
+  static void store_sums(const int16_t (&values)[kTileGroups][16], const uint8_t (&columns)[3], int8_t* low, int8_t* high) noexcept {
+    const auto part = [&](const int16_t* x, size_t i) { return times(x[columns[i]], bytes(kTripleCodes[i].data())); };
+    const auto sums = [&](const int16_t* x) { return _mm256_add_epi16(_mm256_add_epi16(part(x, 0), part(x, 1)), part(x, 2)); };
+    store_parts({{sums(values[0]), sums(values[1])}}, low, high);
   }
-  static void store_sums(const int16_t* first, const int16_t* second, int8_t* low, int8_t* high) noexcept {
+  static void store_last(const int16_t (&values)[kTileGroups][16], int8_t* low, int8_t* high) noexcept {
+    const __m256i codes = _mm256_setr_epi16(0, -1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    store_parts({{times(values[0][kLastColumn], codes), times(values[1][kLastColumn], codes)}}, low, high);
+  }
+
+  struct GroupSums {
+    __m256i of_group[kTileGroups];  // 16 bits each
+  };
+  static void store_parts(const GroupSums& sums, int8_t* low, int8_t* high) noexcept {
     static_assert(kHighUnit == 1 << 5);
-    const __m256i sums[kTileGroups] = {sums_of_pair(first), sums_of_pair(second)};
-    __m256i low_parts[kTileGroups], high_parts[kTileGroups];
+    GroupSums low_parts, high_parts;
     for (size_t group = 0; group < kTileGroups; ++group) {
-      high_parts[group] = _mm256_mulhrs_epi16(sums[group], _mm256_set1_epi16(1 << 10));  // (sum + 16) >> 5
-      low_parts[group] = _mm256_sub_epi16(sums[group], _mm256_slli_epi16(high_parts[group], 5));
+      const __m256i sum = sums.of_group[group];
+      high_parts.of_group[group] = _mm256_mulhrs_epi16(sum, _mm256_set1_epi16(1 << 10));  // (sum + 16) >> 5
+      low_parts.of_group[group] = _mm256_sub_epi16(sum, _mm256_slli_epi16(high_parts.of_group[group], 5));
     }
     store_bytes(low_parts, low);
     store_bytes(high_parts, high);
   }
-  static void store_bytes(const __m256i (&words)[kTileGroups], int8_t* to) noexcept {
-    const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(words[0], words[1]), 0xd8);
+  static void store_bytes(const GroupSums& words, int8_t* to) noexcept {
+    const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(words.of_group[0], words.of_group[1]), 0xd8);
     _mm256_store_si256(reinterpret_cast<__m256i*>(to), bytes);
   }
 };
 
-constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("avx2", PairOperations<PairVector>::product());
+constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("avx2", TripleOperations<TripleVector>::product());
 
 }  // namespace
 

@@ -63,19 +63,8 @@ struct Vector {
     else return bytes(block + vector * kVectorBytes);
   }
 
-  // Depth 1, for who wants its codes as those of the other depths: a byte holds those of four columns of a row.
-  static void spread_codes(const uint8_t* block, size_t group, Codes (&out)[4]) noexcept {
-    for (size_t quad = 0; quad < 4; ++quad) {
-      const auto* const rows = reinterpret_cast<const __m128i*>(block + (quad * kTileGroups + group) * kTileRows);
-      const __m512i fields = _mm512_cvtepu8_epi32(_mm_loadu_si128(rows));
-      const __m512i near = _mm512_or_si512(fields, _mm512_slli_epi32(fields, 6));
-      out[quad] = and_bytes(_mm512_or_si512(near, _mm512_slli_epi32(near, 12)), 3);
-    }
-  }
-
   template <TileFormat kFormat>
   static void codes(const uint8_t* block, size_t group, size_t, Codes (&out)[4]) noexcept {
-    if constexpr (format_depth(kFormat) == 1) return spread_codes(block, group, out);
     for (size_t pair = 0; pair < 2; ++pair) {
       const __m512i fields = fields_at<kFormat>(block, group * 2 + pair);
       out[2 * pair] = and_bytes(fields, 15);

@@ -21,7 +21,7 @@ namespace {
 
 const TernaryKernels& ternary_kernels() noexcept {
   static const TernaryKernels kTable =
-      TernaryOperations<Vector>::table("avx512vbmi", avx2::ternary_kernels().products[static_cast<size_t>(TileFormat::kTwoBits)]);
+      TernaryOperations<Vector>::table("avx512vbmi", avx2::ternary_kernels().products[static_cast<size_t>(TileFormat::kTriples)]);
   return kTable;
 }
 

@@ -1,4 +1,4 @@
-// Owns the integer kernels for NEON with the dot product of ARMv8.2. Depth 1: sums of two products looked up for sixteen rows at a
+// Owns the integer kernels for NEON with the dot product of ARMv8.2. Depth 1: sums of three products looked up for sixteen rows at a
 // time. The other depths: four rows at a time, products by sdot.
 #include "kernels/ternary_kernels.h"
 
@@ -12,7 +12,7 @@ namespace tritllm::kernels::neon {
 namespace {
 
 #include "kernels/ternary_kernels_simd.h"
-#include "kernels/ternary_pairs_simd.h"
+#include "kernels/ternary_triples_simd.h"
 
 // What both descriptions of vectors share.
 struct Common {
@@ -152,7 +152,7 @@ struct Vector : Common {
   }
 };
 
-struct PairVector : Common {
+struct TripleVector : Common {
   struct Bytes {
     int8x16_t groups[kTileGroups];
   };
@@ -167,9 +167,6 @@ struct PairVector : Common {
   static Bytes bytes(const void* p) noexcept {
     return of_each([p](size_t group) { return vld1q_s8(static_cast<const int8_t*>(p) + group * 16); });
   }
-  static Bytes no_bytes() noexcept {
-    return of_each([](size_t) { return vdupq_n_s8(0); });
-  }
   static Bytes add(const Bytes& a, const Bytes& b) noexcept {
     return of_each([&](size_t group) { return vaddq_s8(a.groups[group], b.groups[group]); });
   }
@@ -179,13 +176,33 @@ struct PairVector : Common {
   static Bytes high_fields(const Bytes& a) noexcept {
     return of_each([&](size_t group) { return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(a.groups[group]), 4)); });
   }
+  static Bytes last_fields(const Bytes& a) noexcept {
+    return of_each([&](size_t group) { return vandq_s8(a.groups[group], vdupq_n_s8(3)); });
+  }
   static Bytes look_up(const Bytes& table, const Bytes& fields) noexcept {
     return of_each([&](size_t group) { return vqtbl1q_s8(table.groups[group], vreinterpretq_u8_s8(fields.groups[group])); });
   }
+  static Bytes negate(const Bytes& a, const Bytes& signs) noexcept {
+    return of_each([&](size_t group) {
+      const int8x16_t mask = vshrq_n_s8(signs.groups[group], 7);
+      return vsubq_s8(veorq_s8(a.groups[group], mask), mask);
+    });
+  }
   static void keep(Bytes& bytes) noexcept { asm("" : "+w"(bytes.groups[0]), "+w"(bytes.groups[1])); }
 
-  static void multiples(const uint8_t* places, const ScaleTable& table, Multiples& out) noexcept {
-    scales(places, table, out.rows);
+  // triple_entry_place() has rows 0 to 3 and 8 to 11 in the first 16 places, the others in the second, groups in turn.
+  static void multiples(const Bytes& entries, const Bytes& fifth, const ScaleTable& table, Multiples& out) noexcept {
+    for (size_t part = 0; part < 2; ++part) {
+      const uint8x16_t upper = vshrq_n_u8(vreinterpretq_u8_s8(fifth.groups[part]), 3);
+      const uint8x16_t places = merge(vreinterpretq_u8_s8(entries.groups[part]), upper, 16);
+      const uint8x16_t low = vqtbl2q_u8(vld1q_u8_x2(table.low), places), high = vqtbl2q_u8(vld1q_u8_x2(table.high), places);
+      const int16x8_t first = vreinterpretq_s16_u8(vzip1q_u8(low, high)), second = vreinterpretq_s16_u8(vzip2q_u8(low, high));
+      const int16x8_t groups[kTileGroups] = {vuzp1q_s16(first, second), vuzp2q_s16(first, second)};
+      for (size_t group = 0; group < kTileGroups; ++group) {
+        out.rows[group][part] = vmovl_s16(vget_low_s16(groups[group]));
+        out.rows[group][part + 2] = vmovl_high_s16(groups[group]);
+      }
+    }
   }
 
   // The sums of eight rows in 16 bits.
@@ -218,16 +235,29 @@ struct PairVector : Common {
     vst1q_s16(values + 8, rounded(x + 8, inverse));
   }
 
-  static void store_sums(const int16_t* first, const int16_t* second, int8_t* low, int8_t* high) noexcept {
-    store_sums_of_group(first, low, high);
-    store_sums_of_group(second, low + 16, high + 16);
+  static void store_sums(const int16_t (&values)[kTileGroups][16], const uint8_t (&columns)[3], int8_t* low, int8_t* high) noexcept {
+    for (size_t group = 0; group < kTileGroups; ++group) {
+      int16x8_t sums[2] = {vdupq_n_s16(0), vdupq_n_s16(0)};
+      for (size_t i = 0; i < 3; ++i) {
+        const int16_t value = values[group][columns[i]];
+        for (size_t part = 0; part < 2; ++part) {
+          sums[part] = vmlaq_n_s16(sums[part], vld1q_s16(kTripleCodes[i].data() + part * 8), value);
+        }
+      }
+      store_parts(sums[0], sums[1], low + group * 16, high + group * 16);
+    }
   }
-  static void store_sums_of_group(const int16_t* values, int8_t* low, int8_t* high) noexcept {
-    // The codes of entries 0 to 7 and 8 to 11; field 3 is none, and what entries have beyond it.
-    constexpr int16_t kFirst[8] = {-1, 0, 1, 0, -1, 0, 1, 0}, kSecond[8] = {-1, -1, -1, 0, 0, 0, 0, 0};
-    constexpr int16_t kLastFirst[8] = {-1, 0, 1}, kLastSecond[8] = {1, 1, 1};
-    const int16x8_t below = vmlaq_n_s16(vmulq_n_s16(vld1q_s16(kFirst), values[0]), vld1q_s16(kSecond), values[1]);
-    const int16x8_t above = vmlaq_n_s16(vmulq_n_s16(vld1q_s16(kLastFirst), values[0]), vld1q_s16(kLastSecond), values[1]);
+  static void store_last(const int16_t (&values)[kTileGroups][16], int8_t* low, int8_t* high) noexcept {
+    constexpr int16_t kCodes[8] = {0, -1, 0, 1};
+    for (size_t group = 0; group < kTileGroups; ++group) {
+      const int16x8_t sums = vmulq_n_s16(vld1q_s16(kCodes), values[group][kLastColumn]);
+      store_parts(sums, vdupq_n_s16(0), low + group * 16, high + group * 16);
+    }
+  }
+
+  // Of numbers 0 to 7 and 8 to 15.
+  static void store_parts(int16x8_t below, int16x8_t above, int8_t* low, int8_t* high) noexcept {
+    static_assert(kHighUnit == 1 << 5);
     const int16x8_t high_below = vrshrq_n_s16(below, 5), high_above = vrshrq_n_s16(above, 5);
     vst1q_s8(high, vcombine_s8(vmovn_s16(high_below), vmovn_s16(high_above)));
     vst1q_s8(low, vcombine_s8(vmovn_s16(vsubq_s16(below, vshlq_n_s16(high_below, 5))),
@@ -235,7 +265,7 @@ struct PairVector : Common {
   }
 };
 
-constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("neon", PairOperations<PairVector>::product());
+constexpr TernaryKernels kTable = TernaryOperations<Vector>::table("neon", TripleOperations<TripleVector>::product());
 
 }  // namespace
 

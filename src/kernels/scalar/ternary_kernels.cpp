@@ -147,10 +147,10 @@ struct Product {
 constexpr TernaryKernels kTable{
     .name = "scalar",
     .most_exact_tokens = SIZE_MAX,
-    .products = {Product<TileFormat::kTwoBits>::functions(), Product<TileFormat::kFourBits>::functions(),
+    .products = {Product<TileFormat::kTriples>::functions(), Product<TileFormat::kFourBits>::functions(),
                  Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSixAndAHalfBits>::functions(),
                  Product<TileFormat::kSqueezedFourBits>::functions()},
-    .formats = {TileFormat::kTwoBits, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
+    .formats = {TileFormat::kTriples, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
 };
 
 }  // namespace
