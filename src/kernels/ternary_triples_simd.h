@@ -14,7 +14,7 @@
 //   low_fields(bytes), high_fields(bytes), last_fields(bytes): their lower four, upper four and lowest two bits
 //   look_up(table, fields): entry `field` of the group's table of 16
 //   negate(bytes, signs): where the top bit of a sign is set; the other bits are not all zero
-//   multiples(entries, fifth, table, out): of a block's groups, `fifth` bits at the top of their bytes
+//   multiples(entries, fifth, table, out): of a block's groups, fifth bits at the top of their bytes, whose lower halves are zero
 //   scale(low, high, multiples, out[kVectors]): Floats, of each row Σ over its groups of multiple·(low + 32·high)
 //   sum_of_magnitudes(x): of 16, in the order that reach_of_half() and kMostInFineGroup state; none if one is no finite number
 //   round(x, inverse, values): 16 of them, x[i]·inverse to the nearest even

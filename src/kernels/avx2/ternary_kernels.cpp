@@ -165,9 +165,13 @@ struct TripleVector : Common {
   static __m256i look_up(__m256i table, __m256i fields) noexcept { return _mm256_shuffle_epi8(table, fields); }
   static __m256i negate(__m256i a, __m256i signs) noexcept { return _mm256_sign_epi8(a, signs); }
 
-  // In the order of triple_entry_place().
+  // In the order of triple_entry_place(). A look-up gives zero where the top bit is set, so each half of a table gives its own.
   static void multiples(__m256i entries, __m256i fifth, const ScaleTable& table, Multiples& out) noexcept {
-    const __m256i low = bytes_of_entries(table.low, entries, fifth), high = bytes_of_entries(table.high, entries, fifth);
+    const __m256i lower = _mm256_or_si256(entries, fifth), upper = _mm256_xor_si256(lower, _mm256_set1_epi8(-128));
+    const auto bytes_of = [&](const uint8_t* bytes) {
+      return _mm256_or_si256(look_up(both_halves(bytes), lower), look_up(both_halves(bytes + 16), upper));
+    };
+    const __m256i low = bytes_of(table.low), high = bytes_of(table.high);
     out.rows[0] = _mm256_unpacklo_epi8(low, high);
     out.rows[1] = _mm256_unpackhi_epi8(low, high);
   }
