@@ -7,7 +7,7 @@ namespace tritllm {
 namespace {
 
 // Bytes that are written before another thread would have woken.
-constexpr size_t kWorthSharing = 32 * 1024;
+constexpr size_t kWorthSharing = 24 * 1024;
 
 }  // namespace
 
