@@ -265,8 +265,7 @@ const uint8_t* widened(TileFormat format, const uint8_t* block, WideBlock& room)
     std::memcpy(&numbers, block + word * 7, 7);
     for (size_t i = 0; i < 8; ++i) room.bytes[word * 8 + i] = kSqueezedFields[numbers >> 7 * i & 127];
   }
-  std::memcpy(room.bytes + block_code_bytes(unsqueezed(format)), block + block_code_bytes(format),
-              block_entry_bytes(format));
+  std::memcpy(room.bytes + block_code_bytes(unsqueezed(format)), block + block_code_bytes(format), block_entry_bytes(format));
   return room.bytes;
 }
 
@@ -282,8 +281,7 @@ void pack_block(TileFormat format, const SourceRows& source, size_t tile, size_t
   }
   if (is_squeezed(format)) squeeze(wide, block);
   else std::memcpy(block, wide.bytes, block_code_bytes(format));
-  std::memcpy(block + block_code_bytes(format), wide.bytes + block_code_bytes(unsqueezed(format)),
-              block_entry_bytes(format));
+  std::memcpy(block + block_code_bytes(format), wide.bytes + block_code_bytes(unsqueezed(format)), block_entry_bytes(format));
 }
 
 }  // namespace

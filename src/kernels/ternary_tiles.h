@@ -2,8 +2,8 @@
 // draws it and says why. Does not own the packed file's layout (src/codec), which is denser and slower to read.
 //
 // A matrix is cut into tiles of 16 rows, and a tile into blocks of 32 columns, two groups of each row. Four tiles make a band,
-// which one thread walks from end to end as one stream through memory: the blocks of the same columns lie side by side. From depth 2
-// on a block holds the codes as unsigned fields (code + largest code), then the entry of each of its 32 groups in the table of
+// which one thread walks from end to end as one stream through memory: the blocks of the same columns lie side by side. From depth
+// 2 on a block holds the codes as unsigned fields (code + largest code), then the entry of each of its 32 groups in the table of
 // scales, five bits each; fields are arranged so that a vector register of bytes gets 4 consecutive columns of each row. At depth 1
 // a vector gets 3 columns of 16 rows, and entries lie among the codes.
 #pragma once
@@ -42,12 +42,12 @@ constexpr int format_largest_code(TileFormat format) noexcept {
 }
 
 // Depth 1. Three codes are a balanced ternary number n = 9·first + 3·second + third, −13 to 13. A group of 16 columns has five of
-// them, of columns 0 to 2 of each four and of column 3 of the first three fours, and its last column's code. With the entry they are
-// 32 bits, one in each of four planes of bytes [group][row]:
+// them, of columns 0 to 2 of each four and of column 3 of the first three fours, and its last column's code. With the entry they
+// are 32 bits, one in each of four planes of bytes [group][row]:
 //   plane 0: |n0| in the lower half, |n1| in the upper one;  plane 1: |n2|, |n3|;  plane 2: |n4|, four bits of an entry
 //   plane 3: signs of n0 to n4 from the highest bit on, an entry's fifth bit, last code + 2 (so that no byte is zero)
-// The entry there is that of another group: a vector of multiples comes out of one interleaving of bytes. In memory without a
-// code, |n| is 0 and the last code too.
+// A byte's entry is not of its own group, but of that which triple_entry_place() puts there, so that a vector of multiples comes
+// out of one interleaving of bytes. Groups beyond the matrix have codes of 0.
 inline constexpr size_t kGroupTriples = 5;
 inline constexpr uint8_t kTripleColumns[kGroupTriples][3] = {{0, 1, 2}, {4, 5, 6}, {8, 9, 10}, {12, 13, 14}, {3, 7, 11}};
 inline constexpr size_t kLastColumn = 15;
@@ -61,7 +61,7 @@ inline constexpr auto kTripleCodes = [] {
   }
   return codes;
 }();
-inline constexpr size_t kTriplePlaneBytes = kTileRows * kTileGroups, kTriplePlanes = 4;
+inline constexpr size_t kTriplePlaneBytes = kTileRows * kTileGroups;
 constexpr size_t triple_entry_place(size_t row, size_t group) noexcept {
   return row % 8 / 4 * 16 + row / 8 * 8 + row % 4 * 2 + group;
 }
@@ -133,9 +133,9 @@ struct TernaryTiles {
   size_t bytes() const noexcept { return tiles * column_blocks * block_bytes(format); }
 };
 
-// Where the entry of a group stands among the 32 behind a block's codes: a vector of 8 rows' scales comes out of two interleavings of bytes. Of
-// entry i, the low four bits are in byte i mod 16 (from 16 on in its upper half), the fifth is bit i/4 of byte i mod 4 of the
-// plane.
+// Where the entry of a group stands among the 32 behind a block's codes: a vector of 8 rows' scales comes out of two interleavings
+// of bytes. Of entry i, the low four bits are in byte i mod 16 (from 16 on in its upper half), the fifth is bit i/4 of byte i mod 4
+// of the plane.
 constexpr size_t entry_place(size_t row, size_t group) noexcept { return row % 8 / 4 * 16 + (group * 2 + row / 8) * 4 + row % 4; }
 
 // Consecutive rows of a matrix, as the codec gives them.

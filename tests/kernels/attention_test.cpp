@@ -8,18 +8,14 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <ostream>
 #include <random>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "kernels/kernel_table.h"
+#include "kernels/every_table.h"
 
 namespace tritllm::kernels {
-
-// What GoogleTest puts into the names of cases.
-inline void PrintTo(const KernelTable& table, std::ostream* out) { *out << table.name; }
 
 namespace {
 
@@ -36,8 +32,7 @@ class AttentionTest : public testing::TestWithParam<KernelTable> {
   const TensorKernels& kernels() const { return *GetParam().tensors; }
 };
 
-INSTANTIATE_TEST_SUITE_P(Every, AttentionTest, testing::ValuesIn(supported_tables().begin(), supported_tables().end()),
-                         [](const auto& instance) { return std::string(instance.param.name); });
+INSTANTIATE_TEST_SUITE_P(Every, AttentionTest, every_table(), table_name);
 
 // A half float of magnitude in [0.125, 2) and its value.
 uint16_t random_half(Random& random) { return static_cast<uint16_t>((random() << 15) | (0x3000 + random() % 0x1000)); }

@@ -13,7 +13,7 @@
 
 #include "codec/codebook.h"
 #include "codec/geometry.h"
-#include "kernels/kernel_table.h"
+#include "kernels/every_table.h"
 
 namespace tritllm::kernels {
 namespace {
@@ -157,8 +157,7 @@ class GroupKernelsOf : public testing::TestWithParam<KernelTable> {
   const GroupKernels& tested_ = *GetParam().groups;
   const GroupKernels& scalar_ = codec::scalar_group_kernels();
 };
-INSTANTIATE_TEST_SUITE_P(InstructionSets, GroupKernelsOf, testing::ValuesIn(supported_tables().begin(), supported_tables().end()),
-                         [](const auto& table) { return std::string(table.param.name); });
+INSTANTIATE_TEST_SUITE_P(InstructionSets, GroupKernelsOf, every_table(), table_name);
 
 TEST_P(GroupKernelsOf, Magnitudes) {
   for_all_weights([&](size_t groups, const float* weights) {

@@ -10,18 +10,14 @@
 #include <cstring>
 #include <limits>
 #include <numbers>
-#include <ostream>
 #include <random>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "kernels/kernel_table.h"
+#include "kernels/every_table.h"
 
 namespace tritllm::kernels {
-
-// What GoogleTest puts into the names of cases.
-inline void PrintTo(const KernelTable& table, std::ostream* out) { *out << table.name; }
 
 namespace {
 
@@ -37,8 +33,7 @@ class TensorKernelsTest : public testing::TestWithParam<KernelTable> {
   const TensorKernels& kernels() const { return *GetParam().tensors; }
 };
 
-INSTANTIATE_TEST_SUITE_P(Every, TensorKernelsTest, testing::ValuesIn(supported_tables().begin(), supported_tables().end()),
-                         [](const auto& instance) { return std::string(instance.param.name); });
+INSTANTIATE_TEST_SUITE_P(Every, TensorKernelsTest, every_table(), table_name);
 
 double value_of_half(uint16_t bits) {
   const int exponent = bits >> 10 & 31, mantissa = bits & 1023;

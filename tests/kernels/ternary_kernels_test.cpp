@@ -9,17 +9,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <ostream>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "kernels/kernel_table.h"
+#include "kernels/every_table.h"
 
 namespace tritllm::kernels {
-
-// What GoogleTest puts into the names of cases.
-inline void PrintTo(const KernelTable& table, std::ostream* out) { *out << table.name; }
 
 namespace {
 
@@ -183,15 +179,13 @@ class TernaryKernelsTest : public testing::TestWithParam<KernelTable> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Every, TernaryKernelsTest, testing::ValuesIn(supported_tables().begin(), supported_tables().end()),
-                         [](const auto& instance) { return std::string(instance.param.name); });
+INSTANTIATE_TEST_SUITE_P(Every, TernaryKernelsTest, every_table(), table_name);
 
 // The tables that look up sums of triples: all but the specification.
 class TripleSumsTest : public TernaryKernelsTest {};
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TripleSumsTest);
-INSTANTIATE_TEST_SUITE_P(Every, TripleSumsTest, testing::ValuesIn(supported_tables().begin() + 1, supported_tables().end()),
-                         [](const auto& instance) { return std::string(instance.param.name); });
+INSTANTIATE_TEST_SUITE_P(Every, TripleSumsTest, every_vector_table(), table_name);
 
 TEST(TernaryTiles, UnpackIsTheInverseOfPack) {
   for (const TileFormat format : kAllFormats) {
@@ -214,9 +208,7 @@ TEST(TernaryTiles, UnpackIsTheInverseOfPack) {
   }
 }
 
-TEST(TernaryTiles, AGroupOfDepth1IsThirtyTwoBits) {
-  EXPECT_EQ(block_bytes(TileFormat::kTriples), kTileRows * kTileGroups * 4);
-}
+TEST(TernaryTiles, AGroupOfDepth1IsThirtyTwoBits) { EXPECT_EQ(block_bytes(TileFormat::kTriples), kTileRows * kTileGroups * 4); }
 
 TEST(TernaryTiles, SqueezingSavesAnEighthOfTheFields) {
   EXPECT_EQ(block_bytes(TileFormat::kFourBits), 256u + 20);
@@ -307,7 +299,8 @@ TEST_P(TripleSumsTest, FitInTheirBytes) {
         most_low += most_of(low);
         most_high += most_of(high);
         int most_sum = 0;
-        for (size_t number = 0; number < 16; ++number) most_sum = std::max(most_sum, std::abs(low[number] + kHighUnit * high[number]));
+        for (size_t number = 0; number < 16; ++number)
+          most_sum = std::max(most_sum, std::abs(low[number] + kHighUnit * high[number]));
         largest += most_sum;
       }
       EXPECT_LE(most_low, 127);
@@ -334,7 +327,7 @@ TEST_P(TripleSumsTest, AreThoseOfTheSpecificationsValues) {
             return tables.low[table][group][field] + kHighUnit * tables.high[table][group][field];
           };
           for (int number = 0; number <= 13; ++number) {
-            const int first = (number + 4) / 9, second = (number - 9 * first + 1 + 3) / 3 - 1, third = number - 9 * first - 3 * second;
+            const int first = (number + 4) / 9, second = (number - 9 * first + 4) / 3 - 1, third = number - 9 * first - 3 * second;
             for (size_t triple = 0; triple < kGroupTriples; ++triple) {
               const auto& at = kTripleColumns[triple];
               const int sum = first * of_group[at[0]] + second * of_group[at[1]] + third * of_group[at[2]];

@@ -110,8 +110,8 @@ void unpack_groups<TileFormat::kTriples>(const uint8_t* block, const ScaleTable&
   const __m256i entries = triple_entries(block);
   const __m128i entries_of_group[kTileGroups] = {_mm256_castsi256_si128(entries), _mm256_extracti128_si256(entries, 1)};
   for (size_t group = 0; group < kTileGroups; ++group) {
-    out[group].multiples = _mm512_permutex2var_epi32(_mm512_load_si512(table.multiples), _mm512_cvtepu8_epi32(entries_of_group[group]),
-                                                     _mm512_load_si512(table.multiples + 16));
+    out[group].multiples = _mm512_permutex2var_epi32(
+        _mm512_load_si512(table.multiples), _mm512_cvtepu8_epi32(entries_of_group[group]), _mm512_load_si512(table.multiples + 16));
     const __m512i signs = triple_plane(block, 3, group);
     __m512i codes[kGroupTriples];
     for (size_t triple = 0; triple < kGroupTriples; ++triple) {

@@ -13,8 +13,8 @@ namespace tritllm::kernels::avx2 {
 namespace {
 
 #include "kernels/ternary_kernels_simd.h"
-#include "kernels/ternary_triples_simd.h"
 #include "kernels/ternary_quantize_x86.h"
+#include "kernels/ternary_triples_simd.h"
 
 // What both descriptions of vectors share.
 struct Common {
@@ -199,7 +199,8 @@ struct TripleVector : Common {
 
   static __m256i times(int16_t value, __m256i codes) noexcept { return _mm256_sign_epi16(_mm256_set1_epi16(value), codes); }
 
-  static void store_sums(const int16_t (&values)[kTileGroups][16], const uint8_t (&columns)[3], int8_t* low, int8_t* high) noexcept {
+  static void store_sums(const int16_t (&values)[kTileGroups][16], const uint8_t (&columns)[3], int8_t* low,
+                         int8_t* high) noexcept {
     const auto part = [&](const int16_t* x, size_t i) { return times(x[columns[i]], bytes(kTripleCodes[i].data())); };
     const auto sums = [&](const int16_t* x) { return _mm256_add_epi16(_mm256_add_epi16(part(x, 0), part(x, 1)), part(x, 2)); };
     store_parts({{sums(values[0]), sums(values[1])}}, low, high);

@@ -1,5 +1,5 @@
-// Owns the integer kernels for NEON with the dot product of ARMv8.2. Depth 1: sums of three products looked up for sixteen rows at a
-// time. The other depths: four rows at a time, products by sdot.
+// Owns the integer kernels for NEON with the dot product of ARMv8.2. Depth 1: sums of three products looked up for sixteen rows at
+// a time. The other depths: four rows at a time, products by sdot.
 #include "kernels/ternary_kernels.h"
 
 #include <arm_neon.h>
@@ -235,7 +235,8 @@ struct TripleVector : Common {
     vst1q_s16(values + 8, rounded(x + 8, inverse));
   }
 
-  static void store_sums(const int16_t (&values)[kTileGroups][16], const uint8_t (&columns)[3], int8_t* low, int8_t* high) noexcept {
+  static void store_sums(const int16_t (&values)[kTileGroups][16], const uint8_t (&columns)[3], int8_t* low,
+                         int8_t* high) noexcept {
     for (size_t group = 0; group < kTileGroups; ++group) {
       int16x8_t sums[2] = {vdupq_n_s16(0), vdupq_n_s16(0)};
       for (size_t i = 0; i < 3; ++i) {
