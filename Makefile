@@ -1,5 +1,5 @@
 # One word for each thing that one does with this tree; the work is done by CMake presets and scripts/.
-.PHONY: help build demo test test-aarch64 bench check sanitize tsan fuzz clean
+.PHONY: help build demo test-environment test test-aarch64 bench check sanitize tsan fuzz clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -30,10 +30,12 @@ demo: build
 	scripts/install_dependencies demo
 	scripts/demo
 
-test:
+test-environment:
 	scripts/install_dependencies build test
 	scripts/python_environment test
 	scripts/get_demo_model
+
+test: test-environment
 	scripts/run_tests release $(JOBS)
 
 test-aarch64:
@@ -50,12 +52,10 @@ check:
 	scripts/install_dependencies build check
 	scripts/check $(BASE)
 
-sanitize:
-	scripts/install_dependencies build test
+sanitize: test-environment
 	scripts/run_tests dev $(JOBS)
 
-tsan:
-	scripts/install_dependencies build test
+tsan: test-environment
 	scripts/run_tests tsan $(JOBS)
 
 fuzz:

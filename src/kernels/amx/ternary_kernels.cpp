@@ -105,29 +105,32 @@ __m256i triple_entries(const uint8_t* block) noexcept {
   return _mm256_permutexvar_epi8(places, _mm256_or_si256(low, fifth));
 }
 
+// A group's codes at depth 1.
+void spread_triples(const uint8_t* block, size_t group, __m512i (&quads)[4]) noexcept {
+  const __m512i signs = triple_plane(block, 3, group);
+  __m512i codes[kGroupTriples];
+  for (size_t triple = 0; triple < kGroupTriples; ++triple) {
+    const __m512i fields = triple_plane(block, triple / 2, group);
+    const auto to_top = static_cast<unsigned>(24 + triple);
+    codes[triple] = codes_of_triples(triple % 2 == 0 ? fields : _mm512_srli_epi32(fields, 4), _mm512_slli_epi32(signs, to_top));
+  }
+  const __m512i last = _mm512_sub_epi32(_mm512_and_si512(signs, _mm512_set1_epi32(3)), _mm512_set1_epi32(2));
+  // The fourth columns of the first three quads are the fifth triple.
+  const __m512i fourth = codes[kGroupTriples - 1], top = _mm512_set1_epi32(static_cast<int32_t>(0xff000000u));
+  const __m512i fourths[4] = {_mm512_slli_epi32(fourth, 24), _mm512_slli_epi32(fourth, 16), _mm512_slli_epi32(fourth, 8),
+                              _mm512_slli_epi32(last, 24)};
+  // (codes & ~top) | (fourths & top)
+  for (size_t quad = 0; quad < 4; ++quad) quads[quad] = _mm512_ternarylogic_epi32(top, fourths[quad], codes[quad], 0xca);
+}
+
 template <>
 void unpack_groups<TileFormat::kTriples>(const uint8_t* block, const ScaleTable& table, GroupCodes (&out)[kTileGroups]) noexcept {
   const __m256i entries = triple_entries(block);
-  const __m128i entries_of_group[kTileGroups] = {_mm256_castsi256_si128(entries), _mm256_extracti128_si256(entries, 1)};
+  const __m128i of_group[kTileGroups] = {_mm256_castsi256_si128(entries), _mm256_extracti128_si256(entries, 1)};
+  const __m512i low = _mm512_load_si512(table.multiples), high = _mm512_load_si512(table.multiples + 16);
   for (size_t group = 0; group < kTileGroups; ++group) {
-    out[group].multiples = _mm512_permutex2var_epi32(
-        _mm512_load_si512(table.multiples), _mm512_cvtepu8_epi32(entries_of_group[group]), _mm512_load_si512(table.multiples + 16));
-    const __m512i signs = triple_plane(block, 3, group);
-    __m512i codes[kGroupTriples];
-    for (size_t triple = 0; triple < kGroupTriples; ++triple) {
-      const __m512i fields = triple_plane(block, triple / 2, group);
-      const auto to_top = static_cast<unsigned>(24 + triple);
-      codes[triple] = codes_of_triples(triple % 2 == 0 ? fields : _mm512_srli_epi32(fields, 4), _mm512_slli_epi32(signs, to_top));
-    }
-    const __m512i last = _mm512_sub_epi32(_mm512_and_si512(signs, _mm512_set1_epi32(3)), _mm512_set1_epi32(2));
-    // The fourth columns of the first three quads are the fifth triple.
-    const __m512i fourth = codes[kGroupTriples - 1], top = _mm512_set1_epi32(static_cast<int32_t>(0xff000000u));
-    const __m512i fourths[4] = {_mm512_slli_epi32(fourth, 24), _mm512_slli_epi32(fourth, 16), _mm512_slli_epi32(fourth, 8),
-                                _mm512_slli_epi32(last, 24)};
-    for (size_t quad = 0; quad < 4; ++quad) {
-      // codes[quad] & ~top | fourths[quad] & top
-      out[group].quads[quad] = _mm512_ternarylogic_epi32(top, fourths[quad], codes[quad], 0xca);
-    }
+    out[group].multiples = _mm512_permutex2var_epi32(low, _mm512_cvtepu8_epi32(of_group[group]), high);
+    spread_triples(block, group, out[group].quads);
   }
 }
 
