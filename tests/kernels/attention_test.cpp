@@ -139,7 +139,7 @@ struct Attention {
     const State state = run(kernels);
     for (size_t row = 0; row < rows(); ++row) {
       std::vector<double> weights;
-      double largest = -INFINITY, error = 0.0, most = 0.0, total = 0.0;
+      double largest = -std::numeric_limits<double>::infinity(), error = 0.0, most = 0.0, total = 0.0;
       for (size_t p = seen[row].first; p < seen[row].end; ++p) {
         double score = 0.0, magnitude = 0.0;
         for (size_t i = 0; i < stride; ++i) {

@@ -278,7 +278,7 @@ TEST_P(TensorKernelsTest, Gate) {
     x.push_back(magnitude);
     x.push_back(-magnitude);
   }
-  for (float value = -12.0f; value < 12.0f; value += 0.037f) x.push_back(value);
+  for (int i = 0; i < 649; ++i) x.push_back(-12.0f + 0.037f * static_cast<float>(i));
   const std::vector<float> up = random_vector(x.size(), 1);
   for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGeluErf}) {
     const auto gate = kernels().gate[static_cast<size_t>(activation)];
