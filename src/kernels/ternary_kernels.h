@@ -62,7 +62,7 @@ constexpr float reach_of_half(TileFormat format) noexcept { return 127.0f / stat
 // At depth 1 the magnitudes of a group's values add to at most this: then its six low parts, and its six high ones, add to no more
 // than a signed byte holds. The reach of a block is the larger of its groups' sums of magnitudes, added as above and then one half
 // to the other, and values are x·kFineReach/reach: rounding adds at most 8.
-inline constexpr int32_t kMostInFineGroup = 127 * kHighUnit - 6 * kHighUnit / 2;
+inline constexpr int32_t kMostInFineGroup = 127 * kHighUnit - static_cast<int32_t>(kGroupTriples + 1) * kHighUnit / 2;
 inline constexpr float kFineReach = static_cast<float>(kMostInFineGroup - 8);
 
 // Activations, in the form of a product, that are worth making ready at once: each band of weights reads them again, from a cache.

@@ -1,5 +1,4 @@
-// Owns the integer kernels for AVX2 with FMA. Depth 1: sums of three products looked up for sixteen rows and two groups at a
-// time.
+// Owns the integer kernels for AVX2 with FMA. Depth 1: sums of three products looked up for sixteen rows and two groups at a time.
 // The other depths: eight rows at a time, products by vpmaddubsw, a group's scale applied by the vpmaddwd that widens its sums.
 #include "kernels/ternary_kernels.h"
 
