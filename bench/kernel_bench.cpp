@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -107,12 +108,12 @@ class Bench {
                options_.megabytes, options_.repetitions);
     measure_reading();
     fmt::print(
-        "\n| table | field | bits per weight | weights/cycle, cached | weights/cycle | GB/s | of reading | products/cycle, many "
+        "\n| table | depth | bits per weight | weights/cycle, cached | weights/cycle | GB/s | of reading | products/cycle, many "
         "tokens |\n"
         "|---|---|---|---|---|---|---|---|\n");
     for (const KernelTable& table : supported_tables()) {
       if (!options_.isa.empty() ? options_.isa != table.name : table.name == std::string("scalar")) continue;
-      constexpr const char* kNames[] = {"d=1, 1.7 bits", "d=2, 4 bits", "d=3, 5 bits", "d=4, 6.5 bits", "d=2, 3.5 bits"};
+      constexpr const char* kNames[] = {"d=1", "d=2", "d=3", "d=4", "d=2, squeezed"};
       for (size_t format = 0; format < kTileFormats; ++format) {
         if (table.ternary->products[format].multiply != nullptr) measure(table, static_cast<TileFormat>(format), kNames[format]);
       }
@@ -183,15 +184,24 @@ class Bench {
   double clock_, best_reading_ = 0.0;
 };
 
-Options parse(int argc, char** argv) {
+bool read_option(const std::string& name, const std::string& value, Options& options) {
+  if (name == "--isa") {
+    options.isa = value;
+    return std::ranges::any_of(supported_tables(), [&](const KernelTable& table) { return value == table.name; });
+  }
+  const int number = std::atoi(value.c_str());
+  if (name == "--threads") options.threads = static_cast<unsigned>(number);
+  else if (name == "--megabytes") options.megabytes = static_cast<size_t>(number);
+  else if (name == "--repetitions") options.repetitions = number;
+  else return false;
+  return number > 0;
+}
+
+std::optional<Options> parse(int argc, char** argv) {
   Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i], value = argv[i + 1];
-    if (name == "--threads") options.threads = static_cast<unsigned>(std::stoul(value));
-    else if (name == "--megabytes") options.megabytes = std::stoul(value);
-    else if (name == "--repetitions") options.repetitions = std::stoi(value);
-    else if (name == "--isa") options.isa = value;
-    else throw std::invalid_argument("unknown option " + name);
+  if (argc % 2 == 0) return std::nullopt;
+  for (int i = 1; i < argc; i += 2) {
+    if (!read_option(argv[i], argv[i + 1], options)) return std::nullopt;
   }
   return options;
 }
@@ -199,6 +209,13 @@ Options parse(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Bench(parse(argc, argv)).run();
+  const std::optional<Options> options = parse(argc, argv);
+  if (!options) {
+    std::string tables;
+    for (const KernelTable& table : supported_tables()) tables += fmt::format("{}{}", tables.empty() ? "" : "|", table.name);
+    fmt::print(stderr, "usage: kernel_bench [--threads N] [--megabytes N] [--repetitions N] [--isa {}]\n", tables);
+    return 2;
+  }
+  Bench(*options).run();
   return 0;
 }

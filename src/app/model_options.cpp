@@ -45,7 +45,8 @@ LogitBias parse_bias(const std::string& text) {
 void add_device_options(CLI::App& command, ModelArguments& arguments) {
   add_option(command, "--device", arguments.device, "Where to compute: cpu", "DEVICE");
   add_option(command, "--activations", arguments.activations,
-             "Products with ternary matrices: int8, activations in 8 bits, or f32, exact and many times slower", "ACTIVATIONS")
+             "Products with ternary matrices: int8, activations in 8 bits (13 at depth 1), or f32, exact and many times slower",
+             "ACTIVATIONS")
       ->check(CLI::IsMember({"int8", "f32"}));
   add_option(command, "--kv-cache", arguments.cache, "Type of the key/value cache: f16 or f32", "KV_CACHE")
       ->check(CLI::IsMember({"f16", "f32"}));

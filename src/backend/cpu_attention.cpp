@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "backend/scratch.h"
+
 namespace tritllm {
 
 using kernels::AttentionState;
@@ -15,11 +17,6 @@ namespace {
 constexpr size_t kBlockRows = 64;
 // With fewer tasks than this for each thread, some threads would wait long for the last; then spans become tasks of their own.
 constexpr size_t kTasksPerThread = 16;
-
-float* sized(std::vector<float>& values, size_t count) {
-  if (values.size() < count) values.resize(count);
-  return values.data();
-}
 
 }  // namespace
 
@@ -92,8 +89,10 @@ void CpuAttention::attend_split(const Call& call) {
     most_spans = std::max(most_spans, spans.end - spans.first);
   }
   const size_t whole = blocks_.size() * call.shared_heads, room = state_floats(call);
-  // As much as the longest context will need, so that a text that grows does not allocate.
-  float* const parts = sized(parts_, whole * call.cache.spans() * room);
+  // An answer's tokens, which come one by one, get at once what the longest context will need, so that none of them allocates. The
+  // blocks of a prompt are many times as large.
+  const bool one_by_one = call.block_rows == call.heads;
+  float* const parts = sized(parts_, whole * (one_by_one ? call.cache.spans() : most_spans) * room);
   const auto state = [&](size_t task, size_t span) { return state_at(call, parts + (task * most_spans + span) * room); };
   pool_.parallel_for(whole * most_spans, [&](size_t index, unsigned worker) {
     const size_t task = index / most_spans, span = index % most_spans;

@@ -6,12 +6,14 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "backend/cpu_attention.h"
 #include "backend/cpu_cache.h"
 #include "backend/cpu_matrix.h"
 #include "backend/quantized_rows.h"
+#include "backend/scratch.h"
 
 namespace tritllm {
 
@@ -191,11 +193,6 @@ class CpuBackend final : public Backend {
   // Room that one thread needs during an operation; grows to the largest use and stays.
   struct Scratch {
     std::vector<float> panel;
-
-    static float* sized(std::vector<float>& values, size_t count) {
-      if (values.size() < count) values.resize(count);
-      return values.data();
-    }
   };
 
   template <typename Body>
@@ -241,12 +238,13 @@ class CpuBackend final : public Backend {
     });
   }
 
-  // The activations in the forms that the matrices want.
+  // The activations, once in each form that the matrices want.
   void quantize_for(Rows x, std::span<const Projection> projections) {
-    for (QuantizedRows& rows : quantized_) rows.forget();
+    std::array<bool, kernels::kTileFormats> ready{};
     for (const Projection& projection : projections) {
       const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
-      if (tiles != nullptr) quantized_[static_cast<size_t>(tiles->format)].hold(x, product_of(*tiles), pool_);
+      if (tiles == nullptr || std::exchange(ready[static_cast<size_t>(tiles->format)], true)) continue;
+      quantized_[static_cast<size_t>(tiles->format)].quantize(x, product_of(*tiles), pool_);
     }
   }
 
@@ -280,6 +278,7 @@ class CpuBackend final : public Backend {
     const size_t rows = std::min(count, projection->out.width - first);
     if (const kernels::TernaryTiles* const tiles = matrix_of(*projection).tiles()) multiply_band(x, *projection, *tiles, first);
     else multiply_floats(x, *projection, first, rows, scratch);
+    if (first + rows == projection->out.width) clear_padding(projection->out);
     add_bias(*projection, first, rows);
   }
 
@@ -289,10 +288,15 @@ class CpuBackend final : public Backend {
     product_of(tiles).multiply(tiles, first / kernels::kBandRows, parts, x.count, x.count, out.data + first, out.stride);
   }
 
+  // The rows that fill a last tile have scales of zero, but zero times what is no number is none either.
+  static void clear_padding(Rows out) noexcept {
+    for (size_t row = 0; row < out.count; ++row) std::fill_n(out.data + row * out.stride + out.width, out.stride - out.width, 0.0f);
+  }
+
   void multiply_floats(Rows x, const Projection& projection, size_t first, size_t rows, Scratch& scratch) const {
     const WeightRows& weights = *matrix_of(projection).floats();
     const Rows& out = projection.out;
-    float* const panel = x.count < kernels::kPanelTokens ? nullptr : Scratch::sized(scratch.panel, rows * weights.stride);
+    float* const panel = x.count < kernels::kPanelTokens ? nullptr : sized(scratch.panel, rows * weights.stride);
     kernels_.multiply[static_cast<size_t>(weights.type)](weights, first, rows, x.data, x.count, panel, out.data + first,
                                                          out.stride);
   }

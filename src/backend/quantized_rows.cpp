@@ -7,13 +7,11 @@ namespace tritllm {
 namespace {
 
 // Bytes that are written before another thread would have woken.
-constexpr size_t kWorthSharing = 24 * 1024;
+constexpr size_t kBytesWorthSharing = 24 * 1024;
 
 }  // namespace
 
-void QuantizedRows::hold(Rows x, const kernels::TernaryProduct& product, ThreadPool& pool) {
-  if (held_) return;
-  held_ = true;
+void QuantizedRows::quantize(Rows x, const kernels::TernaryProduct& product, ThreadPool& pool) {
   const size_t blocks = kernels::blocks_of(x.stride), lines_of_part = product.activation_bytes(x.count) / sizeof(CacheLine);
   const size_t lines = blocks * x.count * lines_of_part;
   if (lines_.size() < lines) lines_.resize(lines);
@@ -22,7 +20,7 @@ void QuantizedRows::hold(Rows x, const kernels::TernaryProduct& product, ThreadP
     product.quantize(x.data + row * x.stride + column, columns, x.count, lines_.data() + (first * x.count + row) * lines_of_part,
                      x.count);
   };
-  if (lines * sizeof(CacheLine) < kWorthSharing) {
+  if (lines * sizeof(CacheLine) < kBytesWorthSharing) {
     for (size_t row = 0; row < x.count; ++row) quantize_blocks(row, 0, blocks);
     return;
   }

@@ -12,12 +12,9 @@ namespace tritllm {
 
 class QuantizedRows {
  public:
-  void forget() noexcept { held_ = false; }
+  void quantize(Rows x, const kernels::TernaryProduct& product, ThreadPool& pool);
 
-  // Quantises x for this product, unless it is held already.
-  void hold(Rows x, const kernels::TernaryProduct& product, ThreadPool& pool);
-
-  // What the product's multiply() wants, x.count parts for each block.
+  // What the multiply() of the product last quantised for wants, x.count parts for each block.
   const void* parts() const noexcept { return lines_.data(); }
 
  private:
@@ -26,7 +23,6 @@ class QuantizedRows {
   };
 
   std::vector<CacheLine> lines_;
-  bool held_ = false;
 };
 
 }  // namespace tritllm

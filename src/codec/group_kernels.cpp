@@ -181,8 +181,7 @@ void encode(const float* weights, size_t groups, int largest_code, const float* 
   }
 }
 
-constexpr GroupKernels kScalar{"scalar",   magnitudes,   candidate_scales, nearest_entries,
-                               best_steps, best_entries, step_sums,        encode};
+constexpr GroupKernels kScalar{magnitudes, candidate_scales, nearest_entries, best_steps, best_entries, step_sums, encode};
 
 }  // namespace
 

@@ -19,8 +19,6 @@ struct GroupFigures {
 
 // weights: [groups][16], finite, magnitudes up to 65504. largest_code: H of the depth. codebook: [27].
 struct GroupKernels {
-  const char* name;
-
   // Largest |w| of each group.
   void (*magnitudes)(const float* weights, size_t groups, float* magnitudes) noexcept;
 

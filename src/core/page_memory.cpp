@@ -22,7 +22,7 @@ uint8_t* map_aligned(size_t bytes) {
   auto* const begin = static_cast<uint8_t*>(mapped);
   const size_t before = round_up(reinterpret_cast<uintptr_t>(begin), kLargePage) - reinterpret_cast<uintptr_t>(begin);
   if (before != 0) munmap(begin, before);
-  if (before != kLargePage) munmap(begin + before + bytes, kLargePage - before);
+  munmap(begin + before + bytes, kLargePage - before);
   return begin + before;
 }
 

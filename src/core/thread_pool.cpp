@@ -1,11 +1,16 @@
 #include "core/thread_pool.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 #include <utility>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "core/error.h"
 
 namespace tritllm {
 
@@ -41,10 +46,20 @@ void wait_while_equal(const std::atomic<Value>& variable, Value value) noexcept 
 ThreadPool::ThreadPool(unsigned threads) {
   if (threads == 0) threads = std::max(1u, std::thread::hardware_concurrency());
   workers_.reserve(threads - 1);
-  for (unsigned worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  try {
+    for (unsigned worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  } catch (const std::system_error& error) {
+    const size_t started = workers_.size() + 1;
+    stop();
+    throw Error(ErrorCode::kIo, "threads",
+                fmt::format("the system refused thread {} of {}: {}", started + 1, threads, error.what()),
+                fmt::format("ask for {} or fewer with --threads, or raise the limit of processes", started));
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() noexcept {
   stopping_ = true;
   ++generation_;
   generation_.notify_all();

@@ -15,7 +15,8 @@ namespace tritllm {
 
 class ThreadPool {
  public:
-  // `threads` workers in all, the calling thread among them; 0 takes the machine's number of processors.
+  // `threads` workers in all, the calling thread among them; 0 takes the machine's number of processors. Throws Error where the
+  // system refuses so many.
   explicit ThreadPool(unsigned threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -31,6 +32,7 @@ class ThreadPool {
   static constexpr uint32_t kClosed = 1u << 31;
 
   void work(unsigned worker);
+  void stop() noexcept;
   bool enter() noexcept;
   void leave() noexcept;
   void run_share(unsigned worker) noexcept;

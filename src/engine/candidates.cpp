@@ -3,9 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <span>
+
+#include "engine/logits.h"
 
 namespace tritllm {
 namespace {
+
+// Candidates whose weights are computed at a time.
+constexpr size_t kBlock = 256;
 
 // Total orders: which of two equal candidates comes first must not depend on the library's sort.
 bool more_probable(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.token < b.token; }
@@ -41,14 +47,34 @@ void keep_beginning(Candidates& candidates, double share, double total, Before b
   }
 }
 
+// Drops candidates below a logit at which the others have more weight than `wanted`, without sorting: weights are added up in steps
+// of a sixteenth of a nat below the largest logit, and in a last one for the rest.
+void drop_tail(Candidates& candidates, double wanted) {
+  constexpr size_t kSteps = 512;
+  constexpr float kStepsPerNat = 16.0f;
+  const float largest = largest_logit(candidates);
+  const auto step_of = [largest](const Candidate& candidate) {
+    return static_cast<size_t>(std::min((largest - candidate.logit) * kStepsPerNat, static_cast<float>(kSteps - 1)));
+  };
+  double weights[kSteps] = {};
+  for (const Candidate& candidate : candidates) weights[step_of(candidate)] += candidate.weight;
+  // More than wanted by what sums in another order may differ.
+  const double enough = wanted * (1 + 1e-9);
+  size_t last = 0;
+  for (double sum = weights[0]; sum < enough && last + 1 < kSteps; sum += weights[last]) ++last;
+  std::erase_if(candidates, [&](const Candidate& candidate) { return step_of(candidate) > last; });
+}
+
 }  // namespace
 
 double weigh(Candidates& candidates, double temperature) {
   const double largest = largest_logit(candidates);
-  double total = 0;
-  for (Candidate& candidate : candidates) {
-    candidate.weight = std::exp((candidate.logit - largest) / temperature);
-    total += candidate.weight;
+  double total = 0, weights[kBlock];
+  for (size_t first = 0; first < candidates.size(); first += kBlock) {
+    const std::span block = std::span(candidates).subspan(first, std::min(kBlock, candidates.size() - first));
+    for (size_t i = 0; i < block.size(); ++i) weights[i] = (block[i].logit - largest) / temperature;
+    exponentiate(std::span(weights).first(block.size()));
+    for (size_t i = 0; i < block.size(); ++i) total += block[i].weight = weights[i];
   }
   return total;
 }
@@ -73,6 +99,7 @@ void keep_typical(Candidates& candidates, double share) {
 
 void keep_top_p(Candidates& candidates, double share) {
   const double total = weigh(candidates);
+  drop_tail(candidates, share * total);
   keep_beginning(candidates, share, total, more_probable);
 }
 

@@ -4,33 +4,29 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "core/error.h"
+#include "engine/logits.h"
 
 namespace tritllm {
 namespace {
 
-float largest_of(std::span<const float> logits) {
-  float largest = -std::numeric_limits<float>::infinity();
-  for (size_t token = 0; token < logits.size(); ++token) {
-    if (std::isnan(logits[token]) || logits[token] > std::numeric_limits<float>::max()) {
-      throw Error(ErrorCode::kBadInput, "logits", fmt::format("expected a number for token {}, found {}", token, logits[token]),
-                  "check the model's files with tritllm verify");
-    }
-    largest = std::max(largest, logits[token]);
-  }
-  return largest;
-}
+// Logits whose exponentials are computed at a time.
+constexpr size_t kBlock = 256;
 
 }  // namespace
 
 double log_sum_exp(std::span<const float> logits) {
-  const double largest = largest_of(logits);
+  const double largest = largest_logit(logits);
   if (std::isinf(largest)) throw Error(ErrorCode::kBadInput, "logits", "no token has a finite logit");
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - largest);
+  double sum = 0, block[kBlock];
+  for (size_t first = 0; first < logits.size(); first += kBlock) {
+    const auto part = logits.subspan(first, std::min(kBlock, logits.size() - first));
+    std::transform(part.begin(), part.end(), block, [largest](float logit) { return logit - largest; });
+    exponentiate(std::span(block).first(part.size()));
+    sum = std::accumulate(block, block + part.size(), sum);
+  }
   return largest + std::log(sum);
 }
 

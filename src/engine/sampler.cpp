@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "core/error.h"
+#include "engine/logits.h"
 
 namespace tritllm {
 namespace {
@@ -33,8 +35,13 @@ uint32_t Sampler::sample(std::span<const float> logits) {
   if (logits.size() != adjusted_.size()) {
     throw Error(ErrorCode::kBadInput, "logits", fmt::format("expected {} values, found {}", adjusted_.size(), logits.size()));
   }
-  collect_candidates(logits);
-  if (options_.temperature == 0) return most_probable();
+  const std::span<const float> adjusted = adjust(logits);
+  const float largest = largest_logit(adjusted);
+  if (std::isinf(largest)) {
+    throw Error(ErrorCode::kBadInput, "logits", "every token is at minus infinity", "ban fewer tokens");
+  }
+  if (options_.temperature == 0) return static_cast<uint32_t>(std::ranges::find(adjusted, largest) - adjusted.begin());
+  collect_candidates(adjusted);
   narrow();
   return draw();
 }
@@ -51,14 +58,21 @@ bool Sampler::has_penalties() const noexcept {
   return options_.repeat_penalty != 1 || options_.presence_penalty != 0 || options_.frequency_penalty != 0;
 }
 
-void Sampler::collect_candidates(std::span<const float> logits) {
+std::span<const float> Sampler::adjust(std::span<const float> logits) {
+  if (options_.logit_bias.empty() && !has_penalties()) return logits;
   std::ranges::copy(logits, adjusted_.begin());
   for (const LogitBias& entry : options_.logit_bias) adjusted_[entry.token] += entry.bias;
   if (has_penalties()) penalise();
+  return adjusted_;
+}
+
+void Sampler::collect_candidates(std::span<const float> logits) {
+  constexpr float kLeastPossible = std::numeric_limits<float>::lowest();
+  float least = kLeastPossible;
+  if (options_.top_k > 0) least = std::max(least, logit_reached_by(logits, options_.top_k, block_maxima_));
   candidates_.clear();
-  for (size_t token = 0; token < adjusted_.size(); ++token) add_candidate(static_cast<uint32_t>(token), adjusted_[token]);
-  if (candidates_.empty()) {
-    throw Error(ErrorCode::kBadInput, "logits", "every token is at minus infinity", "ban fewer tokens");
+  for (size_t token = 0; token < logits.size(); ++token) {
+    if (logits[token] >= least) candidates_.push_back({static_cast<uint32_t>(token), logits[token], 0});
   }
 }
 
@@ -70,20 +84,6 @@ void Sampler::penalise() {
     logit = logit > 0 ? logit / options_.repeat_penalty : logit * options_.repeat_penalty;
     logit -= static_cast<float>(counts[token]) * options_.frequency_penalty + options_.presence_penalty;
   }
-}
-
-void Sampler::add_candidate(uint32_t token, float logit) {
-  if (std::isnan(logit) || logit > std::numeric_limits<float>::max()) {
-    throw Error(ErrorCode::kBadInput, "logits", fmt::format("expected a number for token {}, found {}", token, logit),
-                "check the model's files with tritllm verify");
-  }
-  if (std::isinf(logit)) return;
-  candidates_.push_back({token, logit, 0});
-}
-
-uint32_t Sampler::most_probable() const {
-  // The candidates stand in the order of their tokens, and max_element returns the first of equal ones.
-  return std::ranges::max_element(candidates_, {}, &Candidate::logit)->token;
 }
 
 void Sampler::narrow() {

@@ -40,10 +40,9 @@ class Sampler {
 
  private:
   bool has_penalties() const noexcept;
-  void collect_candidates(std::span<const float> logits);
+  std::span<const float> adjust(std::span<const float> logits);
   void penalise();
-  void add_candidate(uint32_t token, float logit);
-  uint32_t most_probable() const;
+  void collect_candidates(std::span<const float> logits);
   void narrow();
   uint32_t draw();
 
@@ -51,6 +50,7 @@ class Sampler {
   RecentTokens recent_;
   std::mt19937_64 generator_;
   std::vector<float> adjusted_;  // logits with bias and penalties
+  std::vector<int32_t> block_maxima_;
   Candidates candidates_;
 };
 

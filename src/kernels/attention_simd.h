@@ -16,7 +16,7 @@ struct AttentionOperations {
   static constexpr size_t kTileVectors = kTile / kLanes;
   // The hardware's own prefetching ends with each page of memory, and too few lines are under way where every line is followed by
   // tens of operations. Lines are asked for into the second-level cache: the first level has too few places for what is under way.
-  // What is asked for beyond a span's end is the beginning of the next span.
+  // Beyond the end of a head's keys lie its values, which are read next.
   static constexpr size_t kPrefetchBytes = 6144;
   static void prefetch(const uint16_t* p) noexcept { __builtin_prefetch(p + kPrefetchBytes / sizeof(*p), 0, 2); }
 

@@ -3,9 +3,9 @@
 // defines V and includes this inside its own namespace, which keeps code for one machine out of another's tables.
 //
 // V needs: Float, Int, Mask, kLanes; set(x), load/store (floats), multiply/add/subtract/divide, min/max, root, absolute,
-// round_even, greater(a, b), and_mask(mask, x), select(mask, yes, no), to_int, set_int, select_int, combine4 (four int vectors →
-// one whose 32-bit lanes hold their low bytes), load_groups (16 vectors, vector i = weight i of kLanes groups), store_codes,
-// store_low_bytes.
+// round_even, greater(a, b), not_less(a, b), both(a, b) and without(a, b) of masks, any(mask), and_mask(mask, x), select(mask, yes,
+// no), to_int, set_int, add_int, select_int, combine4 (four int vectors → one whose 32-bit lanes hold their low bytes), load_groups
+// (16 vectors, vector i = weight i of kLanes groups), store_codes, store_low_bytes.
 //
 // Machine, date, gain: AMD Zen 4, 2026-11, against the scalar specification: see docs/performance.md, "Quantising".
 
@@ -289,7 +289,7 @@ struct GroupOperations {
     });
   }
 
-  static constexpr tritllm::codec::GroupKernels table(const char* name) noexcept {
-    return {name, magnitudes, candidate_scales, nearest_entries, best_steps, best_entries, step_sums, encode};
+  static constexpr tritllm::codec::GroupKernels table() noexcept {
+    return {magnitudes, candidate_scales, nearest_entries, best_steps, best_entries, step_sums, encode};
   }
 };

@@ -42,8 +42,6 @@ enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf };
 inline constexpr size_t kActivations = 3;
 
 struct TensorKernels {
-  const char* name;
-
   // out[c] = W[row][c] for c < stride.
   using ExpandRow = void (*)(const WeightRows& weights, size_t row, float* out) noexcept;
   ExpandRow expand_row[kWeightTypes];

@@ -6,7 +6,9 @@
 // ternary matrix and the dense matrix of its decoded weights give the same bits.
 //
 // V needs: Float, kLanes, kTileTokens; zero(), set(x), load/store (floats), load_half, load_bfloat16, load_codes (kLanes elements →
-// Float), multiply, add, subtract, divide, fma(a, b, c) = a·b + c, max, sum (of all lanes, in a fixed order), largest, exp.
+// Float), multiply, add, subtract, divide, fma(a, b, c) = a·b + c, min and max (no number where the second operand is none),
+// round_even, scale_by_power(x, n) = x·2^n for n in [−126, 128], zero_below(x, limit, value) = x < limit ? 0 : value, sum (of all
+// lanes, in a fixed order), largest, exp.
 
 template <typename V>
 struct AttentionOperations;
@@ -86,6 +88,7 @@ struct TensorOperations {
   static void multiply_few(const WeightRows& weights, size_t first_row, size_t rows, const float* x, size_t tokens, float* y,
                            size_t y_stride) noexcept {
     switch (tokens) {
+      case 0: return;
       case 1: return column_of_tiles<kType, 8, 1>(weights, first_row, rows, x, y, y_stride);
       case 2: return column_of_tiles<kType, 4, 2>(weights, first_row, rows, x, y, y_stride);
       case 3: return column_of_tiles<kType, 4, 3>(weights, first_row, rows, x, y, y_stride);
@@ -155,9 +158,8 @@ struct TensorOperations {
     for (size_t i = 0; i < width; ++i) out[i] = 0.5f * gate[i] * (1.0f + __builtin_erff(gate[i] * 0.7071067812f)) * up[i];
   }
 
-  static constexpr tritllm::kernels::TensorKernels table(const char* name) noexcept {
-    return {.name = name,
-            .expand_row = {expand_row<WeightType::kFloat32>, expand_row<WeightType::kFloat16>, expand_row<WeightType::kBFloat16>,
+  static constexpr tritllm::kernels::TensorKernels table() noexcept {
+    return {.expand_row = {expand_row<WeightType::kFloat32>, expand_row<WeightType::kFloat16>, expand_row<WeightType::kBFloat16>,
                            expand_row<WeightType::kCodes>},
             .multiply = {multiply<WeightType::kFloat32>, multiply<WeightType::kFloat16>, multiply<WeightType::kBFloat16>,
                          multiply<WeightType::kCodes>},
@@ -173,7 +175,7 @@ struct TensorOperations {
 template <typename V>
 typename V::Float exponential(typename V::Float x) noexcept {
   using Float = typename V::Float;
-  // min and max give their second operand where one of them is no number, so that NaN stays NaN.
+  // x is their second operand, so that NaN stays NaN.
   const Float clamped = V::max(V::set(-87.3f), V::min(V::set(88.7f), x));
   const Float whole = V::round_even(V::multiply(clamped, V::set(1.44269504f)));
   const Float high = V::fma(whole, V::set(-0.693359375f), clamped);

@@ -48,7 +48,7 @@ struct alignas(64) TripleSums {
   float scale;
 };
 
-// Activations below this are taken as zeros, so that the reciprocal of a scale is finite.
+// Where the reach (below) is less than this, all activations are taken as zeros, so that the reciprocal of a scale is finite.
 inline constexpr float kLeastActivation = 1e-30f;
 
 // The most that eight values that meet in 16 bits may add to, as magnitudes, for their products with any codes to fit there.
@@ -68,7 +68,7 @@ inline constexpr float kFineReach = static_cast<float>(kMostInFineGroup - 8);
 // Activations, in the form of a product, that are worth making ready at once: each band of weights reads them again, from a cache.
 inline constexpr size_t kActivationBytesAtOnce = size_t{4} << 20;
 
-// The products with matrices of one format, and the form of activations that they read.
+// The products with matrices of one format, and the form of activations that they read. All null where a table has none.
 struct TernaryProduct {
   // Bytes of a token's part of a block of columns in that form, whole cache lines, where so many tokens are multiplied at once.
   size_t (*activation_bytes)(size_t tokens) noexcept;
@@ -79,7 +79,7 @@ struct TernaryProduct {
 
   // y[t·y_stride + r] = unit·Σ_g scale_t,g·(multiple_r,g·Σ_c code·value) for the rows r of the band, padding to whole tiles
   // included, and t < tokens; token t's part of block b is x + b·x_stride + t parts. At depth 1 a block's two groups are added in
-  // whole numbers before they are scaled. Null: not by this table.
+  // whole numbers before they are scaled.
   void (*multiply)(const TernaryTiles& matrix, size_t band, const void* x, size_t x_stride, size_t tokens, float* y,
                    size_t y_stride) noexcept;
 };

@@ -9,8 +9,8 @@
 // V needs: Float, Codes (a vector of bytes: 4 columns of kVectorRows rows), Scales; kVectorRows; kUnsqueezes, whether it reads
 // the squeezed format; and
 //   zero(), load, store, fma(a, b, c) = a·b + c, multiply(a, b), set(x): of Floats
-//   scales(entries, table, out[kTileGroups][kHalves]): of a block's groups
-//   codes<format>(block, group, half, out[4])
+//   scales(entries, table, out[kTileGroups][kVectors]): of a block's groups
+//   codes<format>(block, group, vector, out[4])
 //   keep(codes): computed by here, whatever the compiler thinks of its registers
 //   dot<format>(codes[4], scales, group): Float, multiple·Σ code·value of each row
 //   largest_magnitude(x): the bits of the largest |x[i]| of 16; above all others if one is no finite number
@@ -40,14 +40,14 @@ struct TernaryOperations : TernaryLoops {
   using Scales = typename V::Scales;
   using ActivationBlock = tritllm::kernels::ActivationBlock;
   using ActivationGroup = tritllm::kernels::ActivationGroup;
-  static constexpr size_t kHalves = kTileRows / V::kVectorRows;
+  static constexpr size_t kVectors = kTileRows / V::kVectorRows;
   // Tokens whose sums stay in the first-level cache.
   static constexpr size_t kTokensAtOnce = 64;
 
   template <TileFormat kFormat, size_t kTiles>
   static void multiply_token(const TernaryTiles& matrix, const uint8_t* blocks, const ActivationBlock* x, size_t x_stride,
                              float* y) noexcept {
-    Float sums[kTiles][kHalves];
+    Float sums[kTiles][kVectors];
     for (auto& tile : sums) {
       for (Float& sum : tile) sum = V::zero();
     }
@@ -56,17 +56,17 @@ struct TernaryOperations : TernaryLoops {
 #pragma GCC unroll 4
       for (size_t tile = 0; tile < kTiles; ++tile) {
         prefetch<kFormat>(blocks);
-        Scales scales[kTileGroups][kHalves];
+        Scales scales[kTileGroups][kVectors];
         V::scales(blocks + tritllm::kernels::block_code_bytes(kFormat), *matrix.scales, scales);
 #pragma GCC unroll 2
         for (size_t group = 0; group < kTileGroups; ++group) {
           const Float scale = V::set(inputs.groups[group].scale);
 #pragma GCC unroll 4
-          for (size_t half = 0; half < kHalves; ++half) {
+          for (size_t vector = 0; vector < kVectors; ++vector) {
             Codes codes[4];
-            V::template codes<kFormat>(blocks, group, half, codes);
-            const Float dot = V::template dot<kFormat>(codes, scales[group][half], inputs.groups[group]);
-            sums[tile][half] = V::fma(dot, scale, sums[tile][half]);
+            V::template codes<kFormat>(blocks, group, vector, codes);
+            const Float dot = V::template dot<kFormat>(codes, scales[group][vector], inputs.groups[group]);
+            sums[tile][vector] = V::fma(dot, scale, sums[tile][vector]);
           }
         }
         blocks += tritllm::kernels::block_bytes(kFormat);
@@ -74,8 +74,8 @@ struct TernaryOperations : TernaryLoops {
     }
     const Float unit = V::set(matrix.scales->unit);
     for (size_t tile = 0; tile < kTiles; ++tile) {
-      for (size_t half = 0; half < kHalves; ++half) {
-        V::store(y + tile * kTileRows + half * V::kVectorRows, V::multiply(sums[tile][half], unit));
+      for (size_t vector = 0; vector < kVectors; ++vector) {
+        V::store(y + tile * kTileRows + vector * V::kVectorRows, V::multiply(sums[tile][vector], unit));
       }
     }
   }
@@ -84,36 +84,36 @@ struct TernaryOperations : TernaryLoops {
   template <TileFormat kFormat>
   static void multiply_tokens(const TernaryTiles& matrix, const uint8_t* tile, size_t stride, const ActivationBlock* x,
                               size_t x_stride, size_t tokens, float* y, size_t y_stride) noexcept {
-    alignas(64) float sums[kHalves][kTokensAtOnce][V::kVectorRows];
-    for (size_t half = 0; half < kHalves; ++half) {
-      for (size_t token = 0; token < tokens; ++token) V::store(sums[half][token], V::zero());
+    alignas(64) float sums[kVectors][kTokensAtOnce][V::kVectorRows];
+    for (size_t vector = 0; vector < kVectors; ++vector) {
+      for (size_t token = 0; token < tokens; ++token) V::store(sums[vector][token], V::zero());
     }
     for (size_t block = 0; block < matrix.column_blocks; ++block) {
       prefetch<kFormat>(tile);
-      Scales scales[kTileGroups][kHalves];
+      Scales scales[kTileGroups][kVectors];
       V::scales(tile + tritllm::kernels::block_code_bytes(kFormat), *matrix.scales, scales);
       const ActivationBlock* const inputs = x + block * x_stride;
-      for (size_t half = 0; half < kHalves; ++half) {
+      for (size_t vector = 0; vector < kVectors; ++vector) {
         Codes codes[kTileGroups][4];
         for (size_t group = 0; group < kTileGroups; ++group) {
-          V::template codes<kFormat>(tile, group, half, codes[group]);
+          V::template codes<kFormat>(tile, group, vector, codes[group]);
           for (Codes& quad : codes[group]) V::keep(quad);
         }
         for (size_t token = 0; token < tokens; ++token) {
-          Float sum = V::load(sums[half][token]);
+          Float sum = V::load(sums[vector][token]);
           for (size_t group = 0; group < kTileGroups; ++group) {
             const ActivationGroup& input = inputs[token].groups[group];
-            sum = V::fma(V::template dot<kFormat>(codes[group], scales[group][half], input), V::set(input.scale), sum);
+            sum = V::fma(V::template dot<kFormat>(codes[group], scales[group][vector], input), V::set(input.scale), sum);
           }
-          V::store(sums[half][token], sum);
+          V::store(sums[vector][token], sum);
         }
       }
       tile += stride;
     }
     const Float unit = V::set(matrix.scales->unit);
     for (size_t token = 0; token < tokens; ++token) {
-      for (size_t half = 0; half < kHalves; ++half) {
-        V::store(y + token * y_stride + half * V::kVectorRows, V::multiply(V::load(sums[half][token]), unit));
+      for (size_t vector = 0; vector < kVectors; ++vector) {
+        V::store(y + token * y_stride + vector * V::kVectorRows, V::multiply(V::load(sums[vector][token]), unit));
       }
     }
   }

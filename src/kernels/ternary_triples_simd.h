@@ -131,7 +131,7 @@ struct TripleOperations : TernaryLoops {
     }
   };
 
-  // A band, whose sums are in `y` while it is worked on; up to kTokensAtOnce tokens.
+  // A band for up to kTokensAtOnce tokens.
   template <size_t kTiles>
   static void multiply_tokens(const TernaryTiles& matrix, const uint8_t* blocks, const TripleSums* x, size_t x_stride,
                               size_t tokens, float* y, size_t y_stride) noexcept {

@@ -88,6 +88,8 @@ class Evaluator {
   explicit Evaluator(const EvaluateOptions& options) : options_(options), model_(options.model, options) {
     if (options.reference) reference_.emplace(*options.reference, options);
     tokens_ = model_.language_model().encode(options.text);
+    check_tokens(tokens_);
+    check_tokens(model_.language_model().tokenizer().prefix_tokens());
     if (reference_) check_agreement();
     windows_ = tokens_.size() / options.context;
     if (windows_ == 0) {
@@ -138,6 +140,15 @@ class Evaluator {
   }
 
  private:
+  // A tokenizer may know tokens that the model has no embedding of.
+  void check_tokens(std::span<const TokenId> tokens) const {
+    const auto beyond = std::find_if(tokens.begin(), tokens.end(), [&](TokenId token) { return token >= model_.vocabulary(); });
+    if (beyond == tokens.end()) return;
+    throw Error(ErrorCode::kBadInput, options_.model.string(),
+                fmt::format("the tokenizer gives token {}, but the model has a vocabulary of {}", *beyond, model_.vocabulary()),
+                "take the tokenizer files that belong to this model");
+  }
+
   void check_agreement() const {
     if (reference_->vocabulary() != model_.vocabulary() || reference_->language_model().encode(options_.text) != tokens_) {
       throw Error(ErrorCode::kUsage, "--reference", "has another tokenizer than the model", "compare models of one family");

@@ -201,10 +201,31 @@ TEST(CpuBackend, MultiplyWithTernaryMatricesOfSeveralDepths) {
   }
 }
 
-// At depth 1 the activations of 70 tokens and 4096 columns take 5 MB, more than are made ready at once: each token's outputs are
-// those it has alone.
+// The next product reads whole rows: what damages one token must not stay behind in them.
+TEST(CpuBackend, WhatIsNoNumberStaysOutOfThePadding) {
+  constexpr size_t kWidth = 40, kRows = 33;
+  for (int depth = 1; depth <= 4; ++depth) {
+    const RandomTernary ternary(depth, kRows, kWidth);
+    const Device device(2);
+    const auto matrix = device->upload_matrix(ternary.matrix);
+    for (const size_t tokens : {1u, 3u, 20u}) {
+      std::vector<float> x = random_values(tokens * kWidth, tokens);
+      x.back() = NAN;
+      const RowStorage input = device.rows(kWidth, x), output = device.empty(tokens, kRows);
+      const Projection projections[] = {{matrix.get(), nullptr, output.first(tokens)}};
+      device->multiply(input.first(tokens), projections);
+      const std::vector<float> values = device.values(output);
+      for (size_t i = 0; i < values.size(); ++i) EXPECT_EQ(std::isnan(values[i]), i / kRows == tokens - 1) << "depth " << depth;
+    }
+  }
+}
+
+// So many tokens that their activations at depth 1 are more than are made ready at once: each token's outputs are those it has
+// alone.
 TEST(CpuBackend, MultiplyInPartsOfTheTokens) {
-  constexpr size_t kWidth = 4096, kTokens = 70, kRows = 100;
+  constexpr size_t kWidth = 4096, kRows = 100;
+  const auto& product = kernels::active_table().ternary->products[static_cast<size_t>(kernels::TileFormat::kTriples)];
+  const size_t kTokens = kernels::kActivationBytesAtOnce / (kernels::blocks_of(kWidth) * product.activation_bytes(100)) + 10;
   const RandomTernary ternary(1, kRows, kWidth), other(2, kRows, kWidth);
   const std::vector<float> x = random_values(kTokens * kWidth, 3), bias = random_values(kRows, 4);
   const Device device(2);

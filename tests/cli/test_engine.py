@@ -312,6 +312,20 @@ def test_eval_refuses(models, memory):
     error_line(run("eval", "--model", models["packed"], "--text", memory / "nothing", "--quiet"), memory / "nothing")
 
 
+def test_eval_refuses_tokens_that_the_model_does_not_have(models, memory):
+    """A hostile tokenizer must not reach beyond the embedding."""
+    folder = memory / "other-tokenizer"
+    folder.mkdir()
+    for path in models["half"].iterdir():
+        if path.name == "tokenizer.json":
+            tokenizer = json.loads(path.read_text())
+            tokenizer["model"]["vocab"]["Ġlighthouse"] = 1_000_000
+            (folder / path.name).write_text(json.dumps(tokenizer))
+        else:
+            (folder / path.name).symlink_to(path)
+    error_line(run("eval", "--model", folder, "--text", models["text"], "--context", 64, "--windows", 1, "--quiet"), folder, "token 1000000", "49152")
+
+
 # bench
 
 SYNTHETIC = ["bench", "--synthetic", "smollm2-135m", "--depth", 3, "--vocab", 512, "--tests", "pp8,tg3", "--repetitions", 2, "--quiet"]

@@ -2,11 +2,16 @@
 #include "core/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
+
+#include "core/error.h"
 
 namespace tritllm {
 namespace {
@@ -29,6 +34,23 @@ TEST(ThreadPool, CallsEachIndexOnce) {
 TEST(ThreadPool, ZeroThreadsMeansOneForEachProcessor) {
   EXPECT_EQ(ThreadPool(0).threads(), std::max(1u, std::thread::hardware_concurrency()));
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose own memory would not fit
+// In a process of its own, whose address space has no room for the stacks.
+TEST(ThreadPool, ThreadsThatTheSystemRefusesAreAnError) {
+  const auto start_too_many = [] {
+    const rlimit room{256u << 20, 256u << 20};
+    setrlimit(RLIMIT_AS, &room);
+    try {
+      const ThreadPool pool(1000);
+    } catch (const Error& error) {
+      std::fputs(error.what(), stderr);
+      std::_Exit(3);
+    }
+  };
+  EXPECT_EXIT(start_too_many(), testing::ExitedWithCode(3), "threads: the system refused thread [0-9]+ of 1000.*--threads");
+}
+#endif
 
 TEST(ThreadPool, NoIndicesMeansNoCall) {
   ThreadPool pool(3);

@@ -30,12 +30,13 @@ std::set<uint32_t> tokens_of(const List& list) {
   return tokens;
 }
 
-// Peaked and flat rows, short ones and ones beyond the first steps of the partial sort.
+// Peaked and flat rows, short ones and ones beyond the first steps of the partial sort; spreads over more than the steps in which
+// the improbable are dropped.
 std::vector<std::vector<float>> rows() {
   std::mt19937_64 generator(11);
   std::vector<std::vector<float>> result = {{0.5f}, {1, 2}, {-3, -3, -3, -3}};
-  for (const size_t size : {5u, 63u, 64u, 65u, 191u, 193u, 700u}) {
-    for (const float spread : {0.01f, 1.0f, 6.0f}) result.push_back(reference::gaussian_row(generator, size, spread));
+  for (const size_t size : {5u, 63u, 64u, 65u, 191u, 193u, 2000u}) {
+    for (const float spread : {0.01f, 1.0f, 6.0f, 50.0f}) result.push_back(reference::gaussian_row(generator, size, spread));
   }
   return result;
 }

@@ -155,6 +155,27 @@ TEST(Sampler, TheDrawIsTheGeneratorsUpperBitsInTokenOrder) {
 }
 
 // These tokens must never change: a seed that a user noted down gives the text that it gave.
+// Only tokens that can be among the largest become candidates: the draw is that from all of them, equal logits included.
+TEST(Sampler, TopKOfALargeVocabularyIsThatOfAllTokens) {
+  std::mt19937_64 generator(31);
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    std::vector<float> logits = reference::gaussian_row(generator, 3000 + seed % 64, 3);
+    for (float& logit : logits) logit = generator() % 50 == 0 ? -kInfinity : std::round(4 * logit) / 4;
+    const auto top_k = static_cast<uint32_t>(1 + generator() % 60);
+    Candidates candidates;
+    for (uint32_t token = 0; token < logits.size(); ++token) {
+      if (!std::isinf(logits[token])) candidates.push_back({token, logits[token], 0});
+    }
+    keep_top_k(candidates, top_k);
+    double remaining = static_cast<double>(std::mt19937_64(seed)() >> 11) * 0x1p-53 * weigh(candidates, 0.7f);
+    const auto drawn = std::find_if(candidates.begin(), candidates.end(),
+                                    [&](const Candidate& candidate) { return (remaining -= candidate.weight) < 0; });
+    Sampler sampler(SamplerOptions{.temperature = 0.7f, .top_k = top_k, .seed = seed}, logits.size());
+    ASSERT_NE(drawn, candidates.end());
+    ASSERT_EQ(sampler.sample(logits), drawn->token) << "seed " << seed;
+  }
+}
+
 TEST(Sampler, ASeedIsAPromise) {
   std::mt19937_64 generator(31);
   const std::vector<float> logits = reference::gaussian_row(generator, 1000, 2);

@@ -4,9 +4,16 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <fstream>
+#include <initializer_list>
+#include <iterator>
 #include <optional>
+#include <set>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 
@@ -37,9 +44,33 @@ TEST(KernelTable, ScalarIsAlwaysThereAndFirst) {
   EXPECT_EQ(supported_tables().front().groups, &codec::scalar_group_kernels());
 }
 
+#if defined(__x86_64__)
+// What the system says that the processor has.
+std::set<std::string> processor_flags() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line) && !line.starts_with("flags")) {
+  }
+  std::istringstream words(line);
+  return {std::istream_iterator<std::string>(words), {}};
+}
+#endif
+
 TEST(KernelTable, ListsWhatTheMachineRuns) {
 #if defined(__x86_64__)
-  EXPECT_EQ(supported_tables().size() > 1, static_cast<bool>(__builtin_cpu_supports("avx2")));
+  const std::set<std::string> flags = processor_flags();
+  const auto has = [&](std::initializer_list<const char*> names) {
+    return std::all_of(names.begin(), names.end(), [&](const char* name) { return flags.contains(name); });
+  };
+  std::vector<std::string> expected{"scalar"}, found;
+  if (has({"avx2", "fma", "f16c"})) expected.push_back("avx2");
+  if (has({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"})) {
+    expected.push_back("avx512");
+    if (has({"avx512vbmi"})) expected.push_back("avx512vbmi");
+    if (has({"avx512vbmi", "amx_tile", "amx_bf16", "avx512_bf16"})) expected.push_back("amx");
+  }
+  for (const KernelTable& table : supported_tables()) found.push_back(table.name);
+  EXPECT_EQ(found, expected);
 #elif defined(__aarch64__)
   uint64_t features = 0;  // the processor's own register: four bits of it say whether there is the dot product
   asm("mrs %0, ID_AA64ISAR0_EL1" : "=r"(features));

@@ -166,7 +166,7 @@ TEST_P(TensorKernelsTest, MultiplyIsTheSumOfProducts) {
       for (size_t stride = 16; stride <= 112; stride += 16) {
         const Matrix matrix = make_matrix(type, filling, kMostRows + 2, stride, stride);
         const std::vector<float> x = random_vector(kMostTokens * stride, 7, filling == Filling::kExtreme ? 0.01f : 1.0f);
-        for (size_t tokens = 1; tokens <= kMostTokens; ++tokens) {
+        for (size_t tokens = 0; tokens <= kMostTokens; ++tokens) {
           const size_t rows = 1 + (tokens * 5 + stride) % kMostRows, first_row = tokens % 3;
           const auto y = multiplied(kernels(), matrix, first_row, rows, x.data(), tokens);
           for (size_t i = 0; i < y.size(); ++i) {

@@ -95,7 +95,7 @@ struct Vector {
   }
 };
 
-constexpr codec::GroupKernels kTable = GroupOperations<Vector>::table("avx2");
+constexpr codec::GroupKernels kTable = GroupOperations<Vector>::table();
 
 }  // namespace
 

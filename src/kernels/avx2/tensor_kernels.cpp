@@ -69,7 +69,7 @@ struct Vector {
   static Float exp(Float x) noexcept { return exponential<Vector>(x); }
 };
 
-constexpr TensorKernels kTable = TensorOperations<Vector>::table("avx2");
+constexpr TensorKernels kTable = TensorOperations<Vector>::table();
 
 }  // namespace
 

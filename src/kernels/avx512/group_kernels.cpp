@@ -88,7 +88,7 @@ struct Vector {
   }
 };
 
-constexpr codec::GroupKernels kTable = GroupOperations<Vector>::table("avx512");
+constexpr codec::GroupKernels kTable = GroupOperations<Vector>::table();
 
 }  // namespace
 

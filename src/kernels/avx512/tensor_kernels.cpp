@@ -51,7 +51,7 @@ struct Vector {
   static Float exp(Float x) noexcept { return exponential<Vector>(x); }
 };
 
-constexpr TensorKernels kTable = TensorOperations<Vector>::table("avx512");
+constexpr TensorKernels kTable = TensorOperations<Vector>::table();
 
 }  // namespace
 

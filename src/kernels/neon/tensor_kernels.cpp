@@ -59,7 +59,7 @@ struct Vector {
   static Float exp(Float x) noexcept { return exponential<Vector>(x); }
 };
 
-constexpr TensorKernels kTable = TensorOperations<Vector>::table("neon");
+constexpr TensorKernels kTable = TensorOperations<Vector>::table();
 
 }  // namespace
 

@@ -64,7 +64,6 @@ void gate(const float* gate, const float* up, size_t width, float* out) noexcept
 }
 
 constexpr TensorKernels kTable{
-    .name = "scalar",
     .expand_row = {expand_row<WeightType::kFloat32>, expand_row<WeightType::kFloat16>, expand_row<WeightType::kBFloat16>,
                    expand_row<WeightType::kCodes>},
     .multiply = {multiply<WeightType::kFloat32>, multiply<WeightType::kFloat16>, multiply<WeightType::kBFloat16>,
