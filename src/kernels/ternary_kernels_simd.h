@@ -2,9 +2,9 @@
 // 1 are in ternary_triples_simd.h). Each instruction set's file defines V and includes this inside its own namespace, as it does
 // tensor_kernels_simd.h.
 //
-// One token: a band's sums stay in registers while its blocks stream by. Several tokens: a block's weights are unpacked into
-// registers once and multiplied with a number of tokens, whose activations (second-level cache) and sums (first-level cache) are
-// read again for every block.
+// One token: a band's sums stay in registers while its blocks stream by. Several tokens: the band streams by in the same order; a
+// block's weights are unpacked into registers once and multiplied with a number of tokens, whose sums are read again for every
+// block.
 //
 // V needs: Float, Codes (a vector of bytes: 4 columns of kVectorRows rows), Scales; kVectorRows; kUnsqueezes, whether it reads
 // the squeezed format; and
@@ -23,6 +23,8 @@ struct TernaryLoops {
   using TernaryTiles = tritllm::kernels::TernaryTiles;
   using TernaryProduct = tritllm::kernels::TernaryProduct;
   static constexpr size_t kTileRows = tritllm::kernels::kTileRows, kTileGroups = tritllm::kernels::kTileGroups;
+  // Tokens whose sums for a band stay in the first-level cache.
+  static constexpr size_t kTokensAtOnce = 32;
   // How far ahead of the weights that are multiplied others are asked for, in bytes.
   static constexpr size_t kAhead = 8192;
 
@@ -39,10 +41,10 @@ struct TernaryOperations : TernaryLoops {
   using Codes = typename V::Codes;
   using Scales = typename V::Scales;
   using ActivationBlock = tritllm::kernels::ActivationBlock;
+  using ScaleTable = tritllm::kernels::ScaleTable;
   using ActivationGroup = tritllm::kernels::ActivationGroup;
   static constexpr size_t kVectors = kTileRows / V::kVectorRows;
-  // Tokens whose sums stay in the first-level cache.
-  static constexpr size_t kTokensAtOnce = 64;
+  using TileSums = float[kVectors][kTokensAtOnce][V::kVectorRows];
 
   template <TileFormat kFormat, size_t kTiles>
   static void multiply_token(const TernaryTiles& matrix, const uint8_t* blocks, const ActivationBlock* x, size_t x_stride,
@@ -80,40 +82,52 @@ struct TernaryOperations : TernaryLoops {
     }
   }
 
-  // One tile of a band, whose blocks are `stride` bytes apart, for up to kTokensAtOnce tokens.
+  // A band for up to kTokensAtOnce tokens.
   template <TileFormat kFormat>
-  static void multiply_tokens(const TernaryTiles& matrix, const uint8_t* tile, size_t stride, const ActivationBlock* x,
+  static void multiply_tokens(const TernaryTiles& matrix, const uint8_t* blocks, size_t tiles, const ActivationBlock* x,
                               size_t x_stride, size_t tokens, float* y, size_t y_stride) noexcept {
-    alignas(64) float sums[kVectors][kTokensAtOnce][V::kVectorRows];
-    for (size_t vector = 0; vector < kVectors; ++vector) {
-      for (size_t token = 0; token < tokens; ++token) V::store(sums[vector][token], V::zero());
+    alignas(64) TileSums sums[tritllm::kernels::kBandTiles];
+    for (size_t tile = 0; tile < tiles; ++tile) {
+      for (auto& vector : sums[tile]) {
+        for (size_t token = 0; token < tokens; ++token) V::store(vector[token], V::zero());
+      }
     }
     for (size_t block = 0; block < matrix.column_blocks; ++block) {
-      prefetch<kFormat>(tile);
-      Scales scales[kTileGroups][kVectors];
-      V::scales(tile + tritllm::kernels::block_code_bytes(kFormat), *matrix.scales, scales);
-      const ActivationBlock* const inputs = x + block * x_stride;
-      for (size_t vector = 0; vector < kVectors; ++vector) {
-        Codes codes[kTileGroups][4];
-        for (size_t group = 0; group < kTileGroups; ++group) {
-          V::template codes<kFormat>(tile, group, vector, codes[group]);
-          for (Codes& quad : codes[group]) V::keep(quad);
-        }
-        for (size_t token = 0; token < tokens; ++token) {
-          Float sum = V::load(sums[vector][token]);
-          for (size_t group = 0; group < kTileGroups; ++group) {
-            const ActivationGroup& input = inputs[token].groups[group];
-            sum = V::fma(V::template dot<kFormat>(codes[group], scales[group][vector], input), V::set(input.scale), sum);
-          }
-          V::store(sums[vector][token], sum);
-        }
+      for (size_t tile = 0; tile < tiles; ++tile, blocks += tritllm::kernels::block_bytes(kFormat)) {
+        add_products<kFormat>(blocks, *matrix.scales, x + block * x_stride, tokens, sums[tile]);
       }
-      tile += stride;
     }
     const Float unit = V::set(matrix.scales->unit);
     for (size_t token = 0; token < tokens; ++token) {
-      for (size_t vector = 0; vector < kVectors; ++vector) {
-        V::store(y + token * y_stride + vector * V::kVectorRows, V::multiply(V::load(sums[vector][token]), unit));
+      float* const out = y + token * y_stride;
+      for (size_t tile = 0; tile < tiles; ++tile) {
+        for (size_t vector = 0; vector < kVectors; ++vector) {
+          V::store(out + tile * kTileRows + vector * V::kVectorRows, V::multiply(V::load(sums[tile][vector][token]), unit));
+        }
+      }
+    }
+  }
+
+  // Of one block, to the sums of its tile.
+  template <TileFormat kFormat>
+  static void add_products(const uint8_t* block, const ScaleTable& table, const ActivationBlock* inputs, size_t tokens,
+                           TileSums& sums) noexcept {
+    prefetch<kFormat>(block);
+    Scales scales[kTileGroups][kVectors];
+    V::scales(block + tritllm::kernels::block_code_bytes(kFormat), table, scales);
+    for (size_t vector = 0; vector < kVectors; ++vector) {
+      Codes codes[kTileGroups][4];
+      for (size_t group = 0; group < kTileGroups; ++group) {
+        V::template codes<kFormat>(block, group, vector, codes[group]);
+        for (Codes& quad : codes[group]) V::keep(quad);
+      }
+      for (size_t token = 0; token < tokens; ++token) {
+        Float sum = V::load(sums[vector][token]);
+        for (size_t group = 0; group < kTileGroups; ++group) {
+          const ActivationGroup& input = inputs[token].groups[group];
+          sum = V::fma(V::template dot<kFormat>(codes[group], scales[group][vector], input), V::set(input.scale), sum);
+        }
+        V::store(sums[vector][token], sum);
       }
     }
   }
@@ -133,16 +147,12 @@ struct TernaryOperations : TernaryLoops {
   static void multiply(const TernaryTiles& matrix, size_t band, const void* inputs, size_t x_stride, size_t tokens, float* y,
                        size_t y_stride) noexcept {
     const auto* const x = static_cast<const ActivationBlock*>(inputs);
-    constexpr size_t kBlockBytes = tritllm::kernels::block_bytes(kFormat);
     const uint8_t* const blocks = matrix.blocks + matrix.band_offset(band);
     const size_t tiles = matrix.tiles_in_band(band);
     if (tokens == 1) return multiply_one<kFormat>(matrix, blocks, tiles, x, x_stride, y);
     for (size_t token = 0; token < tokens; token += kTokensAtOnce) {
       const size_t count = tokens - token < kTokensAtOnce ? tokens - token : kTokensAtOnce;
-      for (size_t tile = 0; tile < tiles; ++tile) {
-        multiply_tokens<kFormat>(matrix, blocks + tile * kBlockBytes, tiles * kBlockBytes, x + token, x_stride, count,
-                                 y + token * y_stride + tile * kTileRows, y_stride);
-      }
+      multiply_tokens<kFormat>(matrix, blocks, tiles, x + token, x_stride, count, y + token * y_stride, y_stride);
     }
   }
 

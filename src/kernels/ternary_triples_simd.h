@@ -33,8 +33,6 @@ struct TripleOperations : TernaryLoops {
   static constexpr size_t kTriples = tritllm::kernels::kGroupTriples;
   static constexpr size_t kBlockBytes = tritllm::kernels::block_bytes(kFormat);
   static constexpr size_t kVectors = kTileRows / V::kVectorRows;
-  // Tokens whose sums stay in the first-level cache.
-  static constexpr size_t kTokensAtOnce = 32;
 
   struct Sums {
     Bytes low, high;
