@@ -54,6 +54,9 @@ ThreadPool::ThreadPool(unsigned threads) {
     throw Error(ErrorCode::kIo, "threads",
                 fmt::format("the system refused thread {} of {}: {}", started + 1, threads, error.what()),
                 fmt::format("ask for {} or fewer with --threads, or raise the limit of processes", started));
+  } catch (...) {
+    stop();
+    throw;
   }
 }
 

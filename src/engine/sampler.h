@@ -9,8 +9,8 @@
 //   4. top_k, typical_p, top_p, min_p, each on the probabilities (at temperature 1) of what the one before left.
 //   5. The logits are divided by the temperature, and a token is drawn.
 // The draw maps a 64-bit Mersenne Twister by itself, because the standard fixes that generator's numbers but not those of its
-// distributions: one seed and the same logits give the same tokens everywhere (but for draws within 1e-15 of a border between
-// two tokens, where the last bit of a C library's exp decides).
+// distributions, and exponentials are its own (engine/logits.h): one seed and the same logits give the same tokens everywhere, but
+// where the last bit of a C library's logarithm decides what min_p keeps.
 #pragma once
 
 #include <cstddef>

@@ -63,13 +63,13 @@ TEST(KernelTable, ListsWhatTheMachineRuns) {
     return std::all_of(names.begin(), names.end(), [&](const char* name) { return flags.contains(name); });
   };
   std::vector<std::string> expected{"scalar"}, found;
-  if (has({"avx2", "fma", "f16c"})) expected.push_back("avx2");
+  if (has({"avx2", "fma", "f16c"})) expected.emplace_back("avx2");
   if (has({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"})) {
-    expected.push_back("avx512");
-    if (has({"avx512vbmi"})) expected.push_back("avx512vbmi");
-    if (has({"avx512vbmi", "amx_tile", "amx_bf16", "avx512_bf16"})) expected.push_back("amx");
+    expected.emplace_back("avx512");
+    if (has({"avx512vbmi"})) expected.emplace_back("avx512vbmi");
+    if (has({"avx512vbmi", "amx_tile", "amx_bf16", "avx512_bf16"})) expected.emplace_back("amx");
   }
-  for (const KernelTable& table : supported_tables()) found.push_back(table.name);
+  for (const KernelTable& table : supported_tables()) found.emplace_back(table.name);
   EXPECT_EQ(found, expected);
 #elif defined(__aarch64__)
   uint64_t features = 0;  // the processor's own register: four bits of it say whether there is the dot product
