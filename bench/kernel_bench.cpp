@@ -169,7 +169,7 @@ class Bench {
     const Rate cached = weights_per_second(table, format, 192 << 10, 1, 2048);
     const Rate streamed = weights_per_second(table, format, per_thread(), 1, 2048);
     const size_t token_bytes = blocks_of(2048) * table.ternary->products[static_cast<size_t>(format)].activation_bytes(kManyTokens);
-    const size_t tokens = std::min(kManyTokens, kActivationBytesAtOnce / token_bytes);
+    const size_t tokens = std::min(kManyTokens, table.ternary->activation_bytes_at_once / token_bytes);
     const Rate many = weights_per_second(table, format, 192 << 10, tokens, 2048);
     const double bytes_per_weight = bits / 8 * options_.threads;
     fmt::print("| {} | {} | {:.2f} | {} | {} | {} | {:.0f} % | {} |\n", table.name, name, bits, cached.text(clock_),

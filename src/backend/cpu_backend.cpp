@@ -223,7 +223,7 @@ class CpuBackend final : public Backend {
       const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
       if (tiles != nullptr) largest_part = std::max(largest_part, product_of(*tiles).activation_bytes(x.count));
     }
-    return std::max(kFewestTokensAtOnce, kernels::kActivationBytesAtOnce / (kernels::blocks_of(x.stride) * largest_part));
+    return std::max(kFewestTokensAtOnce, ternary_.activation_bytes_at_once / (kernels::blocks_of(x.stride) * largest_part));
   }
 
   void multiply_at_once(Rows x, std::span<const Projection> projections) {

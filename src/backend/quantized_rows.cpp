@@ -12,15 +12,15 @@ constexpr size_t kBytesWorthSharing = 24 * 1024;
 }  // namespace
 
 void QuantizedRows::quantize(Rows x, const kernels::TernaryProduct& product, ThreadPool& pool) {
-  const size_t blocks = kernels::blocks_of(x.stride), lines_of_part = product.activation_bytes(x.count) / sizeof(CacheLine);
-  const size_t lines = blocks * x.count * lines_of_part;
-  if (lines_.size() < lines) lines_.resize(lines);
+  const size_t blocks = kernels::blocks_of(x.stride), part_bytes = product.activation_bytes(x.count);
+  const size_t bytes = blocks * x.count * part_bytes;
+  if (parts_.bytes() < bytes) parts_ = PageMemory(bytes);
   const auto quantize_blocks = [&](size_t row, size_t first, size_t end) {
     const size_t column = first * kernels::kTileColumns, columns = std::min(end * kernels::kTileColumns, x.stride) - column;
-    product.quantize(x.data + row * x.stride + column, columns, x.count, lines_.data() + (first * x.count + row) * lines_of_part,
+    product.quantize(x.data + row * x.stride + column, columns, x.count, parts_.data() + (first * x.count + row) * part_bytes,
                      x.count);
   };
-  if (lines * sizeof(CacheLine) < kBytesWorthSharing) {
+  if (bytes < kBytesWorthSharing) {
     for (size_t row = 0; row < x.count; ++row) quantize_blocks(row, 0, blocks);
     return;
   }

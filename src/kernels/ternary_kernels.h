@@ -65,9 +65,6 @@ constexpr float reach_of_half(TileFormat format) noexcept { return 127.0f / stat
 inline constexpr int32_t kMostInFineGroup = 127 * kHighUnit - static_cast<int32_t>(kGroupTriples + 1) * kHighUnit / 2;
 inline constexpr float kFineReach = static_cast<float>(kMostInFineGroup - 8);
 
-// Activations, in the form of a product, that are worth making ready at once: each band of weights reads them again, from a cache.
-inline constexpr size_t kActivationBytesAtOnce = size_t{4} << 20;
-
 // The products with matrices of one format, and the form of activations that they read. All null where a table has none.
 struct TernaryProduct {
   // Bytes of a token's part of a block of columns in that form, whole cache lines, where so many tokens are multiplied at once.
@@ -84,11 +81,17 @@ struct TernaryProduct {
                    size_t y_stride) noexcept;
 };
 
+// For tables that unpack a band's weights anew for every few tokens.
+inline constexpr size_t kUsualActivationBytesAtOnce = size_t{4} << 20;
+
 struct TernaryKernels {
   const char* name;
 
   // Products of more tokens than these round in another way than the specification (AMX: to BF16).
   size_t most_exact_tokens;
+
+  // Activations, in the form of a product, that are worth making ready at once: each band of weights reads them again, from a cache.
+  size_t activation_bytes_at_once;
 
   TernaryProduct products[kTileFormats];
 

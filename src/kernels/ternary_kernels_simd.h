@@ -196,6 +196,7 @@ struct TernaryOperations : TernaryLoops {
     return {
         .name = name,
         .most_exact_tokens = SIZE_MAX,
+        .activation_bytes_at_once = tritllm::kernels::kUsualActivationBytesAtOnce,
         .products = {of_triples, product<TileFormat::kFourBits>(), product<TileFormat::kFiveBits>(),
                      product<TileFormat::kSixAndAHalfBits>(), product<TileFormat::kSqueezedFourBits>()},
         .formats = {TileFormat::kTriples, V::kUnsqueezes ? TileFormat::kSqueezedFourBits : TileFormat::kFourBits,

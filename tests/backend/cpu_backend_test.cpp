@@ -224,8 +224,9 @@ TEST(CpuBackend, WhatIsNoNumberStaysOutOfThePadding) {
 // alone.
 TEST(CpuBackend, MultiplyInPartsOfTheTokens) {
   constexpr size_t kWidth = 4096, kRows = 100;
-  const auto& product = kernels::active_table().ternary->products[static_cast<size_t>(kernels::TileFormat::kTriples)];
-  const size_t kTokens = kernels::kActivationBytesAtOnce / (kernels::blocks_of(kWidth) * product.activation_bytes(100)) + 10;
+  const kernels::TernaryKernels& table = *kernels::active_table().ternary;
+  const auto& product = table.products[static_cast<size_t>(kernels::TileFormat::kTriples)];
+  const size_t kTokens = table.activation_bytes_at_once / (kernels::blocks_of(kWidth) * product.activation_bytes(100)) + 10;
   const RandomTernary ternary(1, kRows, kWidth), other(2, kRows, kWidth);
   const std::vector<float> x = random_values(kTokens * kWidth, 3), bias = random_values(kRows, 4);
   const Device device(2);
@@ -240,7 +241,7 @@ TEST(CpuBackend, MultiplyInPartsOfTheTokens) {
     return std::array{device.values(outputs[0]), device.values(outputs[1])};
   };
   const auto together = product_of(x);
-  const bool exact = kernels::active_table().ternary->most_exact_tokens >= kTokens;
+  const bool exact = table.most_exact_tokens >= kTokens;
   for (size_t token = 0; token < kTokens; ++token) {
     const auto begin = x.begin() + static_cast<std::ptrdiff_t>(token * kWidth);
     const auto alone = product_of({begin, begin + kWidth});

@@ -22,10 +22,11 @@ namespace {
 
 #include "kernels/avx512/ternary_vector.h"
 
-constexpr size_t kTileTokens = 16;    // lines of a tile of activations or of sums
-constexpr size_t kPanelBlocks = 32;   // blocks of columns unpacked together: 128 KiB for a band, half of a small second-level cache
-constexpr size_t kLine = 64;          // bytes of a tile's line
-constexpr size_t kFewestTokens = 16;  // fewer would leave most of a tile empty
+constexpr size_t kTileTokens = 16;     // lines of a tile of activations or of sums
+constexpr size_t kPanelBlocks = 32;    // blocks of columns unpacked together: 128 KiB for a band
+constexpr size_t kTokensAtOnce = 512;  // whose sums for a band, 128 KiB, stay in the second-level cache beside the panel
+constexpr size_t kLine = 64;           // bytes of a tile's line
+constexpr size_t kFewestTokens = 16;   // fewer would leave most of a tile empty
 
 // A block of 16 rows' weights: for every two columns a line of 16 rows × 2.
 struct alignas(kLine) WeightTile {
@@ -35,6 +36,18 @@ struct alignas(kLine) WeightTile {
 struct Panel {
   WeightTile tiles[kBandTiles][kPanelBlocks];
   size_t blocks;
+};
+
+// Sums in lines next to each other: rows of an output lie so far apart that they would push each other out of the caches.
+using Sums = float[kTokensAtOnce][kBandRows];
+
+// Those of consecutive tokens, from some block of columns on.
+struct Activations {
+  const ActivationBlock* first;
+  size_t stride;  // from block to block
+
+  const ActivationBlock* block(size_t index) const noexcept { return first + index * stride; }
+  Activations from(size_t block, size_t token) const noexcept { return {this->block(block) + token, stride}; }
 };
 
 // Columns 2·pair and 2·pair + 1 of a quad, times the rows' steps, rounded to BF16. Weights are finite, so adding half a unit
@@ -165,50 +178,64 @@ struct alignas(kLine) TileConfiguration {
   }
 };
 
-// Up to 32 tokens × 32 rows; those beyond 16 where kSecondTokens and kSecondRows. Adds to y unless `fresh`. Numbers of tiles must
-// be literals.
-template <bool kSecondTokens, bool kSecondRows>
-void multiply_tiles(const WeightTile* first, const WeightTile* second, size_t blocks, const ActivationBlock* x, size_t x_stride,
-                    bool fresh, float* y, size_t y_stride) noexcept {
-  const size_t line = y_stride * sizeof(float);
-  float* const below = y + kTileTokens * y_stride;
+void prefetch_tile(const ActivationBlock* activations) noexcept {
+  for (size_t token = 0; token < kTileTokens; ++token) __builtin_prefetch(activations + token, 0, 2);
+}
+
+// Up to 32 tokens × 32 rows; those beyond 16 tokens where kSecondTokens. Adds to the sums unless `fresh`, and asks for `next`, a
+// tile for each block. A tile is loaded as soon as its register's last product has begun, since two threads that share a core have
+// no tile registers to spare. Numbers of tiles must be literals.
+template <bool kSecondTokens>
+void multiply_tiles(const WeightTile* first, const WeightTile* second, size_t blocks, const Activations& x, const Activations& next,
+                    bool fresh, float* sums) noexcept {
+  constexpr size_t kSumLine = sizeof(Sums) / kTokensAtOnce;
+  float* const below = sums + kTileTokens * kBandRows;
   if (fresh) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
   } else {
-    _tile_loadd(0, y, line);
-    if constexpr (kSecondRows) _tile_loadd(1, y + kTileRows, line);
-    if constexpr (kSecondTokens) _tile_loadd(2, below, line);
-    if constexpr (kSecondTokens && kSecondRows) _tile_loadd(3, below + kTileRows, line);
+    _tile_loadd(0, sums, kSumLine);
+    _tile_loadd(1, sums + kTileRows, kSumLine);
+    if constexpr (kSecondTokens) _tile_loadd(2, below, kSumLine);
+    if constexpr (kSecondTokens) _tile_loadd(3, below + kTileRows, kSumLine);
   }
-  for (size_t block = 0; block < blocks; ++block, x += x_stride) {
-    _tile_loadd(4, x, kLine);
-    _tile_loadd(6, first + block, kLine);
-    if constexpr (kSecondTokens) _tile_loadd(5, x + kTileTokens, kLine);
-    if constexpr (kSecondRows) _tile_loadd(7, second + block, kLine);
+  _tile_loadd(4, x.first, kLine);
+  _tile_loadd(6, first, kLine);
+  if constexpr (kSecondTokens) _tile_loadd(5, x.first + kTileTokens, kLine);
+  _tile_loadd(7, second, kLine);
+  prefetch_tile(next.first);
+  for (size_t block = 1; block < blocks; ++block) {
+    const ActivationBlock* const inputs = x.block(block);
     _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kSecondRows) _tile_dpbf16ps(1, 4, 7);
     if constexpr (kSecondTokens) _tile_dpbf16ps(2, 5, 6);
-    if constexpr (kSecondTokens && kSecondRows) _tile_dpbf16ps(3, 5, 7);
+    _tile_loadd(6, first + block, kLine);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(4, inputs, kLine);
+    prefetch_tile(next.block(block));
+    if constexpr (kSecondTokens) _tile_dpbf16ps(3, 5, 7);
+    if constexpr (kSecondTokens) _tile_loadd(5, inputs + kTileTokens, kLine);
+    _tile_loadd(7, second + block, kLine);
   }
-  _tile_stored(0, y, line);
-  if constexpr (kSecondRows) _tile_stored(1, y + kTileRows, line);
-  if constexpr (kSecondTokens) _tile_stored(2, below, line);
-  if constexpr (kSecondTokens && kSecondRows) _tile_stored(3, below + kTileRows, line);
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  if constexpr (kSecondTokens) _tile_dpbf16ps(2, 5, 6);
+  if constexpr (kSecondTokens) _tile_dpbf16ps(3, 5, 7);
+  _tile_stored(0, sums, kSumLine);
+  _tile_stored(1, sums + kTileRows, kSumLine);
+  if constexpr (kSecondTokens) _tile_stored(2, below, kSumLine);
+  if constexpr (kSecondTokens) _tile_stored(3, below + kTileRows, kSumLine);
 }
 
-// A band's rows for the tokens that the tiles are configured for.
-void multiply_panel(const Panel& panel, size_t tiles, const ActivationBlock* x, size_t x_stride, size_t tokens, bool fresh,
-                    float* y, size_t y_stride) noexcept {
+// A panel's rows for up to 32 tokens, those that the tiles are configured for. Asks for the activations of the 32 that follow. A
+// tile that has no second one is its own: what comes of it is not read.
+void multiply_panel(const Panel& panel, size_t tiles, const Activations& x, const Activations& next, size_t tokens, bool fresh,
+                    float* sums) noexcept {
+  const auto multiply = tokens > kTileTokens ? multiply_tiles<true> : multiply_tiles<false>;
   for (size_t tile = 0; tile < tiles; tile += 2) {
-    const bool second_rows = tile + 1 < tiles, second_tokens = tokens > kTileTokens;
-    const WeightTile* const first = panel.tiles[tile];
-    const WeightTile* const second = second_rows ? panel.tiles[tile + 1] : nullptr;
-    const auto multiply = second_tokens ? (second_rows ? multiply_tiles<true, true> : multiply_tiles<true, false>)
-                                        : (second_rows ? multiply_tiles<false, true> : multiply_tiles<false, false>);
-    multiply(first, second, panel.blocks, x, x_stride, fresh, y + tile * kTileRows, y_stride);
+    const WeightTile* const second = panel.tiles[tile + 1 < tiles ? tile + 1 : tile];
+    multiply(panel.tiles[tile], second, panel.blocks, x, next.from(0, tile / 2 * kTileTokens), fresh, sums + tile * kTileRows);
   }
 }
 
@@ -236,10 +263,21 @@ struct Product {
   static void multiply(const TernaryTiles& matrix, size_t band, const void* inputs, size_t x_stride, size_t tokens, float* y,
                        size_t y_stride) noexcept {
     if (tokens < kFewestTokens) return of_few_tokens().multiply(matrix, band, inputs, x_stride, tokens, y, y_stride);
-    const auto* const x = static_cast<const ActivationBlock*>(inputs);
+    const Activations x{static_cast<const ActivationBlock*>(inputs), x_stride};
+    for (size_t token = 0; token < tokens; token += kTokensAtOnce) {
+      const size_t count = tokens - token < kTokensAtOnce ? tokens - token : kTokensAtOnce;
+      multiply_band(matrix, band, x.from(0, token), count, y + token * y_stride, y_stride);
+    }
+    _tile_release();
+  }
+
+  // For up to kTokensAtOnce tokens. Leaves tiles configured.
+  static void multiply_band(const TernaryTiles& matrix, size_t band, const Activations& x, size_t tokens, float* y,
+                            size_t y_stride) noexcept {
     const uint8_t* block = matrix.blocks + matrix.band_offset(band);
     const size_t tiles = matrix.tiles_in_band(band);
     Panel panel;
+    alignas(kLine) Sums sums;
     for (size_t column = 0; column < matrix.column_blocks; column += kPanelBlocks) {
       const size_t rest = matrix.column_blocks - column;
       panel.blocks = rest < kPanelBlocks ? rest : kPanelBlocks;
@@ -248,16 +286,23 @@ struct Product {
           unpack_block<kFormat>(block, *matrix.scales, panel.tiles[tile][i]);
         }
       }
-      for (size_t token = 0; token < tokens; token += 2 * kTileTokens) {
-        const size_t left = tokens - token, count = left < 2 * kTileTokens ? left : 2 * kTileTokens;
-        if (token == 0 || count < 2 * kTileTokens) {
-          const TileConfiguration configuration(count);
-          _tile_loadconfig(&configuration);
-        }
-        multiply_panel(panel, tiles, x + column * x_stride + token, x_stride, count, column == 0, y + token * y_stride, y_stride);
-      }
+      add_panel(panel, tiles, x.from(column, 0), tokens, column == 0, sums);
     }
-    _tile_release();
+    for (size_t token = 0; token < tokens; ++token)
+      __builtin_memcpy(y + token * y_stride, sums[token], tiles * kTileRows * sizeof(float));
+  }
+
+  static void add_panel(const Panel& panel, size_t tiles, const Activations& x, size_t tokens, bool fresh, Sums& sums) noexcept {
+    for (size_t token = 0; token < tokens; token += 2 * kTileTokens) {
+      const size_t left = tokens - token, count = left < 2 * kTileTokens ? left : 2 * kTileTokens;
+      if (token == 0 || count < 2 * kTileTokens) {
+        const TileConfiguration configuration(count);
+        _tile_loadconfig(&configuration);
+      }
+      // Behind the last tokens come the first ones of the next panel.
+      const Activations next = left > 2 * kTileTokens ? x.from(0, token + 2 * kTileTokens) : x.from(panel.blocks, 0);
+      multiply_panel(panel, tiles, x.from(0, token), next, count, fresh, sums[token]);
+    }
   }
 
   static constexpr TernaryProduct functions() noexcept { return {activation_bytes, quantize, multiply}; }
@@ -281,6 +326,7 @@ const TernaryKernels& ternary_kernels() noexcept {
   static constexpr TernaryKernels kTable{
       .name = "amx",
       .most_exact_tokens = kFewestTokens - 1,
+      .activation_bytes_at_once = size_t{16} << 20,
       .products = {Product<TileFormat::kTriples>::functions(), Product<TileFormat::kFourBits>::functions(),
                    Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSixAndAHalfBits>::functions(),
                    Product<TileFormat::kSqueezedFourBits>::functions()},

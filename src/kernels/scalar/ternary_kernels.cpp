@@ -147,6 +147,7 @@ struct Product {
 constexpr TernaryKernels kTable{
     .name = "scalar",
     .most_exact_tokens = SIZE_MAX,
+    .activation_bytes_at_once = kUsualActivationBytesAtOnce,
     .products = {Product<TileFormat::kTriples>::functions(), Product<TileFormat::kFourBits>::functions(),
                  Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSixAndAHalfBits>::functions(),
                  Product<TileFormat::kSqueezedFourBits>::functions()},
