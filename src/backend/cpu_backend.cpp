@@ -20,6 +20,7 @@ namespace tritllm {
 namespace {
 
 using kernels::padded_row;
+using kernels::TileFormat;
 using kernels::WeightRows;
 
 // Floats of a panel of expanded weights: half of a usual second-level cache.
@@ -190,9 +191,13 @@ class CpuBackend final : public Backend {
   }
 
  private:
+  // Activations in each form that matrices may want.
+  using QuantizedForms = std::array<QuantizedRows, kernels::kTileFormats>;
+
   // Room that one thread needs during an operation; grows to the largest use and stays.
   struct Scratch {
     std::vector<float> panel;
+    QuantizedForms quantized;
   };
 
   template <typename Body>
@@ -208,9 +213,8 @@ class CpuBackend final : public Backend {
     return static_cast<const CpuMatrix&>(*projection.weights);
   }
 
-  const kernels::TernaryProduct& product_of(const kernels::TernaryTiles& tiles) const noexcept {
-    return ternary_.products[static_cast<size_t>(tiles.format)];
-  }
+  static auto& of_form(auto& values, TileFormat form) noexcept { return values[static_cast<size_t>(form)]; }
+  const kernels::TernaryProduct& product_of(TileFormat form) const noexcept { return of_form(ternary_.products, form); }
 
   static Rows slice(Rows rows, size_t first, size_t count) noexcept {
     return {rows.data + first * rows.stride, count, rows.width, rows.stride};
@@ -221,30 +225,42 @@ class CpuBackend final : public Backend {
     size_t largest_part = 1;
     for (const Projection& projection : projections) {
       const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
-      if (tiles != nullptr) largest_part = std::max(largest_part, product_of(*tiles).activation_bytes(x.count));
+      if (tiles != nullptr) largest_part = std::max(largest_part, product_of(tiles->format).activation_bytes(x.count));
     }
     return std::max(kFewestTokensAtOnce, ternary_.activation_bytes_at_once / (kernels::blocks_of(x.stride) * largest_part));
   }
 
+  // A single token's activations are made ready by each thread for itself: that takes less time than to wait for what another
+  // thread writes, and to read it from that thread's cache.
   void multiply_at_once(Rows x, std::span<const Projection> projections) {
-    quantize_for(x, projections);
+    const bool one_token = x.count == 1;
+    if (!one_token) {
+      for_each_form(projections, [&](TileFormat form) { of_form(quantized_, form).quantize(x, product_of(form), pool_); });
+    }
     size_t pieces = 0;
     for (const Projection& projection : projections) pieces += pieces_of(x, projection);
     divide_into_runs(pieces);
-    pool_.parallel_for(run_ends_.size(), [&](size_t run, unsigned worker) {
+    const auto prepare = [&](unsigned worker) {
+      if (!one_token) return;
+      QuantizedForms& own = scratch_[worker].quantized;
+      for_each_form(projections, [&](TileFormat form) { of_form(own, form).quantize(x, product_of(form)); });
+    };
+    pool_.parallel_for(run_ends_.size(), prepare, [&](size_t run, unsigned worker) {
+      Scratch& scratch = scratch_[worker];
+      const QuantizedForms& quantized = one_token ? scratch.quantized : quantized_;
       for (size_t piece = run == 0 ? 0 : run_ends_[run - 1]; piece < run_ends_[run]; ++piece) {
-        multiply_piece(x, projections, piece, scratch_[worker]);
+        multiply_piece(x, quantized, projections, piece, scratch);
       }
     });
   }
 
-  // The activations, once in each form that the matrices want.
-  void quantize_for(Rows x, std::span<const Projection> projections) {
-    std::array<bool, kernels::kTileFormats> ready{};
+  // Those that the matrices want, once each.
+  template <typename Body>
+  static void for_each_form(std::span<const Projection> projections, Body&& body) {
+    std::array<bool, kernels::kTileFormats> seen{};
     for (const Projection& projection : projections) {
       const kernels::TernaryTiles* const tiles = matrix_of(projection).tiles();
-      if (tiles == nullptr || std::exchange(ready[static_cast<size_t>(tiles->format)], true)) continue;
-      quantized_[static_cast<size_t>(tiles->format)].quantize(x, product_of(*tiles), pool_);
+      if (tiles != nullptr && !std::exchange(of_form(seen, tiles->format), true)) body(tiles->format);
     }
   }
 
@@ -268,7 +284,8 @@ class CpuBackend final : public Backend {
   }
 
   // Of all projections' pieces, one behind the other.
-  void multiply_piece(Rows x, std::span<const Projection> projections, size_t piece, Scratch& scratch) const {
+  void multiply_piece(Rows x, const QuantizedForms& quantized, std::span<const Projection> projections, size_t piece,
+                      Scratch& scratch) const {
     auto projection = projections.begin();
     for (size_t own = pieces_of(x, *projection); piece >= own; own = pieces_of(x, *projection)) {
       piece -= own;
@@ -276,16 +293,16 @@ class CpuBackend final : public Backend {
     }
     const size_t count = rows_per_piece(x, *projection), first = piece * count;
     const size_t rows = std::min(count, projection->out.width - first);
-    if (const kernels::TernaryTiles* const tiles = matrix_of(*projection).tiles()) multiply_band(x, *projection, *tiles, first);
+    if (const kernels::TernaryTiles* const tiles = matrix_of(*projection).tiles())
+      multiply_band(of_form(quantized, tiles->format), *tiles, first, projection->out);
     else multiply_floats(x, *projection, first, rows, scratch);
     if (first + rows == projection->out.width) clear_padding(projection->out);
     add_bias(*projection, first, rows);
   }
 
-  void multiply_band(Rows x, const Projection& projection, const kernels::TernaryTiles& tiles, size_t first) const {
-    const void* const parts = quantized_[static_cast<size_t>(tiles.format)].parts();
-    const Rows& out = projection.out;
-    product_of(tiles).multiply(tiles, first / kernels::kBandRows, parts, x.count, x.count, out.data + first, out.stride);
+  void multiply_band(const QuantizedRows& x, const kernels::TernaryTiles& tiles, size_t first, Rows out) const {
+    product_of(tiles.format)
+        .multiply(tiles, first / kernels::kBandRows, x.parts(), out.count, out.count, out.data + first, out.stride);
   }
 
   // The rows that fill a last tile have scales of zero, but zero times what is no number is none either.
@@ -318,7 +335,7 @@ class CpuBackend final : public Backend {
   std::vector<Scratch> scratch_;
   std::vector<size_t> run_ends_;
   std::vector<Projection> part_projections_;
-  std::array<QuantizedRows, kernels::kTileFormats> quantized_;
+  QuantizedForms quantized_;
   CpuAttention attention_;
 };
 

@@ -32,7 +32,8 @@ PageMemory::PageMemory(size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   const size_t mapped = round_up(bytes, kLargePage);
   data_ = map_aligned(mapped);
-  madvise(data_, mapped, MADV_HUGEPAGE);  // a wish: small pages do as well
+  // A wish: small pages do as well, and hold less of what fills no large one.
+  if (bytes >= kLargePage) madvise(data_, mapped, MADV_HUGEPAGE);
 }
 
 PageMemory::~PageMemory() {

@@ -69,8 +69,10 @@ void ThreadPool::stop() noexcept {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::parallel_for(size_t count, const std::function<void(size_t, unsigned)>& body) {
+void ThreadPool::parallel_for(size_t count, const std::function<void(unsigned)>& prepare,
+                              const std::function<void(size_t, unsigned)>& body) {
   if (count == 0) return;
+  prepare_ = &prepare;
   body_ = &body;
   count_ = count;
   next_.store(0, std::memory_order_relaxed);
@@ -87,6 +89,7 @@ void ThreadPool::parallel_for(size_t count, const std::function<void(size_t, uns
     uint32_t gate = gate_.fetch_or(kClosed, std::memory_order_acq_rel) | kClosed;
     for (; gate != kClosed; gate = gate_.load(std::memory_order_acquire)) wait_while_equal(gate_, gate);
   }
+  prepare_ = nullptr;
   body_ = nullptr;
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
@@ -117,15 +120,15 @@ void ThreadPool::leave() noexcept {
 }
 
 void ThreadPool::run_share(unsigned worker) noexcept {
-  for (size_t index = next_.fetch_add(1, std::memory_order_relaxed); index < count_;
-       index = next_.fetch_add(1, std::memory_order_relaxed)) {
-    try {
-      (*body_)(index, worker);
-    } catch (...) {
-      const std::lock_guard lock(failure_mutex_);
-      if (!failure_) failure_ = std::current_exception();
-      next_.store(count_, std::memory_order_relaxed);
-    }
+  const auto take = [this] { return next_.fetch_add(1, std::memory_order_relaxed); };
+  try {
+    size_t index = take();
+    if (index < count_ && *prepare_) (*prepare_)(worker);
+    for (; index < count_; index = take()) (*body_)(index, worker);
+  } catch (...) {
+    const std::lock_guard lock(failure_mutex_);
+    if (!failure_) failure_ = std::current_exception();
+    next_.store(count_, std::memory_order_relaxed);
   }
 }
 

@@ -26,7 +26,12 @@ class ThreadPool {
 
   // Calls body(index, worker) for every index below `count`, worker < threads(), and returns when all have ended. The first
   // exception ends the loop early and is thrown here. Not reentrant: body must not call parallel_for of the same pool.
-  void parallel_for(size_t count, const std::function<void(size_t index, unsigned worker)>& body);
+  void parallel_for(size_t count, const std::function<void(size_t index, unsigned worker)>& body) {
+    parallel_for(count, nullptr, body);
+  }
+  // The same; each worker that gets an index calls prepare(worker) before its first one.
+  void parallel_for(size_t count, const std::function<void(unsigned worker)>& prepare,
+                    const std::function<void(size_t index, unsigned worker)>& body);
 
  private:
   static constexpr uint32_t kClosed = 1u << 31;
@@ -39,6 +44,7 @@ class ThreadPool {
 
   std::vector<std::thread> workers_;
   // Of the loop that is running; written before gate_ opens, read by those who came through it.
+  const std::function<void(unsigned)>* prepare_ = nullptr;
   const std::function<void(size_t, unsigned)>* body_ = nullptr;
   size_t count_ = 0;
   std::atomic<size_t> next_{0};

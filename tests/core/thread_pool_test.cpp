@@ -81,6 +81,42 @@ TEST(ThreadPool, WorkersOfOneLoopHaveDifferentNumbers) {
   EXPECT_FALSE(shared);
 }
 
+TEST(ThreadPool, AWorkerPreparesOnceBeforeItsFirstIndex) {
+  for (const unsigned threads : {1u, 2u, 16u}) {
+    ThreadPool pool(threads);
+    for (const size_t count : {1u, 3u, 1000u}) {
+      std::vector<std::atomic<int>> prepared(threads), indices(threads);
+      std::atomic<bool> in_order = true;
+      const auto prepare = [&](unsigned worker) {
+        if (indices[worker] != 0) in_order = false;
+        ++prepared[worker];
+      };
+      pool.parallel_for(count, prepare, [&](size_t, unsigned worker) {
+        if (prepared[worker] != 1) in_order = false;
+        ++indices[worker];
+        std::this_thread::yield();
+      });
+      EXPECT_TRUE(in_order);
+      size_t taken = 0;
+      for (unsigned worker = 0; worker < threads; ++worker) {
+        EXPECT_EQ(prepared[worker], indices[worker] > 0 ? 1 : 0) << "worker " << worker << " of " << threads << ", " << count;
+        taken += static_cast<size_t>(indices[worker]);
+      }
+      EXPECT_EQ(taken, count);
+    }
+  }
+}
+
+TEST(ThreadPool, AWorkerThatCannotPrepareTakesNoIndex) {
+  ThreadPool pool(4);
+  for (int round = 0; round < 200; ++round) {
+    std::atomic<int> calls = 0;
+    const auto refuse = [](unsigned worker) { throw std::runtime_error(std::to_string(worker)); };
+    EXPECT_THROW(pool.parallel_for(1000, refuse, [&](size_t, unsigned) { ++calls; }), std::runtime_error);
+    EXPECT_EQ(calls, 0);
+  }
+}
+
 TEST(ThreadPool, IterationsRunAtTheSameTime) {
   ThreadPool pool(3);
   std::atomic<int> arrived = 0;
