@@ -178,13 +178,14 @@ struct alignas(kLine) TileConfiguration {
   }
 };
 
+// Into the second-level cache. Past the last activations as well: nothing comes of an address that is not there.
 void prefetch_tile(const ActivationBlock* activations) noexcept {
   for (size_t token = 0; token < kTileTokens; ++token) __builtin_prefetch(activations + token, 0, 2);
 }
 
 // Up to 32 tokens × 32 rows; those beyond 16 tokens where kSecondTokens. Adds to the sums unless `fresh`, and asks for `next`, a
-// tile for each block. A tile is loaded as soon as its register's last product has begun, since two threads that share a core have
-// no tile registers to spare. Numbers of tiles must be literals.
+// tile for each block. A tile is loaded as soon as its register's last product has begun, since two threads that share a core seem
+// to have no tile registers to spare. Numbers of tiles must be literals.
 template <bool kSecondTokens>
 void multiply_tiles(const WeightTile* first, const WeightTile* second, size_t blocks, const Activations& x, const Activations& next,
                     bool fresh, float* sums) noexcept {
