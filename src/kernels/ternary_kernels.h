@@ -90,7 +90,8 @@ struct TernaryKernels {
   // Products of more tokens than these round in another way than the specification (AMX: to BF16).
   size_t most_exact_tokens;
 
-  // Activations, in the form of a product, that are worth making ready at once: each band of weights reads them again, from a cache.
+  // Activations, in the form of a product, that are worth making ready at once: each band of weights reads them again, from a
+  // cache.
   size_t activation_bytes_at_once;
 
   TernaryProduct products[kTileFormats];
