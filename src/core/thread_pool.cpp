@@ -69,8 +69,8 @@ void ThreadPool::stop() noexcept {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::parallel_for(size_t count, const std::function<void(unsigned)>& prepare,
-                              const std::function<void(size_t, unsigned)>& body) {
+void ThreadPool::run(size_t count, const std::function<void(unsigned)>& prepare,
+                     const std::function<void(size_t, unsigned)>& body) {
   if (count == 0) return;
   prepare_ = &prepare;
   body_ = &body;

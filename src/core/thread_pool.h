@@ -26,14 +26,20 @@ class ThreadPool {
 
   // Calls body(index, worker) for every index below `count`, worker < threads(), and returns when all have ended. The first
   // exception ends the loop early and is thrown here. Not reentrant: body must not call parallel_for of the same pool.
-  void parallel_for(size_t count, const std::function<void(size_t index, unsigned worker)>& body) {
-    parallel_for(count, nullptr, body);
+  // Neither copies the body nor allocates.
+  template <typename Body>
+  void parallel_for(size_t count, Body&& body) {
+    run(count, nullptr, std::ref(body));
   }
   // The same; each worker that gets an index calls prepare(worker) before its first one.
-  void parallel_for(size_t count, const std::function<void(unsigned worker)>& prepare,
-                    const std::function<void(size_t index, unsigned worker)>& body);
+  template <typename Prepare, typename Body>
+  void parallel_for(size_t count, Prepare&& prepare, Body&& body) {
+    run(count, std::ref(prepare), std::ref(body));
+  }
 
  private:
+  void run(size_t count, const std::function<void(unsigned worker)>& prepare,
+           const std::function<void(size_t index, unsigned worker)>& body);
   static constexpr uint32_t kClosed = 1u << 31;
 
   void work(unsigned worker);

@@ -81,6 +81,22 @@ TEST(ThreadPool, WorkersOfOneLoopHaveDifferentNumbers) {
   EXPECT_FALSE(shared);
 }
 
+TEST(ThreadPool, BodiesAreNotCopied) {
+  struct Body {
+    std::atomic<size_t>& calls;
+    Body(const Body&) = delete;
+    explicit Body(std::atomic<size_t>& counter) : calls(counter) {}
+    void operator()(unsigned) const { ++calls; }
+    void operator()(size_t, unsigned) const { ++calls; }
+  };
+  ThreadPool pool(1);
+  std::atomic<size_t> calls = 0;
+  pool.parallel_for(3, Body(calls));
+  EXPECT_EQ(calls, 3u);
+  pool.parallel_for(3, Body(calls), Body(calls));
+  EXPECT_EQ(calls, 7u);
+}
+
 TEST(ThreadPool, AWorkerPreparesOnceBeforeItsFirstIndex) {
   for (const unsigned threads : {1u, 2u, 16u}) {
     ThreadPool pool(threads);
