@@ -8,6 +8,7 @@
 
 #include "app/command.h"
 #include "core/error.h"
+#include "io/packed_checkpoint.h"
 
 namespace tritllm::app {
 namespace {

@@ -1,12 +1,15 @@
 // Owns the process: signals, the list of subcommands, and the one place where an error becomes a line and an exit status.
 // Exit status: 0 done, 1 failure, 2 usage.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -36,6 +39,16 @@ void set_up_signals() {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
+// A file that is opened while a standard stream is closed takes its number, and then gets what is printed. So each closed stream
+// leads to /dev/null before anything else is opened.
+bool occupy_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) >= 0 || errno != EBADF) continue;
+    if (::open("/dev/null", O_RDWR) != stream) return false;  // the lowest free number is taken
+  }
+  return true;
+}
+
 // A large model in many configurations has more files open at once than the usual soft limit of 1024.
 void allow_many_files() {
   struct rlimit limit {};
@@ -60,7 +73,10 @@ int run_command(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
-    return app.exit(success);
+    std::ostringstream text, unused;
+    const int status = app.exit(success, text, unused);
+    print(text.str());
+    return status;
   } catch (const CLI::ParseError& error) {
     print_message(fmt::format("error: {}; see 'tritllm --help'", printable(error.what())));
     return kUsage;
@@ -77,6 +93,7 @@ int run_command(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace tritllm;
+  if (!app::occupy_standard_streams()) return app::kFailure;
   app::set_up_signals();
   app::allow_many_files();
   try {

@@ -1,6 +1,8 @@
 // Owns `tritllm quantize`.
 #include <fmt/format.h>
+#include <signal.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 
@@ -19,6 +21,26 @@ struct Arguments {
   int embedding_depth = 0, head_depth = 0;
   bool dry_run = false, fresh = false;
 };
+
+std::atomic<int> signal_seen{0};
+
+// The first signal lets the run write down that it was interrupted; a second one of the same kind ends it at once.
+void watch_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int number) { signal_seen = number; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction former {};
+    // What the caller had set aside, as nohup does, stays set aside.
+    if (::sigaction(number, nullptr, &former) == 0 && former.sa_handler == SIG_DFL) ::sigaction(number, &action, nullptr);
+  }
+}
+
+// Ends the process as the signal would have done, so that a shell sees it.
+void end_by_signal(int number) {
+  ::signal(number, SIG_DFL);
+  ::raise(number);
+}
 
 Part parse_part(const std::string& text) {
   unsigned long long index = 0, count = 0;
@@ -111,7 +133,17 @@ int run(const Arguments& arguments) {
     options.on_progress = [&](const QuantizeProgress& progress) { bar.show(progress); };
     options.on_warning = [](const std::string& warning) { print_message("warning: " + printable(warning)); };
   }
-  const std::vector<ConfigResult> results = quantize_model(options);
+  watch_signals();
+  options.should_stop = [] { return signal_seen != 0; };
+  std::vector<ConfigResult> results;
+  try {
+    results = quantize_model(options);
+  } catch (const Interrupted& interrupted) {
+    bar.finish();
+    print_message(fmt::format("error: {}", interrupted.what()));
+    end_by_signal(signal_seen);
+    return 1;
+  }
   bar.finish();
   if (arguments.common.json) {
     Json json = Json::array();

@@ -1,5 +1,6 @@
 // Owns every write that tritllm makes to a disk, and the small reads. Each write is checked, each failure names the path; whole
-// files appear under their name only when complete. Does not own memory-mapped reading (io/mapped_file.h).
+// files appear under their name only when complete. Does not own memory-mapped reading (io/mapped_file.h) nor the removal of
+// folders (owned_folder.h).
 #pragma once
 
 #include <cstddef>
@@ -9,8 +10,17 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tritllm {
+
+// What a path names. "Nothing" also where a folder on the way is missing; any other failure to look is an Error.
+enum class FileKind { kNothing, kRegular, kFolder, kLink, kOther };
+FileKind kind_of(const std::filesystem::path& path);        // a link is a link
+FileKind kind_of_target(const std::filesystem::path& path);  // links are followed; one that leads nowhere is an Error
+
+// Names in a folder, sorted, without "." and "..".
+std::vector<std::string> folder_entries(const std::filesystem::path& folder);
 
 // A file open for writing at explicit offsets (thread-safe for disjoint ranges) and for reading back.
 class OutputFile {
@@ -45,29 +55,43 @@ class FileLock {
   enum class Kind { kShared, kExclusive };
   // Nothing where another process holds the lock.
   static std::optional<FileLock> try_acquire(const std::filesystem::path& path, Kind kind);
+  // Throws an Error of kConflict that names `what` and the process that holds the lock.
+  static FileLock acquire(const std::filesystem::path& path, Kind kind, const std::filesystem::path& what);
   ~FileLock();
   FileLock(FileLock&& other) noexcept;
   FileLock& operator=(FileLock&&) = delete;
   FileLock(const FileLock&) = delete;
+
+  // Whether the path still names the file or folder that is locked.
+  bool still_at(const std::filesystem::path& path) const;
 
  private:
   explicit FileLock(int descriptor) : descriptor_(descriptor) {}
   int descriptor_;
 };
 
-// The whole file; refuses anything but a regular file of at most `limit` bytes.
+// The processes that hold a lock on the file or folder, as "process 123 (tritllm), started 2026-11-28 20:30:19 UTC"; empty where
+// this system does not show them.
+std::string lock_holders(const std::filesystem::path& path);
+
+// The whole file; refuses anything but a regular file of at most `limit` bytes. A file that grows meanwhile is held to the limit.
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 30);
+
+// All that a descriptor gives until its end (standard input, a pipe). Stops at the first byte beyond `limit`: an endless input
+// costs no more than that. `where` names the input in errors.
+std::string read_stream(int descriptor, uint64_t limit, const std::string& where);
 
 // Replaces `path` in one step: temporary name, write, fsync, rename, fsync of the folder.
 void write_file_atomically(const std::filesystem::path& path, std::string_view contents);
 
+// Creates the folder and those above it that are missing. The entry of each in the folder above it is on the disk afterwards.
 void create_folders(const std::filesystem::path& folder);
 void sync_folder(const std::filesystem::path& folder);
+// Waits until the path's own entry in the folder above it is on the disk.
+void sync_entry(const std::filesystem::path& path);
 
-// Moves a finished folder to its name. Where `to` exists, the two are exchanged in one step and the former one is removed.
-void publish_folder(const std::filesystem::path& from, const std::filesystem::path& to);
-
-void remove_tree(const std::filesystem::path& path);
+// Removes a file or a link, never what the link leads to. Nothing happens where nothing is; a folder is an Error.
+void remove_file(const std::filesystem::path& path);
 
 // Whether two paths are one and the same existing file or folder (device and inode).
 bool same_file(const std::filesystem::path& a, const std::filesystem::path& b);

@@ -3,20 +3,21 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "io/folder_mark.h"
 #include "io/mapped_file.h"
 
 namespace tritllm {
 namespace fs = std::filesystem;
 
-fs::path partial_folder(const fs::path& folder) {
-  fs::path partial = folder;
-  partial += ".partial";
-  return partial;
-}
-
-FolderWriter::FolderWriter(fs::path folder, ShardPlan plan)
-    : folder_(std::move(folder)), partial_(partial_folder(folder_)), plan_(std::move(plan)) {
-  create_folders(partial_);
+FolderWriter::FolderWriter(fs::path folder, ShardPlan plan, FolderJob job)
+    : folder_(std::move(folder)), partial_(partial_folder(folder_)), plan_(std::move(plan)), job_(std::move(job)) {
+  const FolderState found = folder_state(partial_);
+  if (found.kind == FolderState::Kind::kNothing) create_folders(partial_);
+  else if (found.kind != FolderState::Kind::kEmpty &&
+           (found.kind != FolderState::Kind::kUnfinished || found.fingerprint != job_.fingerprint)) {
+    refuse_foreign_folder(partial_);
+  }
+  mark_unfinished(partial_, job_.fingerprint);
   for (const ShardFile& file : plan_.files) {
     files_.push_back(OutputFile::create_or_open(partial_ / file.name));
     files_.back().resize(file.bytes);
@@ -46,30 +47,47 @@ void FolderWriter::sync_weights() const {
 
 void FolderWriter::add_file(const std::string& name, std::string_view contents) {
   const fs::path path = partial_ / name;
-  if (path.has_parent_path()) create_folders(path.parent_path());
+  // A link in place of a folder would lead the file to where nobody asked for it.
+  for (fs::path above = path.parent_path(); above != partial_; above = above.parent_path()) {
+    if (kind_of(above) != FileKind::kNothing && kind_of(above) != FileKind::kFolder) refuse_foreign_folder(above);
+  }
+  create_folders(path.parent_path());
   write_file_atomically(path, contents);
+  records_.push_back({name, FileRole::kSide, contents.size(), checksum_of(contents)});
 }
 
 std::vector<FileRecord> FolderWriter::finish_weights() {
-  std::vector<FileRecord> records;
   for (OutputFile& file : files_) {
     file.sync();
     file.close();
     const MappedFile written = MappedFile::open(file.path());
-    records.push_back(
+    records_.push_back(
         {file.path().filename().string(), FileRole::kWeights, written.bytes().size(), checksum_and_release(written.bytes())});
   }
   files_.clear();
   if (!plan_.index_name.empty()) {
     add_file(plan_.index_name, plan_.index_text);
-    records.push_back({plan_.index_name, FileRole::kIndex, plan_.index_text.size(), checksum_of(plan_.index_text)});
+    records_.back().role = FileRole::kIndex;
   }
-  return records;
+  return records_;
+}
+
+void FolderWriter::publish_packed() {
+  set_mark_aside(partial_, job_.fingerprint);
+  remove_file(partial_ / kFolderMarkName);
+  publish();
+}
+
+void FolderWriter::publish_plain(const std::string& source_digest) {
+  set_mark_aside(partial_, job_.fingerprint);
+  mark_finished(partial_, job_.fingerprint, mark_details(source_digest, records_));
+  publish();
 }
 
 void FolderWriter::publish() {
   sync_folder(partial_);
-  publish_folder(partial_, folder_);
+  if (job_.replaces && kind_of(folder_) != FileKind::kNothing) publish_over_result(partial_, folder_, job_.sources);
+  else publish_new_folder(partial_, folder_);
 }
 
 }  // namespace tritllm

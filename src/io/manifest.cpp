@@ -96,6 +96,19 @@ ErrorFigures parse_figures(const Json& json, const std::string& where) {
 // The manifest's last line, which holds the checksum of all before it.
 std::string checksum_line(std::string_view before) { return fmt::format("  \"checksum\": \"{}\"\n}}\n", checksum_of(before)); }
 
+Json card_to_json(const CardFacts& card) {
+  const auto text = [](const std::optional<std::string>& value) { return value ? Json(*value) : Json(nullptr); };
+  return {{"source_name", card.source_name},
+          {"base_model", text(card.base_model)},
+          {"license", text(card.license)},
+          {"options", card.options}};
+}
+
+CardFacts parse_card(const Json& json, const std::string& where) {
+  return {json_string(json, "source_name", where), json_optional_string(json, "base_model", where),
+          json_optional_string(json, "license", where), json_string(json, "options", where)};
+}
+
 Json part_to_json(const PartOfModel& part) {
   return {{"index", part.index}, {"count", part.count}, {"tensors", part.tensors}, {"positions", part.positions}};
 }
@@ -206,6 +219,7 @@ std::string manifest_text(const Manifest& manifest) {
             {"group_size", codec::kGroupSize},
             {"nominal_bits_per_weight", manifest.nominal_bits_per_weight},
             {"stored_bits_per_weight", manifest.stored_bits_per_weight}};
+  json["card"] = card_to_json(manifest.card);
   if (manifest.part) json["part"] = part_to_json(*manifest.part);
   json["tensors"] = std::move(tensors);
   json["files"] = std::move(files);
@@ -261,6 +275,8 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
     }
     manifest.files.push_back(std::move(record));
   }
+  manifest.card.source_name = manifest.source_name;
+  if (json.contains("card")) manifest.card = parse_card(json_field(json, "card", where), where);
   if (json.contains("part")) manifest.part = parse_part(json_field(json, "part", where), manifest.tensors.size(), where);
   return manifest;
 }

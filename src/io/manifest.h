@@ -10,11 +10,12 @@
 
 #include "codec/quantizer.h"
 #include "core/json.h"
+#include "core/owned_folder.h"
 #include "io/element_type.h"
 
 namespace tritllm {
 
-inline constexpr std::string_view kManifestName = "tritllm.json";
+inline constexpr std::string_view kManifestName = kPackedManifestName;
 inline constexpr uint64_t kFormatVersion = 1;
 
 enum class Fate {
@@ -80,12 +81,21 @@ struct PartOfModel {
   std::vector<uint64_t> positions;  // of this part's tensors among them, ascending
 };
 
+// What a model card says about where the model comes from.
+struct CardFacts {
+  std::string source_name;                // folder or file name of the source
+  std::optional<std::string> base_model;  // hub id, where known
+  std::optional<std::string> license;     // identifier as in the source's card
+  std::string options;                    // of the quantize command beside --model, --configs and --out; empty or " --depth …"
+};
+
 struct Manifest {
   std::string tool_version;
   std::string recipe;  // the configuration, e.g. "optimal-d2"
   std::string fingerprint;
   std::string source_name, source_kind, source_digest;
   std::vector<std::string> source_types;
+  CardFacts card;  // of older manifests the source's name only
   double nominal_bits_per_weight = 0, stored_bits_per_weight = 0;
   std::optional<PartOfModel> part;
   std::vector<TensorRecord> tensors;

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/half.h"
+#include "io/folder_mark.h"
 
 namespace tritllm {
 namespace fs = std::filesystem;
@@ -22,20 +23,6 @@ constexpr std::string_view kDamaged = "the file is damaged or incomplete; restor
 
 std::span<const uint8_t> as_uint8(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
-}
-
-// Compares size and checksum with the manifest; throws where they differ.
-void check_file(const fs::path& folder, const FileRecord& file) {
-  const fs::path path = folder / file.name;
-  const MappedFile mapped = MappedFile::open(path);
-  if (mapped.bytes().size() != file.bytes) {
-    throw Error(ErrorCode::kBadInput, path.string(), fmt::format("expected {} bytes, found {}", file.bytes, mapped.bytes().size()),
-                kDamaged);
-  }
-  if (const std::string found = checksum_and_release(mapped.bytes()); found != file.checksum) {
-    throw Error(ErrorCode::kBadInput, path.string(), fmt::format("expected the checksum {}, found {}", file.checksum, found),
-                kDamaged);
-  }
 }
 
 void check_codebook(const codec::Codebook& codebook, const std::string& where) {

@@ -7,8 +7,11 @@
 
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/file.h"
+#include "io/folder_mark.h"
 #include "io/mapped_file.h"
 #include "io/packed_checkpoint.h"
+#include "tasks/output_folder.h"
 
 namespace tritllm {
 namespace fs = std::filesystem;
@@ -33,96 +36,20 @@ std::string run_fingerprint(const ModelSource& model, const std::string& config,
   return checksum.hex();
 }
 
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
+// The fingerprint of the run that wrote the report.
+std::optional<std::string> reported_fingerprint(const fs::path& path) {
+  if (kind_of(path) != FileKind::kRegular) return std::nullopt;
+  return json_string(parse_json(read_text_file(path), path.string()), "fingerprint", path.string());
 }
 
-// What a report says of the run that wrote it.
-struct Reported {
-  std::string fingerprint, source_digest;
-};
-
-std::optional<Reported> read_reported(const fs::path& path) {
-  std::error_code error;
-  if (!fs::is_regular_file(path, error)) return std::nullopt;
-  const Json report = parse_json(read_text_file(path), path.string());
-  return Reported{json_string(report, "fingerprint", path.string()),
-                  json_string(json_field(report, "source", path.string()), "digest", path.string())};
-}
-
-void refuse_what_is_no_folder(const fs::path& path) {
-  std::error_code error;
-  if (!fs::exists(fs::symlink_status(path, error)) || is_folder(path)) return;
-  throw Error(ErrorCode::kConflict, path.string(), "expected a folder or nothing", "move it away, or choose another --out");
-}
-
-// Adds files and remembers them for the manifest.
-void add_side_file(FolderWriter& writer, std::vector<FileRecord>* records, const std::string& name, std::string_view contents) {
-  writer.add_file(name, contents);
-  if (records != nullptr) records->push_back({name, FileRole::kSide, contents.size(), checksum_of(contents)});
-}
+constexpr const char* kReplaceRemedy = "choose another output folder, or replace it with --fresh";
 
 }  // namespace
 
-std::vector<PlannedTensor> packed_tensors(const std::string& name, const std::vector<uint64_t>& shape, ElementType source,
-                                          const TensorPlan& plan) {
-  if (plan.fate == Fate::kTied) return {};
-  if (plan.fate == Fate::kKept) return {{name, kept_type(source), shape}};
-  TensorRecord record;
-  record.shape = shape;
-  return matrix_tensors(name, record.matrix_shape(), plan.depth);
-}
-
-Json packed_config(Json config, const Manifest& manifest) {
-  Json depths = Json::object();
-  for (const TensorRecord& record : manifest.tensors) {
-    if (record.fate == Fate::kTernary) depths[record.name] = record.depth;
-  }
-  config["quantization_config"] = {{"quant_method", "tritllm"},
-                                   {"format_version", kFormatVersion},
-                                   {"group_size", codec::kGroupSize},
-                                   {"recipe", manifest.recipe},
-                                   {"depths", std::move(depths)}};
-  return config;
-}
-
-Json plain_config(Json config) {
-  config.erase("quantization_config");
-  // transformers 5 says dtype where its forerunners said torch_dtype.
-  const auto set_type = [](Json& part) {
-    if (part.contains("dtype")) part["dtype"] = "float16";
-    if (part.contains("torch_dtype") || !part.contains("dtype")) part["torch_dtype"] = "float16";
-  };
-  set_type(config);
-  if (config.contains("text_config") && config["text_config"].is_object()) set_type(config["text_config"]);
-  return config;
-}
-
-void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& source_config,
-                          const std::vector<SideFile>& side_files, const CardFacts& card) {
-  const uint64_t weights = packed.plan().weight_bytes();
-  manifest.files = packed.finish_weights();
-  add_side_file(packed, &manifest.files, "config.json", json_text(packed_config(source_config, manifest)));
-  for (const SideFile& file : side_files) add_side_file(packed, &manifest.files, file.name, file.contents);
-  add_side_file(packed, &manifest.files, "README.md", model_card(CardKind::kPacked, manifest, card, weights));
-  packed.add_file(std::string(kManifestName), manifest_text(manifest));
-  packed.publish();
-}
-
-void finish_plain_folder(FolderWriter& plain, const Manifest& manifest, const Json& source_config,
-                         const std::vector<SideFile>& side_files, const CardFacts& card) {
-  const uint64_t weights = plain.plan().weight_bytes();
-  plain.finish_weights();
-  add_side_file(plain, nullptr, "config.json", json_text(plain_config(source_config)));
-  for (const SideFile& file : side_files) add_side_file(plain, nullptr, file.name, file.contents);
-  add_side_file(plain, nullptr, "README.md", model_card(CardKind::kPlain, manifest, card, weights));
-  plain.publish();
-}
-
-ConfigRun::ConfigRun(const ModelSource& model, const OutputRequest& request, codec::Config config, std::vector<TensorPlan> plans,
-                     std::vector<uint64_t> positions, CardFacts card, const std::string& policy)
+ConfigRun::ConfigRun(const ModelSource& model, const Sources& sources, const OutputRequest& request, codec::Config config,
+                     std::vector<TensorPlan> plans, std::vector<uint64_t> positions, CardFacts card, const std::string& policy)
     : model_(model),
+      sources_(sources),
       request_(request),
       config_(config),
       name_(codec::config_name(config)),
@@ -132,16 +59,15 @@ ConfigRun::ConfigRun(const ModelSource& model, const OutputRequest& request, cod
       fingerprint_(run_fingerprint(model, name_, plans_, card_, policy)),
       folder_(request.folder / name_) {
   const std::string part = request.part ? fmt::format("part-{}-of-{}", request.part->index, request.part->count) : "";
-  packed_path_ = folder_ / (request.part ? part : "packed");
-  plain_path_ = folder_ / "model";
+  if (request.part) request_.emit_packed = true, request_.emit_model = false;
+  packed_.path = folder_ / (request.part ? part : "packed");
+  packed_.wanted = request_.emit_packed;
+  packed_.plan = plan_shards(packed_units(), packed_naming());
+  plain_.path = folder_ / "model";
+  plain_.wanted = request_.emit_model;
+  plain_.plan = plan_shards(plain_units(), plain_naming());
   journal_path_ = folder_ / (request.part ? fmt::format("journal-{}.jsonl", part) : "journal.jsonl");
   report_path_ = folder_ / "report.json";
-  if (request.part) request_.emit_packed = true, request_.emit_model = false;
-  packed_plan_ = plan_shards(packed_units(), packed_naming());
-  plain_plan_ = plan_shards(plain_units(), plain_naming());
-  refuse_what_is_no_folder(packed_path_);
-  if (!request_.part) refuse_what_is_no_folder(plain_path_);
-  if (!request_.fresh) look_at_former_results();
 }
 
 std::vector<std::vector<PlannedTensor>> ConfigRun::packed_units() const {
@@ -162,44 +88,103 @@ std::vector<std::vector<PlannedTensor>> ConfigRun::plain_units() const {
   return units;
 }
 
+void ConfigRun::recover() {
+  for (const Place* const place : {&packed_, &plain_}) {
+    if (place == &plain_ && request_.part) continue;
+    finish_interrupted_replacement(place->path, sources_);
+  }
+}
+
+void ConfigRun::look() {
+  using Kind = FolderState::Kind;
+  for (const Place* const place : {&packed_, &plain_}) {
+    if (place == &plain_ && request_.part) continue;
+    for (const fs::path& path : {place->path, partial_folder(place->path), former_folder(place->path)})
+      sources_.refuse_if_is_or_holds(path);
+    const Kind result = folder_state(place->path).kind;
+    if (result != Kind::kNothing && result != Kind::kResult) refuse_foreign_folder(place->path);
+    const Kind partial = folder_state(partial_folder(place->path)).kind;
+    if (partial == Kind::kForeign || partial == Kind::kResult) refuse_foreign_folder(partial_folder(place->path));
+  }
+  was_replacing_ = journal_replaces_results(journal_path_);
+  // Nothing in a source is replaced, which is better said before the work.
+  if (request_.fresh || was_replacing_) {
+    for (const Place* const place : {&packed_, &plain_}) {
+      if (place->wanted && kind_of(place->path) != FileKind::kNothing) sources_.refuse_overlap(place->path);
+    }
+  }
+  if (!request_.fresh) look_at_former_results();
+}
+
 void ConfigRun::look_at_former_results() {
-  const std::string remedy = "choose another --out, or replace it with --fresh";
-  const bool packed_exists = is_folder(packed_path_), plain_exists = !request_.part && is_folder(plain_path_);
-  if (packed_exists) {
-    const Manifest manifest = read_manifest(packed_path_);
-    if (manifest.fingerprint != fingerprint_) {
-      throw Error(ErrorCode::kConflict, packed_path_.string(), "was made from another source or with other options", remedy);
+  // Results of other runs are in the way, unless a run of this command was replacing them when it was interrupted.
+  const bool continues_replacing = was_replacing_ && journal_fingerprint(journal_path_) == fingerprint_;
+  const auto is_of_this_command = [&](const fs::path& path, const std::string& fingerprint) {
+    if (fingerprint == fingerprint_) return true;
+    if (continues_replacing) return false;
+    throw Error(ErrorCode::kConflict, path.string(), "was made from another source or with other options", kReplaceRemedy);
+  };
+  if (kind_of(packed_.path) != FileKind::kNothing) {
+    Manifest manifest = read_manifest(packed_.path);
+    if (is_of_this_command(packed_.path, manifest.fingerprint)) {
+      former_digest_ = manifest.source_digest;
+      packed_.files = std::move(manifest.files);
+      packed_.done = true;
     }
-    former_digest_ = manifest.source_digest;
-    packed_done_ = true;
   }
-  const std::optional<Reported> reported = request_.part ? std::nullopt : read_reported(report_path_);
-  const bool is_reported = reported && reported->fingerprint == fingerprint_;
-  if (plain_exists) {
-    // The plain folder carries no fingerprint; the report or the journal beside it tells whose it is.
-    if (!is_reported && journal_fingerprint(journal_path_) != fingerprint_) {
-      throw Error(ErrorCode::kConflict, plain_path_.string(), "was not made by this command", remedy);
+  const bool is_reported = !request_.part && reported_fingerprint(report_path_) == fingerprint_;
+  if (!request_.part && kind_of(plain_.path) != FileKind::kNothing) {
+    std::optional<FolderMark> mark = read_folder_mark(plain_.path);
+    if (!mark) refuse_foreign_folder(plain_.path);
+    // A run that was replacing results may have been killed before it came to this one.
+    if (is_of_this_command(plain_.path, mark->fingerprint) && (is_reported || !was_replacing_)) {
+      if (former_digest_ && *former_digest_ != mark->source_digest) {
+        throw Error(ErrorCode::kConflict, plain_.path.string(), fmt::format("was made from other weights than {}", packed_.path.string()),
+                    kReplaceRemedy);
+      }
+      former_digest_ = mark->source_digest;
+      plain_.files = std::move(mark->files);
+      plain_.done = true;
     }
-    if (is_reported) former_digest_ = reported->source_digest;
-    plain_done_ = is_reported || !journal_replaces_results(journal_path_);
   }
-  const bool results = (packed_done_ || !request_.emit_packed) && (plain_done_ || !request_.emit_model);
+  for (const Place* const place : {&packed_, &plain_}) {
+    for (const FileRecord& file : place->files) {
+      if (file.role != FileRole::kSide) check_file_size(place->path, file);
+    }
+  }
+  const bool results = (packed_.done || !packed_.wanted) && (plain_.done || !plain_.wanted);
   complete_ = results && (request_.part.has_value() || is_reported);
 }
 
-void ConfigRun::refuse_other_source(const std::string& digest) const {
-  if (!former_digest_ || *former_digest_ == digest) return;
-  throw Error(ErrorCode::kConflict, folder_.string(),
-              fmt::format("was made from other weights than those that {} holds now", model_.path.string()),
-              "choose another --out, or replace it with --fresh");
+std::vector<std::string> ConfigRun::check_former_results(const std::string& digest, ThreadPool& pool) const {
+  if (former_digest_ && *former_digest_ != digest) {
+    throw Error(ErrorCode::kConflict, folder_.string(),
+                fmt::format("was made from other weights than those that {} holds now", model_.path.string()), kReplaceRemedy);
+  }
+  std::vector<std::string> changed;
+  for (const Place* const place : {&packed_, &plain_}) {
+    std::vector<char> is_changed(place->files.size());
+    pool.parallel_for(place->files.size(), [&](size_t i, unsigned) {
+      const FileRecord& file = place->files[i];
+      try {
+        check_file(place->path, file);
+      } catch (const Error& error) {
+        if (file.role != FileRole::kSide) throw Error(error.code(), error.where(), error.problem(), "restore it, or make it again with --fresh");
+        is_changed[i] = 1;
+      }
+    });
+    for (size_t i = 0; i < is_changed.size(); ++i) {
+      if (is_changed[i] != 0) changed.push_back((place->path / place->files[i].name).string());
+    }
+  }
+  return changed;
 }
 
 uint64_t ConfigRun::bytes_to_allocate() const {
   uint64_t taken = 0;
-  if (request_.emit_packed && !packed_done_)
-    taken += std::min(packed_plan_.total_bytes(), allocated_bytes(partial_folder(packed_path_)));
-  if (request_.emit_model && !plain_done_)
-    taken += std::min(plain_plan_.total_bytes(), allocated_bytes(partial_folder(plain_path_)));
+  for (const Place* const place : {&packed_, &plain_}) {
+    if (place->wanted && !place->done) taken += std::min(place->plan.total_bytes(), allocated_bytes(partial_folder(place->path)));
+  }
   return bytes_to_write() - std::min(bytes_to_write(), taken);
 }
 
@@ -207,85 +192,109 @@ uint64_t ConfigRun::bytes_to_write() const noexcept {
   if (complete_) return 0;
   uint64_t side_bytes = 0, bytes = 0;
   for (const SideFile& file : model_.side_files) side_bytes += file.contents.size();
-  if (request_.emit_packed && !packed_done_) bytes += packed_plan_.total_bytes() + side_bytes;
-  if (request_.emit_model && !plain_done_) bytes += plain_plan_.total_bytes() + side_bytes;
+  for (const Place* const place : {&packed_, &plain_}) {
+    if (place->wanted && !place->done) bytes += place->plan.total_bytes() + side_bytes;
+  }
   return bytes;
 }
 
 void ConfigRun::begin(ThreadPool& pool) {
   create_folders(folder_);
-  if (request_.fresh) remove_tree(journal_path_);
-  // Without a journal nobody knows whose work lies there.
-  if (!journal_fingerprint(journal_path_)) discard_unfinished_folders();
+  // Without a journal nobody knows how far the work there is.
+  if (request_.fresh || !journal_fingerprint(journal_path_)) {
+    discard_unfinished(packed_);
+    discard_unfinished(plain_);
+  }
+  if (request_.fresh) remove_file(journal_path_);
   journal_.emplace(journal_path_, fingerprint_, request_.fresh);
-  if (request_.emit_packed && !packed_done_) packed_.emplace(packed_path_, packed_plan_);
-  if (request_.emit_model && !plain_done_) plain_.emplace(plain_path_, plain_plan_);
+  open(packed_);
+  open(plain_);
   keep_intact_entries(pool);
 }
 
-void ConfigRun::discard_unfinished_folders() {
-  remove_tree(partial_folder(packed_path_));
-  if (!request_.part) remove_tree(partial_folder(plain_path_));
+void ConfigRun::discard_unfinished(const Place& place) const {
+  if (&place == &plain_ && request_.part) return;
+  remove_owned_folder(partial_folder(place.path), sources_, Removable::kUnfinished);
+}
+
+void ConfigRun::open(Place& place) {
+  if (!place.wanted || place.done) return;
+  const FolderState state = folder_state(partial_folder(place.path));
+  if (state.kind == FolderState::Kind::kUnfinished && state.fingerprint != fingerprint_) discard_unfinished(place);
+  place.writer.emplace(place.path, place.plan, FolderJob{fingerprint_, sources_, request_.fresh || was_replacing_});
 }
 
 void ConfigRun::keep_intact_entries(ThreadPool& pool) {
   std::vector<uint64_t> positions;
   for (const auto& [position, entry] : journal_->entries()) positions.push_back(position);
   std::vector<char> intact(positions.size());
-  pool.parallel_for(positions.size(), [&](size_t i, unsigned) {
-    const bool known = positions[i] < model_.tensors.size();
-    intact[i] = known && is_intact(journal_->entries().at(positions[i]), model_.tensors[positions[i]]);
-  });
+  pool.parallel_for(positions.size(),
+                    [&](size_t i, unsigned) { intact[i] = is_intact(positions[i], journal_->entries().at(positions[i])); });
   for (size_t i = 0; i < positions.size(); ++i) {
     if (intact[i] == 0) journal_->forget(positions[i]);
   }
 }
 
-bool ConfigRun::is_intact(const JournalEntry& entry, const SourceTensor& tensor) const {
+// What this run's record of the tensor says before its bytes are known.
+TensorRecord ConfigRun::planned_record(uint64_t position) const {
+  const SourceTensor& tensor = model_.tensors[position];
+  const TensorPlan& plan = plans_[position];
+  TensorRecord record;
+  record.name = tensor.name;
+  record.shape = tensor.shape;
+  record.source_type = layout_of(tensor.type).name;
+  record.fate = plan.fate;
+  record.tied_to = plan.tied_to;
+  if (plan.fate != Fate::kTied) record.file = packed_.plan.files[packed_.plan.locations.at(stored_names(record).front()).file].name;
+  if (plan.fate == Fate::kKept) record.type = layout_of(kept_type(tensor.type)).name;
+  if (plan.fate == Fate::kTernary) record.depth = plan.depth;
+  return record;
+}
+
+// A journal may have been forged or mixed up: what it says is taken only where it is what this run would say.
+bool ConfigRun::is_of_this_plan(uint64_t position, const TensorRecord& record) const {
+  if (!std::binary_search(positions_.begin(), positions_.end(), position)) return false;
+  const TensorRecord planned = planned_record(position);
+  return record.name == planned.name && record.shape == planned.shape && record.source_type == planned.source_type &&
+         record.fate == planned.fate && record.tied_to == planned.tied_to && record.file == planned.file &&
+         record.type == planned.type && record.depth == planned.depth;
+}
+
+bool ConfigRun::is_intact(uint64_t position, const JournalEntry& entry) const {
+  if (!is_of_this_plan(position, entry.record)) return false;
+  const SourceTensor& tensor = model_.tensors[position];
   if (entry.record.source_checksum != checksum_and_release(tensor.bytes)) {
     throw Error(ErrorCode::kConflict, tensor.place, "changed since the unfinished run in the output folder read it",
                 "restore the source, or discard that run's work with --fresh");
   }
-  if (packed_ && entry.record.checksum != stored_checksum(entry.record)) return false;
-  if (!plain_ || entry.record.fate == Fate::kTied) return true;
+  if (packed_.writer && entry.record.checksum != stored_checksum(entry.record)) return false;
+  if (!plain_.writer || entry.record.fate == Fate::kTied) return true;
   Checksum checksum;
-  plain_->add_to_checksum(entry.record.name, checksum);
+  plain_.writer->add_to_checksum(entry.record.name, checksum);
   return checksum.hex() == entry.plain_checksum;
 }
 
 std::string ConfigRun::stored_checksum(const TensorRecord& record) const {
   if (record.fate == Fate::kTied) return "";
   Checksum checksum;
-  for (const std::string& name : stored_names(record)) packed_->add_to_checksum(name, checksum);
+  for (const std::string& name : stored_names(record)) packed_.writer->add_to_checksum(name, checksum);
   return checksum.hex();
 }
 
 void ConfigRun::record(uint64_t position, const std::string& source_checksum, const codec::MatrixFigures* figures) {
-  const SourceTensor& tensor = model_.tensors[position];
-  const TensorPlan& plan = plans_[position];
-  JournalEntry entry;
+  JournalEntry entry{planned_record(position), ""};
   TensorRecord& record = entry.record;
-  record.name = tensor.name;
-  record.shape = tensor.shape;
-  record.source_type = layout_of(tensor.type).name;
   record.source_checksum = source_checksum;
-  record.fate = plan.fate;
-  record.tied_to = plan.tied_to;
-  if (plan.fate != Fate::kTied) {
-    record.file = packed_plan_.files[packed_plan_.locations.at(stored_names(record).front()).file].name;
-    // Without a packed folder there are no bytes to speak for; the source's checksum stands in.
-    record.checksum = packed_ ? stored_checksum(record) : source_checksum;
-    if (plain_) {
+  if (record.fate != Fate::kTied) {
+    // Without a packed folder there are no stored bytes; the source's checksum takes their place.
+    record.checksum = packed_.writer ? stored_checksum(record) : source_checksum;
+    if (plain_.writer) {
       Checksum checksum;
-      plain_->add_to_checksum(tensor.name, checksum);
+      plain_.writer->add_to_checksum(record.name, checksum);
       entry.plain_checksum = checksum.hex();
     }
   }
-  if (plan.fate == Fate::kKept) record.type = layout_of(kept_type(tensor.type)).name;
-  if (plan.fate == Fate::kTernary) {
-    record.depth = plan.depth;
-    record.error = error_figures(*figures);
-  }
+  if (record.fate == Fate::kTernary) record.error = error_figures(*figures);
   journal_->add(position, std::move(entry));
 }
 
@@ -296,6 +305,7 @@ Manifest ConfigRun::make_manifest() const {
   manifest.fingerprint = fingerprint_;
   manifest.source_name = card_.base_model.value_or(card_.source_name);
   manifest.source_kind = model_.kind;
+  manifest.card = card_;
   std::vector<TensorRecord> tensors;
   for (const uint64_t position : positions_) tensors.push_back(journal_->entries().at(position).record);
   set_tensors(manifest, std::move(tensors));
@@ -303,27 +313,32 @@ Manifest ConfigRun::make_manifest() const {
   return manifest;
 }
 
-void ConfigRun::finish(const MakeReport& report) {
-  const Manifest manifest = make_manifest();
-  // A report that speaks for other folders than those that stand beside it would let them pass for its own.
-  if (!request_.part) remove_tree(report_path_);
-  if (packed_) finish_packed_folder(*packed_, manifest, model_.config, model_.side_files, card_);
-  if (plain_) finish_plain_folder(*plain_, manifest, model_.config, model_.side_files, card_);
-  if (!request_.part) write_file_atomically(report_path_, report(manifest));
-  journal_->remove();
-  discard_unfinished_folders();
+Manifest ConfigRun::publish() {
+  Manifest manifest = make_manifest();
+  // The former report goes first: it must never describe folders that it was not written for.
+  if (!request_.part) remove_file(report_path_);
+  if (packed_.writer) finish_packed_folder(*packed_.writer, manifest, model_.config, model_.side_files);
+  if (plain_.writer) finish_plain_folder(*plain_.writer, manifest, model_.config, model_.side_files);
+  return manifest;
+}
+
+void ConfigRun::close(const std::optional<Json>& report) {
+  if (report) write_file_atomically(report_path_, json_text(*report));
+  discard_leftovers();
   complete_ = true;
 }
 
 void ConfigRun::discard_leftovers() {
-  remove_tree(journal_path_);
-  discard_unfinished_folders();
+  discard_unfinished(packed_);
+  discard_unfinished(plain_);
+  remove_file(journal_path_);
+  sync_folder(folder_);
 }
 
 Json ConfigRun::read_report() const { return parse_json(read_text_file(report_path_), report_path_.string()); }
 
 FolderBytes ConfigRun::folder_bytes() const noexcept {
-  return {request_.emit_packed ? packed_plan_.weight_bytes() : 0, request_.emit_model ? plain_plan_.weight_bytes() : 0};
+  return {packed_.wanted ? packed_.plan.weight_bytes() : 0, plain_.wanted ? plain_.plan.weight_bytes() : 0};
 }
 
 }  // namespace tritllm

@@ -1,17 +1,19 @@
 #include "tasks/dequantize.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdint>
 
-#include "codec/decoder.h"
-#include "codec/grouping.h"
+#include "core/checksum.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/half.h"
+#include "core/owned_folder.h"
 #include "io/hf_folder.h"
 #include "io/parallel_loop.h"
-#include "tasks/config_run.h"
+#include "tasks/output_folder.h"
 
 namespace tritllm {
 namespace fs = std::filesystem;
@@ -19,40 +21,44 @@ namespace {
 
 constexpr uint64_t kPieceElements = uint64_t{1} << 18;
 
-void refuse_existing(const fs::path& out) {
-  std::error_code error;
-  if (fs::exists(out, error))
-    throw Error(ErrorCode::kConflict, out.string(), "exists already", "choose another folder, or remove it");
-}
-
 // The folder that is being made, and the lock that keeps a second call out of it.
 struct LockedFolder {
   FileLock lock;
   FolderWriter writer;
 };
 
-void remove_contents(const fs::path& folder) {
-  std::error_code error;
-  fs::directory_iterator entries(folder, error);
-  if (error) throw io_error(folder.string(), "list the folder", error.value());
-  for (const fs::directory_entry& entry : entries) remove_tree(entry.path());
+void refuse_existing(const fs::path& folder) {
+  if (kind_of(folder) != FileKind::kNothing)
+    throw Error(ErrorCode::kConflict, folder.string(), "exists already", "choose another folder, or remove it");
 }
 
 // A folder that an interrupted call left behind is begun anew: nothing in it can be told from a torn write.
-LockedFolder begin_folder(const fs::path& out, ShardPlan plan) {
-  fs::path folder = out;
-  if (folder.filename().empty()) folder = folder.parent_path();  // "out/" names "out"
-  refuse_existing(folder);
-  if (folder.has_parent_path()) create_folders(folder.parent_path());
+LockedFolder begin_folder(const fs::path& out, const fs::path& model, const std::string& fingerprint, ShardPlan plan) {
+  const fs::path folder = out.filename().empty() ? out.parent_path() : out;  // "out/" names "out"
   const fs::path partial = partial_folder(folder);
-  create_folders(partial);
-  auto lock = FileLock::try_acquire(partial, FileLock::Kind::kExclusive);
-  if (!lock)
-    throw Error(ErrorCode::kConflict, folder.string(), "another run is at work on this folder",
-                "wait for it, or choose another name");
-  remove_contents(partial);
+  const Sources sources({model});
+  refuse_existing(folder);
+  sources.refuse_if_is_or_holds(partial);
+  const FileKind kind = kind_of(partial);
+  if (kind != FileKind::kNothing && kind != FileKind::kFolder) refuse_foreign_folder(partial);
+  if (kind == FileKind::kNothing) create_folders(partial);
+  // Locked before anything is judged: another call may just be giving its folder the name.
+  FileLock lock = FileLock::acquire(partial, FileLock::Kind::kExclusive, folder);
+  refuse_existing(folder);
+  if (!lock.still_at(partial)) throw Error(ErrorCode::kConflict, partial.string(), "another run took it away", "run again");
+  empty_owned_folder(partial, sources, fingerprint);
   require_free_disk(partial, plan.total_bytes());
-  return {std::move(*lock), FolderWriter(folder, std::move(plan))};
+  return {std::move(lock), FolderWriter(folder, std::move(plan), {fingerprint, sources, false})};
+}
+
+// Of a call that writes a model as it is: by source and type, as no recipe is involved.
+std::string plain_fingerprint(const ModelSource& model, ElementType type) {
+  Checksum checksum;
+  checksum.add(fmt::format("plain\n{}\n{}\n{}\n", TRITLLM_VERSION, model.kind, layout_of(type).name));
+  for (const SourceTensor& tensor : model.tensors)
+    checksum.add(fmt::format("{}\n{}\n{}\n", tensor.name, layout_of(tensor.type).name, fmt::join(tensor.shape, ",")));
+  checksum.add(model.config.dump());
+  return checksum.hex();
 }
 
 // Elements of a tensor as bytes of the wanted type.
@@ -77,52 +83,6 @@ std::vector<std::byte> converted(const SourceTensor& tensor, uint64_t first, uin
 
 }  // namespace
 
-std::vector<std::vector<PlannedTensor>> plain_units_of(const std::vector<TensorRecord>& tensors) {
-  std::vector<std::vector<PlannedTensor>> units;
-  for (const TensorRecord& record : tensors) {
-    if (record.fate == Fate::kTied) continue;
-    const ElementType type = record.fate == Fate::kTernary ? ElementType::kF16 : *element_type_from_safetensors(record.type);
-    units.push_back({{record.name, type, record.shape}});
-  }
-  return units;
-}
-
-void write_decoded_matrix(const TernaryMatrix& matrix, const std::string& name, const std::string& place, const FolderWriter& plain,
-                          ThreadPool& pool) {
-  validate_matrix(matrix, place, loop_over(pool));
-  const codec::HalfDecoder decoder(matrix.codebook, matrix.depth);
-  const uint64_t lines = matrix.shape.lines();
-  pool.parallel_for((lines + codec::kBlockLines - 1) / codec::kBlockLines, [&](size_t block, unsigned) {
-    const uint64_t first_line = block * codec::kBlockLines;
-    const size_t count = static_cast<size_t>(std::min<uint64_t>(codec::kBlockLines, lines - first_line)),
-                 groups = count * codec::kLineGroups;
-    std::vector<int8_t> codes(groups * codec::kGroupSize);
-    std::vector<uint8_t> entries(groups);
-    decode_lines(matrix, first_line, count, codes.data(), entries.data());
-    std::vector<uint16_t> padded(groups * codec::kGroupSize);
-    decoder.decode(codes.data(), entries.data(), groups, padded.data());
-    const codec::WeightRange range = codec::weights_in_groups(matrix.shape, first_line * codec::kLineGroups, groups);
-    std::vector<uint16_t> halves(range.count);
-    codec::strip_padding(matrix.shape, first_line * codec::kLineGroups, groups, padded.data(), halves.data());
-    plain.write(name, range.first * sizeof(uint16_t), std::as_bytes(std::span(halves)));
-  });
-}
-
-CardFacts card_facts_of(const PackedCheckpoint& checkpoint) {
-  std::error_code error;
-  const fs::path card_path = checkpoint.folder() / "README.md";
-  const std::string card = fs::is_regular_file(card_path, error) ? read_text_file(card_path) : "";
-  CardFacts facts{checkpoint.manifest().source_name, front_matter_value(card, "base_model"), front_matter_value(card, "license"),
-                  ""};
-  // The options that followed --configs in the reproduction command; the name before it may hold anything.
-  const std::string before = fmt::format(" --configs {}", checkpoint.manifest().recipe), after = " --out out\n";
-  if (const size_t begin = card.rfind(before); begin != card.npos) {
-    const size_t start = begin + before.size(), end = card.find(after, start);
-    if (end != card.npos) facts.options = card.substr(start, end - start);
-  }
-  return facts;
-}
-
 void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& pool, const OnWarning& on_warning) {
   const PackedCheckpoint checkpoint = PackedCheckpoint::open(packed, loop_over(pool));
   for (const std::string& warning : checkpoint.warnings()) on_warning(warning);
@@ -132,15 +92,16 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
   }
   const fs::path config_path = packed / "config.json";
   const Json config = parse_json(read_text_file(config_path), config_path.string());
-  LockedFolder made = begin_folder(out, plan_shards(plain_units_of(checkpoint.manifest().tensors), plain_naming()));
+  const Manifest& manifest = checkpoint.manifest();
+  LockedFolder made = begin_folder(out, packed, manifest.fingerprint, plan_shards(plain_units(manifest.tensors), plain_naming()));
   FolderWriter& plain = made.writer;
-  for (const TensorRecord& record : checkpoint.manifest().tensors) {
+  for (const TensorRecord& record : manifest.tensors) {
     if (record.fate == Fate::kKept) plain.write(record.name, 0, checkpoint.kept(record));
     if (record.fate == Fate::kTernary) {
       write_decoded_matrix(checkpoint.matrix(record), record.name, checkpoint.place(record), plain, pool);
     }
   }
-  finish_plain_folder(plain, checkpoint.manifest(), config, read_side_files(packed), card_facts_of(checkpoint));
+  finish_plain_folder(plain, manifest, config, read_side_files(packed));
 }
 
 void write_plain_model(const fs::path& model_path, const fs::path& out, ElementType type, ThreadPool& pool) {
@@ -148,7 +109,7 @@ void write_plain_model(const fs::path& model_path, const fs::path& out, ElementT
   std::vector<std::vector<PlannedTensor>> units;
   for (const SourceTensor& tensor : model.tensors)
     units.push_back({{tensor.name, is_weight_type(tensor.type) ? type : tensor.type, tensor.shape}});
-  LockedFolder made = begin_folder(out, plan_shards(units, plain_naming()));
+  LockedFolder made = begin_folder(out, model_path, plain_fingerprint(model, type), plan_shards(units, plain_naming()));
   FolderWriter& plain = made.writer;
   for (const SourceTensor& tensor : model.tensors) {
     if (!is_weight_type(tensor.type)) {
@@ -170,7 +131,7 @@ void write_plain_model(const fs::path& model_path, const fs::path& out, ElementT
   plain.add_file("config.json", json_text(config));
   for (const SideFile& file : model.side_files) plain.add_file(file.name, file.contents);
   if (!model.card.empty()) plain.add_file("README.md", model.card);
-  plain.publish();
+  plain.publish_plain("");
 }
 
 }  // namespace tritllm

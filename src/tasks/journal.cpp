@@ -27,8 +27,7 @@ std::optional<std::string_view> take_line(std::string_view& text) {
 }
 
 std::optional<Json> read_header(const std::filesystem::path& path) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) return std::nullopt;
+  if (kind_of(path) != FileKind::kRegular) return std::nullopt;
   const std::string text = read_text_file(path, kLargestJournal);
   std::string_view rest = text;
   const auto header = take_line(rest);
@@ -81,11 +80,6 @@ void Journal::load(const std::string& fingerprint, bool replaces_results) {
 void Journal::add(uint64_t position, JournalEntry entry) {
   file_.append(journal_line({{"position", position}, {"plain_checksum", entry.plain_checksum}, {"record", to_json(entry.record)}}));
   entries_.insert_or_assign(position, std::move(entry));
-}
-
-void Journal::remove() {
-  file_.close();
-  remove_tree(path_);
 }
 
 }  // namespace tritllm

@@ -30,9 +30,6 @@ class Journal {
   void add(uint64_t position, JournalEntry entry);
   void forget(uint64_t position) { entries_.erase(position); }
 
-  // Removes the file: the results have their names.
-  void remove();
-
  private:
   void load(const std::string& fingerprint, bool replaces_results);
 

@@ -10,11 +10,11 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "io/folder_mark.h"
 #include "io/model_source.h"
 #include "io/packed_checkpoint.h"
 #include "io/parallel_loop.h"
-#include "tasks/config_run.h"
-#include "tasks/dequantize.h"
+#include "tasks/output_folder.h"
 #include "tasks/report.h"
 
 namespace tritllm {
@@ -29,18 +29,11 @@ struct PlacedTensor {
 std::map<std::string, std::vector<fs::path>> find_parts(const std::vector<fs::path>& folders) {
   std::map<std::string, std::vector<fs::path>> parts;
   for (const fs::path& folder : folders) {
-    std::error_code error;
-    fs::directory_iterator configs(folder, error);
-    if (error) throw io_error(folder.string(), "list the folder", error.value());
-    for (const fs::directory_entry& config : configs) {
-      if (!config.is_directory(error)) continue;
-      fs::directory_iterator entries(config.path(), error);
-      if (error) throw io_error(config.path().string(), "list the folder", error.value());
-      for (const fs::directory_entry& entry : entries) {
-        const std::string name = entry.path().filename().string();
-        if (name.starts_with("part-") && !name.ends_with(".partial") && is_packed_checkpoint(entry.path())) {
-          parts[config.path().filename().string()].push_back(entry.path());
-        }
+    for (const std::string& config : folder_entries(folder)) {
+      if (kind_of_target(folder / config) != FileKind::kFolder) continue;
+      for (const std::string& name : folder_entries(folder / config)) {
+        const fs::path path = folder / config / name;
+        if (name.starts_with("part-") && !name.ends_with(".partial") && is_packed_checkpoint(path)) parts[config].push_back(path);
       }
     }
   }
@@ -63,6 +56,11 @@ class Parts {
 
   const std::vector<PlacedTensor>& tensors() const noexcept { return tensors_; }
   const PackedCheckpoint& first() const noexcept { return parts_.front(); }
+  std::vector<fs::path> folders() const {
+    std::vector<fs::path> folders;
+    for (const PackedCheckpoint& part : parts_) folders.push_back(part.folder());
+    return folders;
+  }
 
   Manifest manifest() const {
     Manifest whole = parts_.front().manifest();
@@ -151,34 +149,47 @@ struct FormerResults {
   bool packed = false, plain = false;
 };
 
-FormerResults look_at_former_results(const fs::path& out, const Manifest& whole) {
-  std::error_code error;
-  const bool packed_exists = fs::exists(out / "packed", error), plain_exists = fs::exists(out / "model", error);
-  const auto refuse = [&](const char* name) {
-    throw Error(ErrorCode::kConflict, (out / name).string(), "exists already", "choose another --out, or remove it");
+FormerResults look_at_former_results(const fs::path& out, const Manifest& whole, const Sources& sources) {
+  const auto refuse = [&](const fs::path& path) {
+    throw Error(ErrorCode::kConflict, path.string(), "exists already", "choose another output folder, or remove it");
   };
-  if (packed_exists) {
-    const Manifest found = read_manifest(out / "packed");
-    if (found.fingerprint != whole.fingerprint || found.source_digest != whole.source_digest || found.part) refuse("packed");
+  FormerResults former;
+  const fs::path packed = out / "packed", plain = out / "model";
+  for (const fs::path& path : {packed, plain, partial_folder(packed), partial_folder(plain)}) sources.refuse_if_is_or_holds(path);
+  if (kind_of(packed) != FileKind::kNothing) {
+    if (folder_state(packed).kind != FolderState::Kind::kResult) refuse_foreign_folder(packed);
+    const Manifest found = read_manifest(packed);
+    if (found.fingerprint != whole.fingerprint || found.source_digest != whole.source_digest || found.part) refuse(packed);
+    for (const FileRecord& file : found.files) {
+      if (file.role != FileRole::kSide) check_file(packed, file);
+    }
+    former.packed = true;
   }
-  // The plain folder carries no fingerprint: it is ours where the packed one, which gets its name first, is.
-  if (plain_exists && !packed_exists) refuse("model");
-  return {packed_exists, plain_exists};
+  if (kind_of(plain) != FileKind::kNothing) {
+    const auto mark = read_folder_mark(plain);
+    if (!mark) refuse_foreign_folder(plain);
+    // A merge gives the packed folder its name first, so that a lone plain one is not a merge's.
+    if (!former.packed) refuse(plain);
+    if (mark->fingerprint != whole.fingerprint || mark->source_digest != whole.source_digest) refuse(plain);
+    for (const FileRecord& file : mark->files) {
+      if (file.role != FileRole::kSide) check_file(plain, file);
+    }
+    former.plain = true;
+  }
+  return former;
 }
 
 Json merge_config(const Parts& parts, const std::string& config, const MergeRequest& request, ThreadPool& pool) {
   const auto start = std::chrono::steady_clock::now();
   Manifest manifest = parts.manifest();
   const fs::path out = request.out / config;
-  const FormerResults former = look_at_former_results(out, manifest);
-  for (const char* const name : {"packed", "model"}) remove_tree(partial_folder(out / name));
-  std::vector<std::vector<PlannedTensor>> packed_units;
-  for (TensorRecord& record : manifest.tensors) {
-    const ElementType type = record.fate == Fate::kKept ? *element_type_from_safetensors(record.type) : ElementType::kF16;
-    packed_units.push_back(packed_tensors(record.name, record.shape, type, {record.fate, record.depth, record.tied_to}));
-  }
-  const ShardPlan packed_plan = plan_shards(packed_units, packed_naming());
-  const ShardPlan plain_plan = plan_shards(plain_units_of(manifest.tensors), plain_naming());
+  const Sources sources(parts.folders());
+  const FormerResults former = look_at_former_results(out, manifest, sources);
+  // What an interrupted merge left unfinished is begun anew.
+  for (const char* const name : {"packed", "model"})
+    remove_owned_folder(partial_folder(out / name), sources, Removable::kUnfinished);
+  const ShardPlan packed_plan = plan_shards(packed_units(manifest.tensors), packed_naming());
+  const ShardPlan plain_plan = plan_shards(plain_units(manifest.tensors), plain_naming());
   for (TensorRecord& record : manifest.tensors) {
     const auto names = stored_names(record);
     if (!names.empty()) record.file = packed_plan.files[packed_plan.locations.at(names.front()).file].name;
@@ -187,8 +198,9 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   create_folders(out);
   require_free_disk(out, (makes_packed ? packed_plan.total_bytes() : 0) + (makes_plain ? plain_plan.total_bytes() : 0));
   std::optional<FolderWriter> packed, plain;
-  if (makes_packed) packed.emplace(out / "packed", packed_plan);
-  if (makes_plain) plain.emplace(out / "model", plain_plan);
+  const FolderJob job{manifest.fingerprint, sources, false};
+  if (makes_packed) packed.emplace(out / "packed", packed_plan, job);
+  if (makes_plain) plain.emplace(out / "model", plain_plan, job);
   for (const PlacedTensor& tensor : parts.tensors())
     copy_tensor(tensor, packed ? &*packed : nullptr, plain ? &*plain : nullptr, pool);
 
@@ -196,10 +208,9 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   Json source_config = parse_json(read_text_file(first / "config.json"), (first / "config.json").string());
   source_config.erase("quantization_config");
   const std::vector<SideFile> side_files = side_files_of(parts.first());
-  const CardFacts card = card_facts_of(parts.first());
   FolderBytes bytes;
-  if (packed) finish_packed_folder(*packed, manifest, source_config, side_files, card);
-  if (plain) finish_plain_folder(*plain, manifest, source_config, side_files, card);
+  if (packed) finish_packed_folder(*packed, manifest, source_config, side_files);
+  if (plain) finish_plain_folder(*plain, manifest, source_config, side_files);
   if (request.emit_packed) bytes.packed = packed_plan.weight_bytes();
   if (request.emit_model) bytes.model = plain_plan.weight_bytes();
   const RunCost cost{.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
@@ -214,11 +225,7 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
 std::vector<Json> merge_parts(const MergeRequest& request, ThreadPool& pool) {
   const auto found = find_parts(request.folders);
   create_folders(request.out);
-  const auto lock = FileLock::try_acquire(request.out / ".lock", FileLock::Kind::kExclusive);
-  if (!lock) {
-    throw Error(ErrorCode::kConflict, request.out.string(), "another run is at work in this folder",
-                "wait for it, or choose another --out");
-  }
+  const FileLock lock = FileLock::acquire(request.out / ".lock", FileLock::Kind::kExclusive, request.out);
   // All configurations are checked before the first is written.
   std::map<std::string, Parts> checked;
   for (const auto& [config, folders] : found) checked.try_emplace(config, config, folders, pool);

@@ -10,6 +10,7 @@
 #include "codec/config.h"
 #include "codec/quantizer.h"
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace tritllm {
 namespace {
@@ -201,8 +202,10 @@ std::string error_table(const Manifest& manifest) {
 
 CardFacts card_facts(const ModelSource& model, std::string options) {
   std::error_code error;
-  std::filesystem::path path = std::filesystem::canonical(model.path, error);
-  if (error) path = model.path;
+  const std::filesystem::path path = std::filesystem::canonical(model.path, error);
+  if (error) throw io_error(model.path.string(), "find the real path", error.value());
+  // Facts become JSON, which holds nothing but UTF-8.
+  if (!is_valid_utf8(options)) options = printable(options, options.size() * 4);
   return {plain_fact(printable(path.filename().string())).value_or("model"), plain_fact(model.base_model),
           plain_fact(model.license), std::move(options)};
 }

@@ -3,21 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "io/manifest.h"
 #include "io/model_source.h"
 
 namespace tritllm {
-
-// What the card says about where the model comes from.
-struct CardFacts {
-  std::string source_name;                // folder or file name of the source
-  std::optional<std::string> base_model;  // hub id, where known
-  std::optional<std::string> license;     // identifier as in the source's card
-  std::string options;                    // of the quantize command, beside --model, --configs and --out; empty or " --depth …"
-};
 
 CardFacts card_facts(const ModelSource& model, std::string options);
 

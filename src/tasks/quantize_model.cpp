@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "io/mapped_file.h"
 #include "kernels/kernel_table.h"
+#include "tasks/model_card.h"
 #include "tasks/report.h"
 
 namespace tritllm {
@@ -50,21 +51,14 @@ void refuse_quantised_config(const ModelSource& model) {
               fmt::format("the model is already quantised (quant_method '{}')", method), "quantise the unquantised model");
 }
 
-// No output folder may be the source, hold it, or lie where the source's files are.
-void refuse_output_into_source(const QuantizeOptions& options) {
+// OUT may hold the source, as a project's folder does; OUT and OUT/CONFIG may not be it. ConfigRun::look() sees to what is below.
+void refuse_output_that_is_source(const QuantizeOptions& options) {
   const auto refuse_same = [&](const fs::path& folder) {
     if (!same_file(folder, options.model)) return;
-    throw Error(ErrorCode::kConflict, folder.string(), "the output folder is the source", "choose another --out");
+    throw Error(ErrorCode::kConflict, folder.string(), "the output folder is the source", "choose another output folder");
   };
   refuse_same(options.output.folder);
-  for (const codec::Config config : options.configs) {
-    const fs::path folder = options.output.folder / codec::config_name(config);
-    refuse_same(folder);
-    for (const char* const name : {"packed", "model"}) {
-      refuse_same(folder / name);
-      refuse_same(partial_folder(folder / name));
-    }
-  }
+  for (const codec::Config config : options.configs) refuse_same(options.output.folder / codec::config_name(config));
 }
 
 class QuantizeRun {
@@ -72,26 +66,27 @@ class QuantizeRun {
   explicit QuantizeRun(const QuantizeOptions& options)
       : options_(options),
         model_(open_checked_model(options)),
+        sources_({options.model}),
         progress_(options.output.folder / fmt::format("progress{}.json", part_suffix(options.output)), options.on_progress) {
     const CardFacts card = card_facts(model_, options.card_options);
     positions_ = positions_of(model_, options.output.part);
     for (const codec::Config config : options.configs) {
       const auto same = [&](const ConfigRun& run) { return run.config() == config; };
       if (std::any_of(runs_.begin(), runs_.end(), same)) continue;
-      runs_.emplace_back(model_, options.output, config, plan_tensors(model_, options.policy, config.depth), positions_, card,
+      runs_.emplace_back(model_, sources_, options.output, config, plan_tensors(model_, options.policy, config.depth), positions_, card,
                          options.policy.description());
     }
     choose_threads();
   }
 
-  Json plan() const;
+  Json plan();
   std::vector<ConfigResult> run();
 
  private:
   static ModelSource open_checked_model(const QuantizeOptions& options) {
     ModelSource model = open_model(options.model);
     refuse_quantised_config(model);
-    refuse_output_into_source(options);
+    refuse_output_that_is_source(options);
     return model;
   }
 
@@ -109,9 +104,13 @@ class QuantizeRun {
   void process(uint64_t position, ThreadPool& pool);
   void quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum, ThreadPool& pool);
   void sync_now_and_then();
+  void stop_where_asked() const {
+    if (options_.should_stop()) throw Interrupted(options_.output.folder);
+  }
 
   const QuantizeOptions& options_;
   ModelSource model_;
+  Sources sources_;
   std::vector<uint64_t> positions_;
   std::vector<ConfigRun> runs_;
   unsigned threads_ = 1;
@@ -189,11 +188,12 @@ void QuantizeRun::check_disk_space() const {
   require_free_disk(options_.output.folder, needed, "free some space, or ask for fewer --configs or --emit packed");
 }
 
-// Results that are there already must be of the same weights: a fingerprint knows only the source's structure.
+// Results that are there already must be whole, and of the same weights: a fingerprint knows only the source's structure.
 void QuantizeRun::check_former_results(ThreadPool& pool) const {
   if (std::none_of(runs_.begin(), runs_.end(), [](const ConfigRun& run) { return run.has_former_results(); })) return;
   std::vector<TensorRecord> records(positions_.size());
   pool.parallel_for(positions_.size(), [&](size_t i, unsigned) {
+    stop_where_asked();
     const SourceTensor& tensor = model_.tensors[positions_[i]];
     records[i].name = tensor.name;
     records[i].shape = tensor.shape;
@@ -201,10 +201,14 @@ void QuantizeRun::check_former_results(ThreadPool& pool) const {
     records[i].source_checksum = checksum_and_release(tensor.bytes);
   });
   const std::string digest = source_digest(records);
-  for (const ConfigRun& run : runs_) run.refuse_other_source(digest);
+  for (const ConfigRun& run : runs_) {
+    for (const std::string& name : run.check_former_results(digest, pool))
+      options_.on_warning(fmt::format("{} was changed since it was made", name));
+  }
 }
 
-Json QuantizeRun::plan() const {
+Json QuantizeRun::plan() {
+  for (ConfigRun& run : runs_) run.look();
   Json configs = Json::array();
   for (const ConfigRun& run : runs_) {
     std::vector<TensorRecord> records;
@@ -252,11 +256,7 @@ std::vector<FileLock> QuantizeRun::lock_output() const {
   const bool is_part = options_.output.part.has_value();
   std::vector<FileLock> locks;
   const auto acquire = [&](const std::string& name, FileLock::Kind kind) {
-    auto lock = FileLock::try_acquire(folder / name, kind);
-    if (!lock)
-      throw Error(ErrorCode::kConflict, folder.string(), "another run is at work in this folder",
-                  "wait for it, or choose another --out");
-    locks.push_back(std::move(*lock));
+    locks.push_back(FileLock::acquire(folder / name, kind, folder));
   };
   acquire(".lock", is_part ? FileLock::Kind::kShared : FileLock::Kind::kExclusive);
   if (is_part) acquire(".lock" + part_suffix(options_.output), FileLock::Kind::kExclusive);
@@ -266,15 +266,23 @@ std::vector<FileLock> QuantizeRun::lock_output() const {
 std::vector<ConfigResult> QuantizeRun::run() {
   for (const std::string& warning : model_.warnings) options_.on_warning(warning);
   create_folders(options_.output.folder);
+  // Locked before anything there is looked at: another run may just be giving its results their names.
   const std::vector<FileLock> locks = lock_output();
+  for (ConfigRun& run : runs_) {
+    run.recover();
+    run.look();
+  }
   check_disk_space();
 
   ThreadPool pool(threads_);
-  check_former_results(pool);
   try {
+    check_former_results(pool);
     return make_results(pool);
+  } catch (const Interrupted&) {
+    progress_.ended("interrupted");
+    throw;
   } catch (...) {
-    progress_.failed();
+    progress_.ended("failed");
     throw;
   }
 }
@@ -294,16 +302,16 @@ std::vector<ConfigResult> QuantizeRun::make_results(ThreadPool& pool) {
 
   std::vector<ConfigResult> results;
   for (size_t i = 0; i < runs_.size(); ++i) {
-    Json report;
+    std::optional<Json> report;
     if (!was_complete[i]) {
-      runs_[i].finish([&](const Manifest& manifest) {
-        costs_[i].seconds = progress_.seconds();
-        report = report_json(manifest, costs_[i], runs_[i].folder_bytes());
-        return json_text(report);
-      });
+      const Manifest manifest = runs_[i].publish();
+      costs_[i].seconds = progress_.seconds();
+      if (!options_.output.part) report = report_json(manifest, costs_[i], runs_[i].folder_bytes());
+      runs_[i].close(report);
+    } else if (!options_.output.part) {
+      report = runs_[i].read_report();
     }
-    if (report.is_null() && !options_.output.part) report = runs_[i].read_report();
-    results.push_back({runs_[i].name(), was_complete[i], std::move(report)});
+    results.push_back({runs_[i].name(), was_complete[i], report.value_or(nullptr)});
   }
   progress_.done();
   return results;
@@ -311,6 +319,7 @@ std::vector<ConfigResult> QuantizeRun::make_results(ThreadPool& pool) {
 
 void QuantizeRun::process(uint64_t position, ThreadPool& pool) {
   const SourceTensor& tensor = model_.tensors[position];
+  stop_where_asked();
   progress_.begin_tensor(tensor.name);
   std::vector<size_t> wanting;
   for (size_t i = 0; i < runs_.size(); ++i) {
@@ -334,6 +343,7 @@ void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& 
   const double share = 1.0 / static_cast<double>(ternary.size() + (kept.empty() ? 0 : 1));
   double counted = 0;
   const auto on_weights = [&](uint64_t weights) {
+    stop_where_asked();
     counted += share * static_cast<double>(weights);
     const auto whole = static_cast<uint64_t>(counted);
     counted -= static_cast<double>(whole);

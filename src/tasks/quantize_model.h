@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "codec/config.h"
+#include "core/error.h"
 #include "core/json.h"
 #include "io/model_source.h"
 #include "tasks/config_run.h"
@@ -28,6 +29,15 @@ struct QuantizeOptions {
   uint64_t max_memory = uint64_t{2} << 30;
   OnProgress on_progress = [](const QuantizeProgress&) {};
   std::function<void(const std::string&)> on_warning = [](const std::string&) {};
+  // Asked between blocks of weights, from any thread; true ends the run with Interrupted.
+  std::function<bool()> should_stop = [] { return false; };
+};
+
+// The run was asked to stop. What it had done is kept; the same command goes on from there.
+class Interrupted : public Error {
+ public:
+  explicit Interrupted(const std::filesystem::path& out)
+      : Error(ErrorCode::kConflict, out.string(), "interrupted", "the same command goes on from here") {}
 };
 
 struct ConfigResult {

@@ -45,11 +45,11 @@ void RunProgress::done() {
   write_file("done");
 }
 
-void RunProgress::failed() noexcept {
+void RunProgress::ended(const char* state) noexcept {
   try {
     measure();
     progress_.seconds_left.reset();
-    write_file("failed");
+    write_file(state);
   } catch (...) {
   }
 }

@@ -35,9 +35,9 @@ class RunProgress {
   // `weights`: all of the tensor, whatever was counted.
   void end_tensor(uint64_t weights);
   void done();
-  // A monitor must not wait for a run that has ended. Where not even this can be written, the error that ended the run is still
-  // the one to hear of.
-  void failed() noexcept;
+  // Writes the state of a run that ended without its results, "failed" or "interrupted", so that monitors stop waiting. Errors here
+  // are swallowed: the one that ended the run is reported.
+  void ended(const char* state) noexcept;
 
   double seconds() const;
 

@@ -9,11 +9,12 @@
 #include "codec/quantizer.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/owned_folder.h"
+#include "io/folder_writer.h"
 #include "io/mapped_file.h"
 #include "io/model_source.h"
 #include "io/parallel_loop.h"
 #include "kernels/kernel_table.h"
-#include "tasks/dequantize.h"
 #include "tasks/matrix_job.h"
 
 namespace tritllm {
@@ -23,23 +24,29 @@ namespace {
 // A folder of its own below the system's temporary folder, removed at the end.
 class TemporaryFolder {
  public:
-  TemporaryFolder() {
+  explicit TemporaryFolder(const Sources& sources) : sources_(sources) {
     std::error_code error;
     const fs::path parent = fs::temp_directory_path(error);
     if (error) throw io_error("TMPDIR", "find the folder for temporary files", error.value());
+    sources_.refuse_inside(parent);
     std::string pattern = (parent / "tritllm-verify-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw io_error(pattern, "create a temporary folder", errno);
     path_ = pattern;
+    mark_unfinished(path_, "");
   }
   ~TemporaryFolder() {
-    std::error_code error;
-    fs::remove_all(path_, error);
+    // The outcome of the comparison matters more than what is left in a temporary folder.
+    try {
+      remove_owned_folder(path_, sources_, Removable::kUnfinished);
+    } catch (const Error&) {
+    }
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
   const fs::path& path() const noexcept { return path_; }
 
  private:
+  const Sources& sources_;
   fs::path path_;
 };
 
@@ -107,7 +114,8 @@ std::vector<PackedProblem> verify_against_source(const fs::path& packed, const f
   const codec::Recipe recipe = codec::parse_config(manifest.recipe.substr(0, dash) + "-d1").recipe;
 
   std::vector<PackedProblem> problems;
-  const TemporaryFolder scratch;
+  const Sources sources({packed, source});
+  const TemporaryFolder scratch(sources);
   for (const size_t i : sampled_matrices(manifest, sample)) {
     const TensorRecord& record = manifest.tensors[i];
     const auto found = tensors.find(record.name);
@@ -126,7 +134,7 @@ std::vector<PackedProblem> verify_against_source(const fs::path& packed, const f
       problems.push_back({record.file, fmt::format("{}: tensor '{}'", (packed / record.file).string(), printable(record.name)),
                           "quantising the source again gives other bytes"});
     }
-    remove_tree(partial_folder(scratch.path() / fmt::format("matrix-{}", i)));
+    remove_owned_folder(partial_folder(scratch.path() / fmt::format("matrix-{}", i)), sources, Removable::kUnfinished);
   }
   return problems;
 }

@@ -61,6 +61,11 @@ def error_line(result, *words, code=1):
 # What it leaves behind
 
 
+def mark(folder, state="unfinished", fingerprint="0" * 32):
+    """Makes the folder one of tritllm's own."""
+    (Path(folder) / ".tritllm").write_text(json.dumps({"tritllm_folder": 1, "state": state, "fingerprint": fingerprint}, indent=2) + "\n")
+
+
 def folder_bytes(folder):
     """Every file below the folder with its contents."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
@@ -202,15 +207,15 @@ class FaultShim:
         # The address sanitizer wants to be the first library, but bears with another one.
         return {"LD_PRELOAD": self.library, "ASAN_OPTIONS": "verify_asan_link_order=0"} | more
 
-    def calls(self, arguments, log):
+    def calls(self, arguments, log, **more):
         """The names of the write-path calls of one run."""
-        succeeded(run(*arguments, env=self._environment(FAULT_LOG=log)))
+        succeeded(run(*arguments, env=self._environment(FAULT_LOG=log, **more)))
         names = Path(log).read_text().split()
         Path(log).unlink()
         return names
 
-    def run(self, arguments, action, at, last=None, **options):
-        return run(*arguments, env=self._environment(FAULT_AT=at, FAULT_LAST=last or at, FAULT_ACTION=action), **options)
+    def run(self, arguments, action, at, last=None, more=None, **options):
+        return run(*arguments, env=self._environment(FAULT_AT=at, FAULT_LAST=last or at, FAULT_ACTION=action, **(more or {})), **options)
 
 
 def in_parallel(function, items, workers=2):

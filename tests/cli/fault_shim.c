@@ -5,6 +5,7 @@
  *   FAULT_AT=K         the call to strike, from 1; FAULT_LAST=L goes on to call L
  *   FAULT_ACTION=A     kill (before the call), torn (a write is half done, then kill), short (a write is half done), or an errno's
  *                      number
+ *   FAULT_NO_FLAGS=E   renameat2 with flags fails with this errno, as on a file system that cannot exchange two names
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -137,6 +138,10 @@ int rename(const char* from, const char* to) {
 }
 int renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) {
   STRUCK("renameat2")
+  if (flags != 0 && number_of("FAULT_NO_FLAGS", 0) != 0) {
+    errno = (int)number_of("FAULT_NO_FLAGS", 0);
+    return -1;
+  }
   return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
 }
 int unlink(const char* path) {

@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from cli_support import (BINARY, CONFIG, clean_environment, error_line, folder_bytes, folder_digest, quantize, quantize_arguments, raw, report,
+from cli_support import (BINARY, CONFIG, clean_environment, error_line, folder_bytes, folder_digest, mark, quantize, quantize_arguments, raw, report,
                          result_folders, run, same_results, small_model, succeeded, tensor, tiny_config, tiny_model, tiny_tensors, write_folder)
 
 MATRIX = "model.layers.0.self_attn.q_proj.weight"
@@ -138,11 +138,12 @@ def test_two_decodings_at_once(memory, model):
     succeeded(quantize(model, memory / "out"))
     unfinished = memory / "decoded.partial"
     unfinished.mkdir()
+    mark(unfinished)
     (unfinished / "theirs").write_text("being written")
     arguments = ["dequantize", memory / "out" / CONFIG / "packed", memory / "decoded"]
     folder = os.open(unfinished, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
-    error_line(run(*arguments), "decoded", "another run")
+    error_line(run(*arguments), "decoded", "another run", f"process {os.getpid()} (", "started 20")
     assert (unfinished / "theirs").read_text() == "being written"
     os.close(folder)
     succeeded(run(*arguments))

@@ -2,6 +2,7 @@
 // read-only descriptors; a second process holds the lock.
 #include "core/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -179,6 +180,13 @@ TEST(OutputFile, FollowsNoLink) {
   EXPECT_EQ(code_of([&] { OutputFile::create_or_open(folder / "a"); }), ErrorCode::kIo);
 }
 
+TEST(OutputFile, ChangesNoFileThatHasAnotherName) {
+  const TemporaryFolder folder;
+  write_plainly(folder / "victim", "precious");
+  fs::create_hard_link(folder / "victim", folder / "a");
+  EXPECT_EQ(code_of([&] { OutputFile::create_or_open(folder / "a"); }), ErrorCode::kConflict);
+}
+
 TEST(OutputFile, MovingHandsTheDescriptorOver) {
   const TemporaryFolder folder;
   OutputFile first = OutputFile::create_or_open(folder / "a");
@@ -188,36 +196,6 @@ TEST(OutputFile, MovingHandsTheDescriptorOver) {
   second.append("y");
   EXPECT_EQ(read_plainly(folder / "a"), "x");
   EXPECT_EQ(read_plainly(folder / "b"), "y");
-}
-
-class PublishFolder : public testing::Test {
- protected:
-  void SetUp() override {
-    fs::create_directory(folder_ / "new");
-    write_plainly(folder_ / "new" / "only-new", "n");
-  }
-  const TemporaryFolder folder_;
-};
-
-TEST_F(PublishFolder, TakesAFreeName) {
-  publish_folder(folder_ / "new", folder_ / "final");
-  EXPECT_EQ(names_in(folder_.path()), std::set<std::string>{"final"});
-  EXPECT_EQ(names_in(folder_ / "final"), std::set<std::string>{"only-new"});
-}
-
-TEST_F(PublishFolder, ReplacesAFormerFolderWhole) {
-  fs::create_directories(folder_ / "final" / "deep");
-  write_plainly(folder_ / "final" / "deep" / "only-old", "o");
-  publish_folder(folder_ / "new", folder_ / "final");
-  EXPECT_EQ(names_in(folder_.path()), std::set<std::string>{"final"});
-  EXPECT_EQ(names_in(folder_ / "final"), std::set<std::string>{"only-new"});
-}
-
-TEST_F(PublishFolder, FailureLeavesTheFormerFolder) {
-  fs::create_directory(folder_ / "final");
-  write_plainly(folder_ / "final" / "only-old", "o");
-  EXPECT_EQ(code_of([&] { publish_folder(folder_ / "missing", folder_ / "final"); }), ErrorCode::kIo);
-  EXPECT_EQ(names_in(folder_ / "final"), std::set<std::string>{"only-old"});
 }
 
 TEST(FileLock, AnotherProcessIsKeptOutUntilTheHolderEnds) {
@@ -246,6 +224,48 @@ TEST(FileLock, SharersShareAndKeepAWriterOut) {
   EXPECT_FALSE(FileLock::try_acquire(folder / "lock", FileLock::Kind::kExclusive).has_value());
 }
 
+TEST(FileLock, TheHolderIsNamed) {
+  const TemporaryFolder folder;
+  const FileLock lock = FileLock::acquire(folder / "lock", FileLock::Kind::kExclusive, folder.path());
+  EXPECT_TRUE(lock.still_at(folder / "lock"));
+  if (lock_holders(folder / "lock").empty()) GTEST_SKIP() << "this system shows no locks";
+  expect_error(ErrorCode::kConflict, "another run is at work here: process " + std::to_string(::getpid()) + " (",
+               [&] { FileLock::acquire(folder / "lock", FileLock::Kind::kShared, folder.path()); });
+  EXPECT_NE(lock_holders(folder / "lock").find("), started 20"), std::string::npos);
+  fs::rename(folder / "lock", folder / "moved");
+  EXPECT_FALSE(lock.still_at(folder / "lock"));
+  EXPECT_EQ(lock_holders(folder / "lock"), "");
+}
+
+TEST(Kinds, LinksAreLinksUntilTheyAreFollowed) {
+  const TemporaryFolder folder;
+  write_plainly(folder / "file", "x");
+  fs::create_symlink("file", folder / "link");
+  fs::create_symlink("nowhere", folder / "dangling");
+  fs::create_symlink("loop", folder / "loop");
+  EXPECT_EQ(kind_of(folder / "link"), FileKind::kLink);
+  EXPECT_EQ(kind_of_target(folder / "link"), FileKind::kRegular);
+  EXPECT_EQ(kind_of(folder.path()), FileKind::kFolder);
+  EXPECT_EQ(kind_of("/dev/null"), FileKind::kOther);
+  EXPECT_EQ(kind_of_target(folder / "nothing"), FileKind::kNothing);
+  EXPECT_EQ(kind_of_target(folder / "file" / "below"), FileKind::kNothing);
+  expect_error(ErrorCode::kIo, "dangling: cannot follow the link", [&] { kind_of_target(folder / "dangling"); });
+  expect_error(ErrorCode::kIo, "loop: cannot follow the link", [&] { kind_of_target(folder / "loop"); });
+  EXPECT_EQ(folder_entries(folder.path()), (std::vector<std::string>{"dangling", "file", "link", "loop"}));
+}
+
+TEST(ReadStream, StopsAtTheFirstByteBeyondTheLimit) {
+  const int zeros = ::open("/dev/zero", O_RDONLY);
+  expect_error(ErrorCode::kBadInput, "zeros: expected at most 1000000 bytes", [&] { read_stream(zeros, 1'000'000, "zeros"); });
+  ::close(zeros);
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ASSERT_EQ(::write(ends[1], "abc", 3), 3);
+  ::close(ends[1]);
+  EXPECT_EQ(read_stream(ends[0], 3, "pipe"), "abc");
+  ::close(ends[0]);
+}
+
 TEST(Folders, CreateRemoveAndCompare) {
   const TemporaryFolder folder;
   create_folders(folder / "a" / "b");
@@ -259,11 +279,12 @@ TEST(Folders, CreateRemoveAndCompare) {
   EXPECT_FALSE(same_file(folder / "a", folder / "file"));
   EXPECT_FALSE(same_file(folder / "missing", folder / "missing"));
 
-  remove_tree(folder / "link");
+  remove_file(folder / "link");
   EXPECT_TRUE(fs::exists(folder / "a" / "b"));
-  remove_tree(folder / "a");
-  EXPECT_FALSE(fs::exists(folder / "a"));
-  remove_tree(folder / "a");
+  EXPECT_EQ(code_of([&] { remove_file(folder / "a"); }), ErrorCode::kIo);
+  remove_file(folder / "file");
+  remove_file(folder / "file");
+  EXPECT_FALSE(fs::exists(folder / "file"));
 
   sync_folder(folder.path());
   EXPECT_EQ(code_of([&] { sync_folder(folder / "missing"); }), ErrorCode::kIo);

@@ -104,13 +104,6 @@ TEST_F(JournalTest, AnotherRunIsRefusedAndUntouched) {
   EXPECT_EQ(read_plainly(path()), before);
 }
 
-TEST_F(JournalTest, RemovedWhenTheResultsHaveTheirNames) {
-  Journal journal(path(), kDigits);
-  journal.remove();
-  EXPECT_FALSE(std::filesystem::exists(path()));
-  EXPECT_EQ(journal_fingerprint(path()), std::nullopt);
-}
-
 TEST_F(JournalTest, AFileThatIsNoJournalHasNoFingerprint) {
   write_plainly(path(), "not a journal\n");
   EXPECT_EQ(journal_fingerprint(path()), std::nullopt);
