@@ -299,17 +299,24 @@ void write_file_atomically(const fs::path& path, std::string_view contents) {
   sync_folder(path.parent_path());
 }
 
-void create_folders(const fs::path& folder) {
+namespace {
+
+// `asked`: what the caller named, which errors name too.
+void create_folders_for(const fs::path& folder, const fs::path& asked) {
   if (folder.empty() || kind_of_target(folder) == FileKind::kFolder) return;
   const fs::path named = folder.filename().empty() ? folder.parent_path() : folder;  // "out/" names "out"
   const fs::path above = named.has_parent_path() ? named.parent_path() : fs::path(".");
-  if (above != named) create_folders(above);
+  if (above != named) create_folders_for(above, asked);
   if (::mkdir(named.c_str(), 0777) != 0) {
-    if (errno != EEXIST) throw io_error(named.string(), "create the folder", errno);
-    if (kind_of_target(named) != FileKind::kFolder) throw io_error(named.string(), "create the folder", ENOTDIR);
+    if (errno != EEXIST) throw io_error(asked.string(), "create the folder", errno);
+    if (kind_of_target(named) != FileKind::kFolder) throw io_error(asked.string(), "create the folder", ENOTDIR);
   }
   sync_entry(named);
 }
+
+}  // namespace
+
+void create_folders(const fs::path& folder) { create_folders_for(folder, folder); }
 
 void sync_folder(const fs::path& folder) {
   const fs::path named = folder.empty() ? fs::path(".") : folder;
