@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "engine/sampler.h"
+#include "sampling/sampler.h"
 #include "measure.h"
 
 namespace {

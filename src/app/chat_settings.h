@@ -1,5 +1,5 @@
 // Owns the settings that a chat may change while it runs: their names, their values as text and as JSON, and their ranges. Does not
-// own what they do (engine/sampler_options.h).
+// own what they do (sampling/sampler_options.h).
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "core/json.h"
-#include "engine/sampler_options.h"
+#include "sampling/sampler_options.h"
 
 namespace tritllm::app {
 

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/log_probabilities.h"
-#include "engine/sampler_options.h"
+#include "sampling/log_probabilities.h"
+#include "sampling/sampler_options.h"
 #include "text/tokenizer.h"
 
 namespace tritllm {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/json.h"
-#include "engine/sampler_options.h"
+#include "sampling/sampler_options.h"
 #include "io/model_source.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/generation.h"
-#include "engine/sampler.h"
+#include "sampling/sampler.h"
 #include "engine/stop_matcher.h"
 #include "text/stream_decoder.h"
 

@@ -16,6 +16,7 @@ LEVELS = {
     "io": 2,
     "text": 2,
     "kernels": 2,
+    "sampling": 2,
     "backend": 3,
     "model": 4,
     "engine": 5,

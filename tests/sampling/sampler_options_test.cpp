@@ -1,5 +1,5 @@
-// Owns the cases of engine/sampler_options.h: each range at its borders, and what the refusal says.
-#include "engine/sampler_options.h"
+// Owns the cases of sampling/sampler_options.h: each range at its borders, and what the refusal says.
+#include "sampling/sampler_options.h"
 
 #include <gtest/gtest.h>
 

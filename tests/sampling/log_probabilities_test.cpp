@@ -1,5 +1,5 @@
-// Owns the cases of engine/log_probabilities.h, against the definition in long double.
-#include "engine/log_probabilities.h"
+// Owns the cases of sampling/log_probabilities.h, against the definition in long double.
+#include "sampling/log_probabilities.h"
 
 #include <gtest/gtest.h>
 

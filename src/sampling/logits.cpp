@@ -1,4 +1,4 @@
-#include "engine/logits.h"
+#include "sampling/logits.h"
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
-// Owns the cases of engine/logits.h, against loops over single logits and the C library's exponential.
-#include "engine/logits.h"
+// Owns the cases of sampling/logits.h, against loops over single logits and the C library's exponential.
+#include "sampling/logits.h"
 
 #include <gtest/gtest.h>
 

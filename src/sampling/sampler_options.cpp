@@ -1,4 +1,4 @@
-#include "engine/sampler_options.h"
+#include "sampling/sampler_options.h"
 
 #include <fmt/format.h>
 

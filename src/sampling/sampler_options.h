@@ -1,5 +1,5 @@
 // Owns what a caller may ask of the sampler, and the ranges. Does not own how JSON or flags spell it, nor what the options do
-// (engine/sampler.h).
+// (sampling/sampler.h).
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // Owns the steps that narrow the tokens a sampler may draw: each is a function of the candidates alone, and what is left stands
-// in an order that every machine agrees on. Does not own penalties, temperature and the draw (engine/sampler.h).
+// in an order that every machine agrees on. Does not own penalties, temperature and the draw (sampling/sampler.h).
 #pragma once
 
 #include <cstdint>

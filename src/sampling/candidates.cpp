@@ -1,11 +1,11 @@
-#include "engine/candidates.h"
+#include "sampling/candidates.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <span>
 
-#include "engine/logits.h"
+#include "sampling/logits.h"
 
 namespace tritllm {
 namespace {

@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "engine/sampler_options.h"
+#include "sampling/sampler_options.h"
 
 namespace tritllm::reference {
 

@@ -1,12 +1,12 @@
-// Owns the cases of engine/recent_tokens.h: the counts of every window, against counting anew.
-#include "engine/recent_tokens.h"
+// Owns the cases of sampling/recent_tokens.h: the counts of every window, against counting anew.
+#include "sampling/recent_tokens.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <random>
 
-#include "engine/sampler_options.h"
+#include "sampling/sampler_options.h"
 
 namespace tritllm {
 namespace {

@@ -1,4 +1,4 @@
-#include "engine/log_probabilities.h"
+#include "sampling/log_probabilities.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "engine/logits.h"
+#include "sampling/logits.h"
 
 namespace tritllm {
 namespace {

@@ -1,9 +1,9 @@
-// Owns the cases of engine/sampler.h: exact ones against the chain's definitions, statistical ones with fixed seeds.
-#include "engine/sampler.h"
+// Owns the cases of sampling/sampler.h: exact ones against the chain's definitions, statistical ones with fixed seeds.
+#include "sampling/sampler.h"
 
 #include <gtest/gtest.h>
 
-#include "allocation_count.h"
+#include "sampling/allocation_count.h"
 #include "core/error.h"
 #include "sampler_reference.h"
 #include "support/expect_error.h"

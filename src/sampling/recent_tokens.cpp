@@ -1,8 +1,8 @@
-#include "engine/recent_tokens.h"
+#include "sampling/recent_tokens.h"
 
 #include <utility>
 
-#include "engine/sampler_options.h"
+#include "sampling/sampler_options.h"
 
 namespace tritllm {
 

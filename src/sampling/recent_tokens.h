@@ -10,7 +10,7 @@ namespace tritllm {
 
 class RecentTokens {
  public:
-  // Remembers the last `window` tokens; kWholeContext (engine/sampler_options.h) remembers all.
+  // Remembers the last `window` tokens; kWholeContext (sampling/sampler_options.h) remembers all.
   RecentTokens(size_t vocabulary_size, uint32_t window);
 
   // `token` is below the vocabulary's size.

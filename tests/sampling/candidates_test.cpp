@@ -1,5 +1,5 @@
-// Owns the cases of engine/candidates.h: which tokens each step keeps, against its definition.
-#include "engine/candidates.h"
+// Owns the cases of sampling/candidates.h: which tokens each step keeps, against its definition.
+#include "sampling/candidates.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "engine/sampler.h"
+#include "sampling/sampler.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "engine/logits.h"
+#include "sampling/logits.h"
 
 namespace tritllm {
 namespace {

@@ -1,5 +1,5 @@
 // Owns the choice of the next token from a row of logits. Does not own when a text ends (stop tokens and strings) nor the
-// probabilities that are reported (engine/log_probabilities.h: those are the model's, before any of this).
+// probabilities that are reported (sampling/log_probabilities.h: those are the model's, before any of this).
 //
 // The chain, in the order of llama.cpp's default one:
 //   1. logit_bias is added.
@@ -9,7 +9,7 @@
 //   4. top_k, typical_p, top_p, min_p, each on the probabilities (at temperature 1) of what the one before left.
 //   5. The logits are divided by the temperature, and a token is drawn.
 // The draw maps a 64-bit Mersenne Twister by itself, because the standard fixes that generator's numbers but not those of its
-// distributions, and exponentials are its own (engine/logits.h): one seed and the same logits give the same tokens everywhere, but
+// distributions, and exponentials are its own (sampling/logits.h): one seed and the same logits give the same tokens everywhere, but
 // where the last bit of a C library's logarithm decides what min_p keeps.
 #pragma once
 
@@ -18,9 +18,9 @@
 #include <random>
 #include <span>
 
-#include "engine/candidates.h"
-#include "engine/recent_tokens.h"
-#include "engine/sampler_options.h"
+#include "sampling/candidates.h"
+#include "sampling/recent_tokens.h"
+#include "sampling/sampler_options.h"
 
 namespace tritllm {
 
