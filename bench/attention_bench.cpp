@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/cpu_backend.h"
+#include "backend/cpu/backend.h"
 #include "kernels/kernel_table.h"
 #include "measure.h"
 
@@ -34,50 +34,64 @@ struct Seconds {
 
 Seconds summary(const std::vector<double>& seconds) { return {median(seconds), *std::min_element(seconds.begin(), seconds.end())}; }
 
-// A cache of so many layers, as an answer's token passes through all of them before it meets one again.
-class Subject {
+// Attention over a cache of several layers: a decoded token passes through all of them before it meets one again.
+class CachedLayers {
  public:
-  Subject(const Shape& shape, uint32_t layers, uint32_t positions, uint32_t tokens)
+  CachedLayers(const Shape& shape, uint32_t layers, uint32_t positions, uint32_t tokens)
       : shape_(shape), layers_(layers), pool_(1), backend_(make_cpu_backend(pool_, kernels::active_table())) {
-    cache_ = backend_->make_cache({layers, shape.shared_heads, shape.width, 1, positions, shape.type});
+    const uint32_t page = backend_->page_positions();
+    pages_.resize((positions + page - 1) / page);
+    std::iota(pages_.begin(), pages_.end(), PageId{0});
+    cache_ = backend_->make_cache({layers, shape.shared_heads, shape.width, static_cast<uint32_t>(pages_.size()), shape.type});
+    step_ = backend_->make_step({std::max(tokens, kStored), 1, static_cast<uint32_t>(pages_.size())});
     queries_ = random_rows(tokens, shape.heads * shape.width);
     out_ = backend_->allocate_rows(tokens, shape.heads * shape.width);
-    const RowStorage keys = random_rows(64, shape.shared_heads * shape.width);
-    for (uint32_t first = 0; first < positions; first += 64) {
-      const uint32_t count = std::min(64u, positions - first);
+    const auto queries = random_rows(kStored, shape.heads * shape.width), keys = random_rows(kStored, shape.shared_heads * shape.width);
+    const auto rotary = backend_->make_rotary_table({std::vector<float>(shape.width / 2, 0.0f), 1.0f}, positions);
+    for (uint32_t first = 0; first < positions; first += kStored) {
+      const uint32_t count = std::min(kStored, positions - first);
+      begin(first, count);
       for (uint32_t layer = 0; layer < layers; ++layer) {
-        backend_->store(*cache_, layer, keys.first(count), keys.first(count), places(first, count));
+        backend_->store_heads(first_rows(queries, count), first_rows(keys, count), first_rows(keys, count),
+                              {nullptr, nullptr, rotary.get()}, *step_, layer, *cache_);
       }
     }
   }
 
   void attend(uint32_t first, uint32_t count) {
-    const std::vector<TokenPlace> where = places(first, count);
+    begin(first, count);
     for (uint32_t layer = 0; layer < layers_; ++layer) {
-      backend_->attend(queries_.first(count), *cache_, {layer, shape_.heads, 0, 0.125f, 0.0f}, where, out_.first(count));
+      backend_->attend(first_rows(queries_, count), *cache_, {layer, shape_.heads, 0, 0.125f, 0.0f}, *step_, first_rows(out_, count));
     }
   }
 
  private:
-  RowStorage random_rows(size_t count, size_t width) {
-    RowStorage rows = backend_->allocate_rows(count, width);
+  static constexpr uint32_t kStored = 64;
+
+  std::unique_ptr<RowBuffer> random_rows(size_t count, size_t width) {
+    auto rows = backend_->allocate_rows(count, width);
     std::mt19937_64 random(1);
     std::normal_distribution<float> normal;
-    for (size_t i = 0; i < count * rows.stride; ++i) rows.buffer->data()[i] = normal(random);
+    std::vector<float> values(count * width);
+    for (float& value : values) value = normal(random);
+    backend_->write(values, first_rows(rows, count));
     return rows;
   }
-  static std::vector<TokenPlace> places(uint32_t first, uint32_t count) {
-    std::vector<TokenPlace> result;
-    for (uint32_t i = 0; i < count; ++i) result.push_back({0, first + i});
-    return result;
+  void begin(uint32_t first, uint32_t count) {
+    std::vector<TokenPlace> places;
+    for (uint32_t i = 0; i < count; ++i) places.push_back({0, first + i});
+    const std::vector<uint32_t> tokens(count);
+    backend_->begin(*step_, {tokens, places, pages_, static_cast<uint32_t>(pages_.size()), {}, nullptr});
   }
 
   Shape shape_;
   uint32_t layers_;
   ThreadPool pool_;
   std::unique_ptr<Backend> backend_;
+  std::vector<PageId> pages_;
   std::unique_ptr<KeyValueCache> cache_;
-  RowStorage queries_, out_;
+  std::unique_ptr<Step> step_;
+  std::unique_ptr<RowBuffer> queries_, out_;
 };
 
 uint64_t sum_of(const std::vector<uint64_t>& words) {
@@ -91,13 +105,13 @@ uint64_t sum_of(const std::vector<uint64_t>& words) {
 // Plain reading of as many bytes takes its turn with attention: other programs slow both.
 void measure_answer(const Shape& shape, uint32_t positions) {
   constexpr uint32_t kLayers = 16;
-  Subject subject(shape, kLayers, positions, 1);
+  CachedLayers layers(shape, kLayers, positions, 1);
   const double bytes = 2.0 * shape.shared_heads * shape.width * (shape.type == CacheType::kFloat16 ? 2 : 4) * positions * kLayers;
   const std::vector<uint64_t> words(static_cast<size_t>(bytes) / 8, 1);
   std::vector<double> attending, reading;
   uint64_t sum = 0;
   for (int i = 0; i < shape.repetitions; ++i) {
-    attending.push_back(seconds_of([&] { subject.attend(positions - 1, 1); }));
+    attending.push_back(seconds_of([&] { layers.attend(positions - 1, 1); }));
     reading.push_back(seconds_of([&] { sum += sum_of(words); }));
   }
   const Seconds attention = summary(attending), plain = summary(reading);
@@ -108,10 +122,10 @@ void measure_answer(const Shape& shape, uint32_t positions) {
 
 void measure_prompt(const Shape& shape, uint32_t positions) {
   constexpr uint32_t kTokens = 512;
-  Subject subject(shape, 1, positions, kTokens);
+  CachedLayers layers(shape, 1, positions, kTokens);
   std::vector<double> attending;
   for (int i = 0; i < shape.repetitions; ++i)
-    attending.push_back(seconds_of([&] { subject.attend(positions - kTokens, kTokens); }));
+    attending.push_back(seconds_of([&] { layers.attend(positions - kTokens, kTokens); }));
   const Seconds seconds = summary(attending);
   const double pairs = kTokens * (positions - kTokens + (kTokens + 1) / 2.0);
   const double products = 2.0 * shape.heads * shape.width * pairs;

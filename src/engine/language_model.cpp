@@ -4,10 +4,8 @@
 
 #include <algorithm>
 
-#include "backend/cpu_backend.h"
 #include "core/error.h"
 #include "io/hf_folder.h"
-#include "kernels/kernel_table.h"
 
 namespace tritllm {
 
@@ -36,11 +34,6 @@ uint32_t context_of(const LoadOptions& options, const ModelConfig& config, const
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(std::string_view device, Arithmetic arithmetic, ThreadPool& pool) {
-  if (device == "cpu") return make_cpu_backend(pool, kernels::active_table(), arithmetic);
-  throw Error(ErrorCode::kUsage, "--device", fmt::format("this program has no device '{}'", printable(device)), "use cpu");
-}
-
 Tokenizer load_tokenizer(const fs::path& path) {
   return tokenizer_of(fs::is_directory(path) ? read_side_files(path) : open_model(path).side_files, path.string());
 }
@@ -51,7 +44,7 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
   loaded.pool_ = std::make_unique<ThreadPool>(options.threads);
   loaded.backend_ = make_backend(options.device, options.arithmetic, *loaded.pool_);
   ModelFiles files = open_model_files(path, *loaded.pool_);
-  const ModelConfig config = read_model_config(files.config, files.config_place);
+  ModelConfig config = read_model_config(files.config, files.config_place);
   loaded.tokenizer_ = tokenizer_of(files.side_files, loaded.place_);
   loaded.chat_template_ = find_chat_template(files.side_files, loaded.place_);
   loaded.bos_text_ = special_token_text(files.side_files, "bos_token", loaded.place_);
@@ -59,7 +52,7 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
   loaded.defaults_ = read_generation_defaults(files.side_files, files.config, config.vocabulary, loaded.place_);
   loaded.warnings_ = files.warnings;
   const ModelLimits limits{context_of(options, config, loaded.place_), options.batch_tokens};
-  loaded.model_ = std::make_unique<Model>(std::move(files), limits, *loaded.backend_);
+  loaded.model_ = std::make_unique<Model>(std::move(files), std::move(config), limits, *loaded.backend_);
   return loaded;
 }
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/cpu_backend.h"
+#include "backend/device.h"
 #include "core/thread_pool.h"
 #include "engine/generation_defaults.h"
 #include "model/model.h"
@@ -63,8 +63,5 @@ class LanguageModel {
 
 // The tokenizer alone, without the weights.
 Tokenizer load_tokenizer(const std::filesystem::path& path);
-
-// "cpu" is the only one so far.
-std::unique_ptr<Backend> make_backend(std::string_view device, Arithmetic arithmetic, ThreadPool& pool);
 
 }  // namespace tritllm

@@ -19,11 +19,12 @@ std::string_view finish_reason_name(FinishReason reason) noexcept {
   return "";
 }
 
-Sequence::Sequence(RequestId id, GenerationRequest request, GenerationListener listener, const Tokenizer& tokenizer,
-                   std::span<const TokenId> end_tokens, uint32_t context, size_t vocabulary_size)
+Sequence::Sequence(RequestId id, GenerationRequest request, std::shared_ptr<EventSink> sink, PageLease pages,
+                   const Tokenizer& tokenizer, std::span<const TokenId> end_tokens, uint32_t context, size_t vocabulary_size)
     : id_(id),
       request_(std::move(request)),
-      listener_(std::move(listener)),
+      sink_(std::move(sink)),
+      pages_(std::move(pages)),
       sampler_(request_.sampler, vocabulary_size),
       decoder_(tokenizer, /*skip_special=*/true),
       stops_(request_.stops),
@@ -33,14 +34,17 @@ Sequence::Sequence(RequestId id, GenerationRequest request, GenerationListener l
   for (const TokenId token : tokens_) sampler_.accept(token);
 }
 
-void Sequence::start(uint32_t slot, uint32_t reused) noexcept {
-  slot_ = slot;
-  computed_ = reused_ = reused;
-}
-
 bool Sequence::wants_logits(uint32_t position) const noexcept {
   return request_.prompt_log_probabilities || position + 1 >= request_.prompt.size();
 }
+
+std::optional<DrawSettings> Sequence::draw_settings(uint32_t position) {
+  const bool of_prompt = position + 1 < request_.prompt.size();
+  if (of_prompt || request_.log_probabilities || request_.max_tokens == 0) return std::nullopt;
+  return sampler_.draw_settings();
+}
+
+void Sequence::take_token(TokenId token) { report(event_of(token)); }
 
 void Sequence::take_logits(uint32_t position, std::span<const float> logits) {
   const bool of_prompt = position + 1 < request_.prompt.size();
@@ -49,8 +53,7 @@ void Sequence::take_logits(uint32_t position, std::span<const float> logits) {
     if (of_prompt) return prompt_scores_.push_back(score(logits, request_.prompt[position + 1]));
     event = choose(logits);
   } catch (const Error& error) {
-    finish_ = FinishReason::kFailed;
-    event.error = error.what();
+    return fail(error.what());
   }
   report(std::move(event));
 }
@@ -62,8 +65,14 @@ GenerationEvent Sequence::choose(std::span<const float> logits) {
     return event;
   }
   const TokenId token = sampler_.sample(logits);
-  event.token = token;
+  event = event_of(token);
   if (request_.log_probabilities) event.score = score(logits, token);
+  return event;
+}
+
+GenerationEvent Sequence::event_of(TokenId token) {
+  GenerationEvent event;
+  event.token = token;
   sampler_.accept(token);
   tokens_.push_back(token);
   event.text = text_after(token);
@@ -100,14 +109,21 @@ void Sequence::cancel() {
   report({});
 }
 
+void Sequence::fail(const std::string& error) {
+  finish_ = FinishReason::kFailed;
+  GenerationEvent event;
+  event.error = error;
+  report(std::move(event));
+}
+
 void Sequence::report(GenerationEvent event) {
   event.request = id_;
   event.finish = finish_;
   event.prompt_scores = std::exchange(prompt_scores_, {});
   event.prompt_tokens = static_cast<uint32_t>(request_.prompt.size());
   event.reused_tokens = reused_;
-  event.generated_tokens = static_cast<uint32_t>(tokens_.size() - request_.prompt.size());
-  if (listener_) listener_(event);
+  event.generated_tokens = generated();
+  paused_ = !sink_->accept(std::move(event));
 }
 
 }  // namespace tritllm

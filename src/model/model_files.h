@@ -8,10 +8,10 @@
 #include <unordered_map>
 #include <vector>
 
-#include "backend/backend.h"
 #include "core/json.h"
 #include "core/thread_pool.h"
 #include "io/model_source.h"
+#include "io/weight_source.h"
 
 namespace tritllm {
 
@@ -23,7 +23,6 @@ struct ModelFiles {
   std::vector<std::string> warnings;
   std::unordered_map<std::string, WeightSource> weights;
   std::shared_ptr<const void> owner;  // of the bytes that the weights point to
-  bool mapped = true;                 // they lie in files, and pages that are given back can be read again
 };
 
 // A packed folder, an HF folder or a GGUF file. Everything is verified: checksums and trits of a packed folder, structure of

@@ -46,6 +46,16 @@ uint32_t Sampler::sample(std::span<const float> logits) {
   return draw();
 }
 
+std::optional<DrawSettings> Sampler::draw_settings() {
+  if (!options_.logit_bias.empty() || has_penalties()) return std::nullopt;
+  return DrawSettings{.temperature = options_.temperature,
+                      .top_k = options_.top_k,
+                      .typical_p = options_.typical_p,
+                      .top_p = options_.top_p,
+                      .min_p = options_.min_p,
+                      .uniform = options_.temperature == 0 ? 0.0 : uniform(generator_)};
+}
+
 void Sampler::accept(uint32_t token) {
   if (token >= adjusted_.size()) {
     throw Error(ErrorCode::kBadInput, "token",

@@ -15,10 +15,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <span>
 
 #include "sampling/candidates.h"
+#include "sampling/draw.h"
 #include "sampling/recent_tokens.h"
 #include "sampling/sampler_options.h"
 
@@ -32,6 +34,9 @@ class Sampler {
   // `logits`: one for each token of the vocabulary; minus infinity for a token that cannot be. Refuses a row with NaN or plus
   // infinity, and one that leaves no token. Allocates nothing after the first call.
   uint32_t sample(std::span<const float> logits);
+
+  // The same choice as settings for TokenDraw, with the next random number. Nothing where logits are to be changed first.
+  std::optional<DrawSettings> draw_settings();
 
   // What the penalties look at: call it for each token of the prompt, in order, and for each sampled one.
   void accept(uint32_t token);

@@ -61,7 +61,7 @@ class Builder {
     for (size_t i = 0; i < codec::kCodebookSize; ++i) {
       matrix.codebook[i] = largest * static_cast<float>(i + 1) / static_cast<float>(codec::kCodebookSize);
     }
-    files.weights.emplace(name, matrix);
+    files.weights.emplace(name, WeightSource(matrix, /*mapped=*/false));
   }
 
   void add_halves(const std::string& name, std::vector<uint64_t> shape, float spread, float center = 0.0f) {
@@ -81,7 +81,7 @@ class Builder {
       }
     });
     tensor.bytes = bytes;
-    files.weights.emplace(name, std::move(tensor));
+    files.weights.emplace(name, WeightSource(std::move(tensor), /*mapped=*/false));
   }
 
   ModelFiles files;
@@ -163,7 +163,6 @@ ModelFiles make_synthetic_model(const SyntheticModel& model, ThreadPool& pool) {
   files.config = config_of(shape, vocabulary);
   files.config_place = "synthetic model";
   files.owner = builder.owner();
-  files.mapped = false;
   return files;
 }
 

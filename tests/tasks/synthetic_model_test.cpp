@@ -27,11 +27,11 @@ ModelFiles make(int depth, unsigned threads = 2) {
 
 std::vector<uint8_t> bytes_of(const WeightSource& source) {
   std::vector<uint8_t> bytes;
-  if (const auto* const tensor = std::get_if<SourceTensor>(&source)) {
+  if (const SourceTensor* const tensor = source.dense()) {
     const auto* const data = reinterpret_cast<const uint8_t*>(tensor->bytes.data());
     bytes.assign(data, data + tensor->bytes.size());
   } else {
-    const auto& matrix = std::get<TernaryMatrix>(source);
+    const TernaryMatrix& matrix = *source.ternary();
     bytes.assign(matrix.trits.begin(), matrix.trits.end());
     bytes.insert(bytes.end(), matrix.scales.begin(), matrix.scales.end());
   }
@@ -42,7 +42,7 @@ TEST(SyntheticModel, HasTheShapeAndDepth) {
   for (const int depth : {1, 4}) {
     const ModelFiles files = make(depth);
     EXPECT_EQ(files.weights.size(), 3u + 30 * 9);
-    const auto& matrix = std::get<TernaryMatrix>(files.weights.at("model.layers.29.self_attn.k_proj.weight"));
+    const TernaryMatrix& matrix = *files.weights.at("model.layers.29.self_attn.k_proj.weight").ternary();
     EXPECT_EQ(matrix.depth, depth);
     EXPECT_EQ(matrix.shape.rows, 192u);
     EXPECT_EQ(matrix.shape.columns, 576u);
@@ -55,10 +55,10 @@ TEST(SyntheticModel, HasTheShapeAndDepth) {
     for (const uint8_t byte : matrix.trits) ++counts[codec::digits_from_byte(byte)];
     const double expected = static_cast<double>(matrix.trits.size()) / 243.0;
     for (const size_t count : counts) EXPECT_NEAR(static_cast<double>(count), expected, 5.0 * std::sqrt(expected));
-    EXPECT_EQ(std::get<SourceTensor>(files.weights.at("model.embed_tokens.weight")).shape,
+    EXPECT_EQ(files.weights.at("model.embed_tokens.weight").dense()->shape,
               (std::vector<uint64_t>{kVocabulary, 576}));
   }
-  EXPECT_TRUE(std::holds_alternative<SourceTensor>(make(0).weights.at("model.layers.0.mlp.up_proj.weight")));
+  EXPECT_NE(make(0).weights.at("model.layers.0.mlp.up_proj.weight").dense(), nullptr);
 }
 
 TEST(SyntheticModel, TheSameBytesEachTimeForAnyNumberOfThreads) {

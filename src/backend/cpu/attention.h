@@ -1,5 +1,6 @@
 // Owns how attention is cut into tasks for the threads of a CPU: blocks of neighbouring tokens, the heads that share a key/value
-// head, and spans of positions. Does not own the arithmetic (kernels/attention.h), which makes every cut give the same bits.
+// head, and spans of positions, one page each. Does not own the arithmetic (kernels/attention.h), which makes every cut give the
+// same bits.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "backend/cpu_cache.h"
+#include "backend/cpu/cache.h"
+#include "backend/cpu/rows.h"
 #include "core/thread_pool.h"
 #include "kernels/tensor_kernels.h"
 
@@ -17,7 +19,7 @@ class CpuAttention {
  public:
   CpuAttention(ThreadPool& pool, const kernels::TensorKernels& kernels);
 
-  void attend(Rows queries, const CpuCache& cache, const AttentionSettings& settings, std::span<const TokenPlace> places, Rows out);
+  void attend(FloatRows queries, const CpuCache& cache, const AttentionSettings& settings, const CpuStep& step, FloatRows out);
 
  private:
   // Consecutive tokens of one sequence.
@@ -28,13 +30,13 @@ class CpuAttention {
   struct SpanRange {
     size_t first, end;
   };
-  // What one call is about, and what follows from it.
+  // The arguments of one call, and what follows from them.
   struct Call {
-    Rows queries;
+    FloatRows queries;
     const CpuCache& cache;
     const AttentionSettings& settings;
-    std::span<const TokenPlace> places;
-    Rows out;
+    const CpuStep& step;
+    FloatRows out;
     size_t shared_heads, heads;  // key/value heads, and those that share one
     size_t head_width, head_stride;
     size_t block_rows;  // of the largest block

@@ -1,4 +1,4 @@
-// Owns a matrix of weights in the form that the CPU kernels read, made from the form it has in a file.
+// Owns a matrix of weights, or a slice of one, in the layout that the CPU kernels read, made from the layout that it has in a file.
 #pragma once
 
 #include <array>
@@ -8,9 +8,10 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "backend/cpu_backend.h"
+#include "backend/cpu/backend.h"
 #include "core/page_memory.h"
 #include "core/thread_pool.h"
+#include "io/weight_source.h"
 #include "kernels/tensor_kernels.h"
 #include "kernels/ternary_kernels.h"
 
@@ -20,8 +21,9 @@ class CpuMatrix final : public DeviceMatrix {
  public:
   // Dense tensors of a plain float type whose rows need no padding are read in place, in the mapped file; others are converted to
   // float32. Ternary ones become tiles, or, for float arithmetic, a byte for each code.
-  CpuMatrix(const WeightSource& source, Arithmetic arithmetic, const kernels::TernaryKernels& kernels, PageArena& arena,
-            ThreadPool& pool);
+  // A slice of columns of a dense tensor is always converted.
+  CpuMatrix(const WeightSource& source, const MatrixSlice& slice, Arithmetic arithmetic, const kernels::TernaryKernels& kernels,
+            PageArena& arena, ThreadPool& pool);
   CpuMatrix(const CpuMatrix&) = delete;
   CpuMatrix& operator=(const CpuMatrix&) = delete;
 
@@ -37,9 +39,10 @@ class CpuMatrix final : public DeviceMatrix {
   void expand_row(const kernels::TensorKernels& kernels, size_t row, float* out) const noexcept;
 
  private:
-  void adopt(const SourceTensor& tensor, ThreadPool& pool);
-  void adopt_codes(const TernaryMatrix& matrix, ThreadPool& pool);
-  void adopt_tiles(const TernaryMatrix& matrix, kernels::TileFormat format, PageArena& arena, ThreadPool& pool);
+  void use_dense(const SourceTensor& tensor, const MatrixSlice& slice, ThreadPool& pool);
+  void unpack_codes(const TernaryMatrix& matrix, const MatrixSlice& slice, ThreadPool& pool);
+  void pack_tiles(const TernaryMatrix& matrix, const MatrixSlice& slice, kernels::TileFormat format, PageArena& arena,
+                  ThreadPool& pool);
 
   uint64_t rows_ = 0, columns_ = 0;
   std::variant<kernels::WeightRows, kernels::TernaryTiles> weights_;

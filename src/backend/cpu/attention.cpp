@@ -1,8 +1,6 @@
-#include "backend/cpu_attention.h"
+#include "backend/cpu/attention.h"
 
 #include <algorithm>
-
-#include "backend/scratch.h"
 
 namespace tritllm {
 
@@ -23,15 +21,15 @@ constexpr size_t kTasksPerThread = 16;
 CpuAttention::CpuAttention(ThreadPool& pool, const kernels::TensorKernels& kernels)
     : pool_(pool), kernels_(kernels), scratch_(pool.threads()) {}
 
-void CpuAttention::attend(Rows queries, const CpuCache& cache, const AttentionSettings& settings,
-                          std::span<const TokenPlace> places, Rows out) {
+void CpuAttention::attend(FloatRows queries, const CpuCache& cache, const AttentionSettings& settings, const CpuStep& step,
+                          FloatRows out) {
   const size_t shared_heads = cache.shape().key_value_heads, heads = settings.heads / shared_heads;
   const size_t block_tokens = std::max<size_t>(1, kBlockRows / heads), width = cache.shape().head_width;
-  find_blocks(places, block_tokens);
+  find_blocks(step.places(), block_tokens);
   size_t most_tokens = 0;
   for (const Block& block : blocks_) most_tokens = std::max(most_tokens, block.tokens);
   const Call call{
-      queries, cache, settings, places, out, shared_heads, heads, width, kernels::padded_row(width), most_tokens * heads};
+      queries, cache, settings, step, out, shared_heads, heads, width, kernels::padded_row(width), most_tokens * heads};
   const size_t tasks = blocks_.size() * shared_heads;
   if (pool_.threads() > 1 && tasks < kTasksPerThread * pool_.threads()) return attend_split(call);
   pool_.parallel_for(tasks, [&](size_t task, unsigned worker) {
@@ -46,7 +44,7 @@ void CpuAttention::find_blocks(std::span<const TokenPlace> places, size_t block_
     if (!blocks_.empty()) {
       Block& last = blocks_.back();
       const TokenPlace first = places[last.first_row];
-      if (last.tokens < block_tokens && first.slot == place.slot && first.position + last.tokens == place.position) {
+      if (last.tokens < block_tokens && first.sequence == place.sequence && first.position + last.tokens == place.position) {
         ++last.tokens;
         continue;
       }
@@ -56,7 +54,7 @@ void CpuAttention::find_blocks(std::span<const TokenPlace> places, size_t block_
 }
 
 PositionRange CpuAttention::seen_by(const Call& call, size_t row) noexcept {
-  const uint32_t end = call.places[row].position + 1, window = call.settings.window;
+  const uint32_t end = call.step.places()[row].position + 1, window = call.settings.window;
   return {window != 0 && end > window ? end - window : 0, end};
 }
 
@@ -89,10 +87,9 @@ void CpuAttention::attend_split(const Call& call) {
     most_spans = std::max(most_spans, spans.end - spans.first);
   }
   const size_t whole = blocks_.size() * call.shared_heads, room = state_floats(call);
-  // An answer's tokens, which come one by one, get at once what the longest context will need, so that none of them allocates. The
-  // blocks of a prompt are many times as large.
+  // Decode allocates for the longest context at once, so that no token allocates later. Blocks of prefill are many times as large.
   const bool one_by_one = call.block_rows == call.heads;
-  float* const parts = sized(parts_, whole * (one_by_one ? call.cache.spans() : most_spans) * room);
+  float* const parts = sized(parts_, whole * (one_by_one ? call.step.pages_per_sequence() : most_spans) * room);
   const auto state = [&](size_t task, size_t span) { return state_at(call, parts + (task * most_spans + span) * room); };
   pool_.parallel_for(whole * most_spans, [&](size_t index, unsigned worker) {
     const size_t task = index / most_spans, span = index % most_spans;
@@ -121,7 +118,7 @@ void CpuAttention::prepare(const Call& call, const Block& block, uint32_t shared
   if (scratch.seen.size() < rows) scratch.seen.resize(rows);
   float* to = scratch.queries.data();
   for (size_t token = 0; token < block.tokens; ++token) {
-    const float* const row = call.queries.data + (block.first_row + token) * call.queries.stride;
+    const float* const row = call.queries.row(block.first_row + token);
     for (size_t head = 0; head < call.heads; ++head, to += stride) {
       const float* const from = row + (shared_head * call.heads + head) * width;
       std::transform(from, from + width, to, [&](float value) { return value * call.settings.scale; });
@@ -139,15 +136,15 @@ void CpuAttention::attend_span(const Call& call, const Block& block, uint32_t sh
     if (within.first >= within.end) within = {0, 0};
     std::fill_n(scratch.seen.begin() + static_cast<std::ptrdiff_t>(token * call.heads), call.heads, within);
   }
-  const uint32_t slot = call.places[block.first_row].slot;
+  const PageId page = call.step.page(call.step.places()[block.first_row].sequence, span);
   kernels_.attend[static_cast<size_t>(call.cache.shape().type)](
       {.queries = scratch.queries.data(),
        .seen = scratch.seen.data(),
        .rows = block.tokens * call.heads,
        .head_stride = call.head_stride,
-       .keys = call.cache.keys(call.settings.layer, slot, shared_head, span),
-       .values = call.cache.values(call.settings.layer, slot, shared_head, span),
-       .value_stride = call.cache.value_stride(),
+       .keys = call.cache.keys(call.settings.layer, page, shared_head),
+       .values = call.cache.values(call.settings.layer, page, shared_head),
+       .value_stride = kCpuPagePositions,
        .softcap = call.settings.softcap,
        .scores = scratch.scores.data(),
        .panel = scratch.panel.data(),
@@ -158,7 +155,7 @@ void CpuAttention::finish(const Call& call, const Block& block, uint32_t shared_
   const float* from = state.sums;
   const float* total = state.totals;
   for (size_t token = 0; token < block.tokens; ++token) {
-    float* const row = call.out.data + (block.first_row + token) * call.out.stride;
+    float* const row = call.out.row(block.first_row + token);
     for (size_t head = 0; head < call.heads; ++head, from += call.head_stride, ++total) {
       const float inverse = 1.0f / *total;
       std::transform(from, from + call.head_width, row + (shared_head * call.heads + head) * call.head_width,

@@ -1,4 +1,4 @@
-// Owns the CPU as a device: operations split over a thread pool, each share done by the kernels of one instruction set.
+// Owns the CPU as a device: operations are split over a thread pool, and each part is done by the kernels of one instruction set.
 #pragma once
 
 #include <cstdint>
