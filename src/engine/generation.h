@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "sampling/log_probabilities.h"
+#include "sampling/logits.h"
 #include "sampling/sampler_options.h"
 #include "text/tokenizer.h"
 

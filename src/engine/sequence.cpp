@@ -29,9 +29,7 @@ Sequence::Sequence(RequestId id, GenerationRequest request, GenerationListener l
       stops_(request_.stops),
       end_tokens_(end_tokens),
       context_(context),
-      tokens_(request_.prompt) {
-  for (const TokenId token : tokens_) sampler_.accept(token);
-}
+      tokens_(request_.prompt) {}
 
 void Sequence::start(uint32_t slot, uint32_t reused) noexcept {
   slot_ = slot;
@@ -61,10 +59,9 @@ GenerationEvent Sequence::choose(std::span<const float> logits) {
     finish_ = FinishReason::kLength;
     return event;
   }
-  const TokenId token = sampler_.sample(logits);
+  const TokenId token = sampler_.sample(logits, tokens_, room_);
   event.token = token;
   if (request_.log_probabilities) event.score = score(logits, token);
-  sampler_.accept(token);
   tokens_.push_back(token);
   event.text = text_after(token);
   return event;

@@ -56,6 +56,7 @@ class Sequence {
   GenerationRequest request_;
   GenerationListener listener_;
   Sampler sampler_;
+  SamplerRoom room_;
   StreamDecoder decoder_;
   StopMatcher stops_;
   std::span<const TokenId> end_tokens_;
