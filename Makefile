@@ -1,9 +1,11 @@
 # One word for each thing that one does with this tree; the work is done by CMake presets and scripts/.
-.PHONY: help build demo test-environment test test-aarch64 bench check sanitize tsan fuzz clean
+.PHONY: help build install demo test-environment test test-aarch64 bench check sanitize tsan fuzz clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 JOBS ?= $(shell nproc)
+# Where `make install` puts things; DESTDIR goes before it.
+PREFIX ?= /usr/local
 # How long `make fuzz` runs each target.
 FUZZ_SECONDS ?= 60
 # What `make check` takes as the state before the change.
@@ -11,6 +13,7 @@ BASE ?=
 
 help:
 	@echo 'make build     the program, build/release/tritllm (installs the Debian packages it needs, as root or by sudo)'
+	@echo 'make install   the program, its manual page and shell completions below PREFIX (default: /usr/local)'
 	@echo 'make demo      quantises a small real model with every recipe and prints what became of it'
 	@echo 'make test      builds everything and runs all tests, C++ and Python'
 	@echo 'make test-aarch64  builds the tests of the lower modules for AArch64 and runs them under QEMU'
@@ -25,6 +28,9 @@ build:
 	scripts/install_dependencies build
 	cmake --preset release
 	cmake --build --preset release --target tritllm -j $(JOBS)
+
+install: build
+	cmake --install build/release --prefix $(PREFIX)
 
 demo: build
 	scripts/install_dependencies demo
@@ -49,7 +55,7 @@ bench:
 	scripts/bench
 
 check:
-	scripts/install_dependencies build check
+	scripts/install_dependencies build test check
 	scripts/check $(BASE)
 
 sanitize: test-environment

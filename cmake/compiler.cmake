@@ -14,7 +14,7 @@ endif()
 
 add_library(tritllm_flags INTERFACE)
 target_compile_options(tritllm_flags INTERFACE
-  -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor -Werror
+  -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor $<$<BOOL:${TRITLLM_WERROR}>:-Werror>
   # The codec's bytes must not depend on whether a multiply and an add are fused: docs/codec.md, "Arithmetic".
   -ffp-contract=off
   -fstack-protector-strong)

@@ -58,7 +58,7 @@ int run(const Arguments& arguments) {
   const std::vector<BenchRow> rows = run_bench(to_options(arguments), [&](const BenchRow& row) {
     if (format == "md") print(markdown(row));
     if (format == "csv") print(csv(row));
-    // As print_json(): a path may hold bytes that are no UTF-8.
+    // As print_json(): a path may hold bytes that are not UTF-8.
     if (format == "jsonl") print(to_json(row).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
   });
   if (format != "json") return 0;
@@ -73,15 +73,17 @@ int run(const Arguments& arguments) {
 RunCommand register_bench(CLI::App& app) {
   auto* const command = app.add_subcommand("bench", "Measure speed: prompts (ppN) and answers (tgN) of N tokens");
   const auto arguments = std::make_shared<Arguments>();
-  command->add_option("--model", arguments->model.model, "Packed folder, Hugging Face folder or GGUF file")
+  command->add_option("-m,--model", arguments->model.model, "Packed folder, Hugging Face folder or GGUF file")
       ->envname("TRITLLM_MODEL");
   command->add_option("--synthetic", arguments->synthetic.shape, "Instead: random weights in the shape of " + synthetic_shapes());
-  add_option(*command, "--depth", arguments->synthetic.depth, "Trits per weight of the synthetic model; 0: FP16", "DEPTH")
+  add_option(*command, "--synthetic-depth,--depth", arguments->synthetic.depth, "Trits per weight of the synthetic model; 0: FP16",
+             "SYNTHETIC_DEPTH")
       ->check(CLI::Range(0, 4));
   add_option(*command, "--vocab", arguments->synthetic.vocabulary, "Vocabulary of the synthetic model; 0: the shape's", "VOCAB")
       ->check(CLI::Range(0u, 1u << 20));
   add_option(*command, "--tests", arguments->tests, "What to measure, with commas", "TESTS");
-  add_option(*command, "--repetitions", arguments->repetitions, "How often each", "REPETITIONS")->check(CLI::Range(1u, 10000u));
+  add_option(*command, "--repetitions", arguments->repetitions, "Measured runs of each test", "REPETITIONS")
+      ->check(CLI::Range(1u, 10000u));
   add_option(*command, "--context-before", arguments->context_before, "Tokens in the cache before a test begins", "CONTEXT_BEFORE")
       ->check(CLI::Range(0u, 1u << 20));
   add_option(*command, "--format", arguments->format, "md, csv, json or jsonl", "FORMAT")

@@ -131,8 +131,9 @@ RunCommand register_quantize(CLI::App& app) {
   auto* const command = app.add_subcommand("quantize", "Turn a model's matrices into balanced ternary");
   const auto arguments = std::make_shared<Arguments>();
   Arguments& a = *arguments;
-  add_option(*command, "--model", a.model, "Hugging Face model folder, or GGUF file", "MODEL")->required();
-  add_option(*command, "--out", a.out, "Folder for the results: OUT/CONFIG/packed, OUT/CONFIG/model, OUT/CONFIG/report.json", "OUT")
+  add_option(*command, "-m,--model", a.model, "Hugging Face model folder, or GGUF file", "MODEL")->required();
+  add_option(*command, "-o,--out", a.out, "Folder for the results: OUT/CONFIG/packed, OUT/CONFIG/model, OUT/CONFIG/report.json",
+             "OUT")
       ->required();
   add_option(*command, "--configs", a.configs, "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4", "CONFIGS")
       ->delimiter(',');
@@ -140,8 +141,7 @@ RunCommand register_quantize(CLI::App& app) {
   command
       ->add_option("--depth", a.depth_rules,
                    "'REGEX=D': matrices with a matching name get depth D (1 to 4, or keep); may be repeated")
-      ->expected(1)
-      ->take_all()
+      ->allow_extra_args(false)
       ->envname("TRITLLM_DEPTH");
   command->add_option("--embed-depth", a.embedding_depth, "Quantise the token embedding too, at this depth")
       ->check(CLI::Range(1, 4))

@@ -17,7 +17,7 @@ Config parse_config(std::string_view name) {
       if (const Config config{recipe, depth}; name == config_name(config)) return config;
     }
   }
-  throw Error(ErrorCode::kUsage, "--configs", fmt::format("unknown configuration '{}'", name),
+  throw Error(ErrorCode::kUsage, "options.configs", fmt::format("unknown configuration '{}'", name),
               "choose from uniform-d1..uniform-d4 and optimal-d1..optimal-d4");
 }
 

@@ -344,7 +344,7 @@ void Engine::deliver_block(size_t first, size_t count) {
       logits_.resize(kLogitRows * vocabulary);
       backend.read(scores, std::span(logits_).first(count * vocabulary));
     }
-    sequence->take_logits(position, std::span(logits_).subspan(i * vocabulary, vocabulary));
+    sequence->take_logits(position, std::span(logits_).subspan(i * vocabulary, vocabulary), room_);
   }
 }
 

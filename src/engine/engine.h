@@ -45,7 +45,7 @@ class Engine {
   // Thread-safe. Refuses an empty prompt, unknown tokens, options out of range, and a prompt that leaves no room in the context.
   // Nothing where the queue is full.
   std::optional<RequestId> try_submit(GenerationRequest request, std::shared_ptr<EventSink> sink);
-  // The same, for a queue without limit.
+  // The same, but throws where the queue is full.
   RequestId submit(GenerationRequest request, std::shared_ptr<EventSink> sink);
 
   // Thread-safe; a request that is unknown or has ended is ignored. A cancelled request ends with the next step, and a step that
@@ -129,6 +129,7 @@ class Engine {
   std::vector<float> logits_;        // [kLogitRows][vocabulary], allocated when first needed
   std::vector<DrawSettings> draws_;
   std::vector<uint32_t> drawn_;
+  SamplerRoom room_;
   uint64_t computed_prompt_tokens_ = 0, reused_tokens_ = 0, generated_tokens_ = 0, finished_ = 0;
   double token_seconds_ = 0, prompt_token_seconds_ = 0;  // of a pass without prompts, and what each token of a prompt adds
 

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "sampling/log_probabilities.h"
+#include "sampling/logits.h"
 #include "sampling/sampler_options.h"
 #include "text/tokenizer.h"
 

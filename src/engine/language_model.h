@@ -39,7 +39,8 @@ class LanguageModel {
   const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
   const GenerationDefaults& defaults() const noexcept { return defaults_; }
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
-  bool has_chat_template() const noexcept { return chat_template_.has_value(); }
+  const ChatTemplates& chat_templates() const noexcept { return chat_templates_; }
+  bool has_chat_template() const noexcept { return chat_templates_.has_default(); }
 
   // Tokens of a text as it stands: names of control tokens in it are text, unless `parse_special`.
   std::vector<TokenId> encode(std::string_view text, bool parse_special = false) const;
@@ -55,7 +56,7 @@ class LanguageModel {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
   std::optional<Tokenizer> tokenizer_;
-  std::optional<ChatTemplate> chat_template_;
+  ChatTemplates chat_templates_;
   std::string bos_text_, eos_text_, place_;
   GenerationDefaults defaults_;
   std::vector<std::string> warnings_;

@@ -30,9 +30,7 @@ Sequence::Sequence(RequestId id, GenerationRequest request, std::shared_ptr<Even
       stops_(request_.stops),
       end_tokens_(end_tokens),
       context_(context),
-      tokens_(request_.prompt) {
-  for (const TokenId token : tokens_) sampler_.accept(token);
-}
+      tokens_(request_.prompt) {}
 
 bool Sequence::wants_logits(uint32_t position) const noexcept {
   return request_.prompt_log_probabilities || position + 1 >= request_.prompt.size();
@@ -46,25 +44,25 @@ std::optional<DrawSettings> Sequence::draw_settings(uint32_t position) {
 
 void Sequence::take_token(TokenId token) { report(event_of(token)); }
 
-void Sequence::take_logits(uint32_t position, std::span<const float> logits) {
+void Sequence::take_logits(uint32_t position, std::span<const float> logits, SamplerRoom& room) {
   const bool of_prompt = position + 1 < request_.prompt.size();
   GenerationEvent event;
   try {
     if (of_prompt) return prompt_scores_.push_back(score(logits, request_.prompt[position + 1]));
-    event = choose(logits);
+    event = choose(logits, room);
   } catch (const Error& error) {
     return fail(error.what());
   }
   report(std::move(event));
 }
 
-GenerationEvent Sequence::choose(std::span<const float> logits) {
+GenerationEvent Sequence::choose(std::span<const float> logits, SamplerRoom& room) {
   GenerationEvent event;
   if (request_.max_tokens == 0) {
     finish_ = FinishReason::kLength;
     return event;
   }
-  const TokenId token = sampler_.sample(logits);
+  const TokenId token = sampler_.sample(logits, tokens_, room);
   event = event_of(token);
   if (request_.log_probabilities) event.score = score(logits, token);
   return event;
@@ -73,7 +71,6 @@ GenerationEvent Sequence::choose(std::span<const float> logits) {
 GenerationEvent Sequence::event_of(TokenId token) {
   GenerationEvent event;
   event.token = token;
-  sampler_.accept(token);
   tokens_.push_back(token);
   event.text = text_after(token);
   return event;

@@ -50,7 +50,7 @@ class Sequence {
   std::optional<DrawSettings> draw_settings(uint32_t position);
   void take_token(TokenId token);
   // Call for every position where wants_logits(), in order. Bad logits end this request alone, as kFailed.
-  void take_logits(uint32_t position, std::span<const float> logits);
+  void take_logits(uint32_t position, std::span<const float> logits, SamplerRoom& room);
 
   bool finished() const noexcept { return finish_.has_value(); }
   bool paused() const noexcept { return paused_; }
@@ -60,7 +60,7 @@ class Sequence {
 
  private:
   TokenScore score(std::span<const float> logits, TokenId token) const;
-  GenerationEvent choose(std::span<const float> logits);
+  GenerationEvent choose(std::span<const float> logits, SamplerRoom& room);
   GenerationEvent event_of(TokenId token);
   // What the latest token adds to the text that may be shown; sets finish_ where the answer ends with it.
   std::string text_after(TokenId token);

@@ -31,6 +31,12 @@ std::optional<RequestId> EngineService::try_submit(GenerationRequest request, st
   return id;
 }
 
+RequestId EngineService::submit(GenerationRequest request, std::shared_ptr<EventSink> sink) {
+  const auto id = try_submit(std::move(request), std::move(sink));
+  if (!id) throw Error(ErrorCode::kUsage, "queue", "is full", "try again later");
+  return *id;
+}
+
 void EngineService::cancel(RequestId id) {
   engine_.cancel(id);
   wake();

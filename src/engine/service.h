@@ -26,13 +26,16 @@ class EngineService {
   EngineService(const EngineService&) = delete;
   EngineService& operator=(const EngineService&) = delete;
 
-  // All are thread-safe, and none waits for a step.
+  // All are thread-safe, and none but drain() waits for a step.
   // Refuses what Engine::try_submit() refuses, and every request after drain() or the engine's failure. Nothing where the queue is
   // full. Events come from the service's thread.
   std::optional<RequestId> try_submit(GenerationRequest request, std::shared_ptr<EventSink> sink);
   void cancel(RequestId id);
   void resume(RequestId id);
   EngineMetrics metrics() const { return engine_.metrics(); }
+  uint64_t cache_bytes() const noexcept { return engine_.cache_bytes(); }
+  // The same as try_submit(), but throws where the queue is full.
+  RequestId submit(GenerationRequest request, std::shared_ptr<EventSink> sink);
 
   // Refuses new requests, and returns when the last one has ended.
   void drain();

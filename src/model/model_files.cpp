@@ -29,8 +29,7 @@ SourceTensor kept_tensor(const PackedCheckpoint& checkpoint, const TensorRecord&
 ModelFiles open_packed(const fs::path& folder, ThreadPool& pool) {
   const auto checkpoint = std::make_shared<PackedCheckpoint>(PackedCheckpoint::open(folder, loop_over(pool)));
   if (checkpoint->manifest().part) {
-    throw Error(ErrorCode::kUnsupported, folder.string(), "holds only a part of the model",
-                "join all parts with 'tritllm merge' first");
+    throw Error(ErrorCode::kUnsupported, folder.string(), "holds only a part of the model", "merge all parts first");
   }
   ModelFiles files;
   files.path = folder;

@@ -7,9 +7,31 @@
 #include <span>
 #include <vector>
 
-#include "sampling/candidates.h"
-
 namespace tritllm {
+
+struct Candidate {
+  uint32_t token;
+  float logit;    // finite
+  double weight;  // proportional to its probability, as the last call of weigh() left it
+};
+
+// Never empty: every step below keeps at least one candidate, and leaves them in an order that every machine agrees on.
+using Candidates = std::vector<Candidate>;
+
+// Sets each weight to exp(logit / temperature) relative to the largest, and returns their sum.
+double weigh(Candidates& candidates, double temperature = 1);
+
+// The `count` largest logits; of equal ones the lower tokens.
+void keep_top_k(Candidates& candidates, uint32_t count);
+
+// The fewest candidates whose surprise (−log p) is nearest to the expected surprise and whose probabilities add up to `mass`.
+void keep_typical(Candidates& candidates, double mass);
+
+// The fewest most probable candidates whose probabilities add up to `mass`.
+void keep_top_p(Candidates& candidates, double mass);
+
+// All candidates whose probability is at least `ratio` times the largest one.
+void keep_min_p(Candidates& candidates, double ratio);
 
 inline constexpr uint32_t kNoToken = std::numeric_limits<uint32_t>::max();
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 #include "core/error.h"
 
@@ -14,9 +15,11 @@ namespace tritllm {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr size_t kBlock = 64;
+constexpr size_t kBlock = 64;          // logits that share a largest one
+constexpr size_t kExponentials = 256;  // computed at a time
 
-// An integer in the order of floats, whose largest a compiler finds by vectors. NaN lies beyond the infinity of its sign.
+// An integer that orders as the float does: compilers turn a search for the largest integer into vectors. A NaN orders beyond the
+// infinity of its sign.
 int32_t key_of(float value) noexcept {
   const auto bits = std::bit_cast<int32_t>(value);
   return bits ^ (bits >> 31 & 0x7fffffff);
@@ -38,11 +41,11 @@ int32_t smallest_key(std::span<const float> logits) noexcept {
 [[noreturn]] void refuse(std::span<const float> logits) {
   const auto bad = std::find_if_not(logits.begin(), logits.end(), [](float logit) { return logit < kInfinity; });
   throw Error(ErrorCode::kBadInput, "logits", fmt::format("expected a number for token {}, found {}", bad - logits.begin(), *bad),
-              "check the model's files with tritllm verify");
+              "verify the model's files: its weights may be damaged");
 }
 
 // Range reduction to |r| ≤ ln2/2 in two steps (Cody and Waite, 1980), the Taylor polynomial of degree 13, whose remainder there is
-// below 2^-57, and 2^whole by way of the exponent's bits. Adding 1.5·2^52 rounds, and leaves the whole number in the lowest bits.
+// below 2^-57, and 2^whole through the exponent's bits. Adding 1.5·2^52 rounds, and leaves the whole number in the lowest bits.
 double exponential(double x) noexcept {
   constexpr double kRounding = 0x1.8p52;
   const double rounded = x * 0x1.71547652b82fep0 + kRounding, whole = rounded - kRounding;
@@ -71,7 +74,7 @@ float logit_reached_by(std::span<const float> logits, size_t count, std::vector<
   }
   if (count > room.size()) return -kInfinity;
   if (count == 0) return kInfinity;
-  // Each of the `count` blocks with the largest logits has one that reaches the least of these.
+  // Each of the `count` blocks with the largest maxima holds a logit that reaches the least of these maxima.
   const auto last = room.begin() + static_cast<std::ptrdiff_t>(count - 1);
   std::nth_element(room.begin(), last, room.end(), std::greater<>());
   return value_of(*last);
@@ -79,6 +82,42 @@ float logit_reached_by(std::span<const float> logits, size_t count, std::vector<
 
 void exponentiate(std::span<double> values) noexcept {
   for (double& value : values) value = exponential(value);
+}
+
+double log_sum_exp(std::span<const float> logits) {
+  const double largest = largest_logit(logits);
+  if (std::isinf(largest)) throw Error(ErrorCode::kBadInput, "logits", "no token has a finite logit");
+  double sum = 0, block[kExponentials];
+  for (size_t first = 0; first < logits.size(); first += kExponentials) {
+    const auto part = logits.subspan(first, std::min(kExponentials, logits.size() - first));
+    std::transform(part.begin(), part.end(), block, [largest](float logit) { return logit - largest; });
+    exponentiate(std::span(block).first(part.size()));
+    sum = std::accumulate(block, block + part.size(), sum);
+  }
+  return largest + std::log(sum);
+}
+
+float log_probability(std::span<const float> logits, uint32_t token) {
+  if (token >= logits.size()) {
+    throw Error(ErrorCode::kBadInput, "token",
+                fmt::format("expected one below the vocabulary's size of {}, found {}", logits.size(), token));
+  }
+  return static_cast<float>(logits[token] - log_sum_exp(logits));
+}
+
+std::vector<TokenLogProbability> top_log_probabilities(std::span<const float> logits, size_t count) {
+  const double normaliser = log_sum_exp(logits);
+  std::vector<uint32_t> tokens(logits.size());
+  std::iota(tokens.begin(), tokens.end(), 0u);
+  const auto kept = static_cast<std::ptrdiff_t>(std::min(count, tokens.size()));
+  std::partial_sort(tokens.begin(), tokens.begin() + kept, tokens.end(),
+                    [logits](uint32_t a, uint32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
+  std::vector<TokenLogProbability> top;
+  top.reserve(static_cast<size_t>(kept));
+  for (const uint32_t token : std::span(tokens).first(static_cast<size_t>(kept))) {
+    top.push_back({token, static_cast<float>(logits[token] - normaliser)});
+  }
+  return top;
 }
 
 }  // namespace tritllm

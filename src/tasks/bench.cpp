@@ -105,7 +105,8 @@ std::vector<BenchTest> parse_bench_tests(std::string_view text) {
     const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), tokens);
     const bool known = word.starts_with("pp") || word.starts_with("tg");
     if (!known || error != std::errc() || end != number.data() + number.size() || tokens == 0 || tokens > kMostTokens) {
-      throw Error(ErrorCode::kUsage, "--tests", fmt::format("expected names like pp512 or tg128, found '{}'", printable(word)));
+      throw Error(ErrorCode::kUsage, "options.tests",
+                  fmt::format("expected names like pp512 or tg128, found '{}'", printable(word)));
     }
     tests.push_back({word.starts_with("pp"), tokens});
     more = comma < text.size();

@@ -54,7 +54,8 @@ std::optional<Reported> read_reported(const fs::path& path) {
 void refuse_what_is_no_folder(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(fs::symlink_status(path, error)) || is_folder(path)) return;
-  throw Error(ErrorCode::kConflict, path.string(), "expected a folder or nothing", "move it away, or choose another --out");
+  throw Error(ErrorCode::kConflict, path.string(), "expected a folder or nothing",
+              "move it away, or choose another folder (options.output.folder)");
 }
 
 // Adds files and remembers them for the manifest.
@@ -163,7 +164,7 @@ std::vector<std::vector<PlannedTensor>> ConfigRun::plain_units() const {
 }
 
 void ConfigRun::look_at_former_results() {
-  const std::string remedy = "choose another --out, or replace it with --fresh";
+  const std::string remedy = "choose another folder (options.output.folder), or have it replaced (options.output.fresh)";
   const bool packed_exists = is_folder(packed_path_), plain_exists = !request_.part && is_folder(plain_path_);
   if (packed_exists) {
     const Manifest manifest = read_manifest(packed_path_);
@@ -191,7 +192,7 @@ void ConfigRun::refuse_other_source(const std::string& digest) const {
   if (!former_digest_ || *former_digest_ == digest) return;
   throw Error(ErrorCode::kConflict, folder_.string(),
               fmt::format("was made from other weights than those that {} holds now", model_.path.string()),
-              "choose another --out, or replace it with --fresh");
+              "choose another folder (options.output.folder), or have it replaced (options.output.fresh)");
 }
 
 uint64_t ConfigRun::bytes_to_allocate() const {
@@ -244,7 +245,7 @@ void ConfigRun::keep_intact_entries(ThreadPool& pool) {
 bool ConfigRun::is_intact(const JournalEntry& entry, const SourceTensor& tensor) const {
   if (entry.record.source_checksum != checksum_and_release(tensor.bytes)) {
     throw Error(ErrorCode::kConflict, tensor.place, "changed since the unfinished run in the output folder read it",
-                "restore the source, or discard that run's work with --fresh");
+                "restore the source, or discard that run's work (options.output.fresh)");
   }
   if (packed_ && entry.record.checksum != stored_checksum(entry.record)) return false;
   if (!plain_ || entry.record.fate == Fate::kTied) return true;

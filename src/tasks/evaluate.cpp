@@ -119,9 +119,9 @@ class Evaluator {
     if (reference_) check_agreement();
     windows_ = tokens_.size() / options.context;
     if (windows_ == 0) {
-      throw Error(ErrorCode::kUsage, "--text",
+      throw Error(ErrorCode::kUsage, "options.text",
                   fmt::format("{} tokens do not fill one window of {}", tokens_.size(), options.context),
-                  "give more text, or a smaller --context");
+                  "give more text, or a smaller options.context");
     }
     if (options.windows != 0) windows_ = std::min(windows_, options.windows);
   }
@@ -182,7 +182,7 @@ class Evaluator {
 
   void check_agreement() const {
     if (reference_->vocabulary() != model_.vocabulary() || reference_->language_model().encode(options_.text) != tokens_) {
-      throw Error(ErrorCode::kUsage, "--reference", "has another tokenizer than the model", "compare models of one family");
+      throw Error(ErrorCode::kUsage, "options.reference", "has another tokenizer than the model", "compare models of one family");
     }
   }
 
@@ -242,7 +242,7 @@ class Evaluator {
 
 void check(const EvaluateOptions& options) {
   if (options.context < 4)
-    throw Error(ErrorCode::kUsage, "--context", fmt::format("expected at least 4, found {}", options.context));
+    throw Error(ErrorCode::kUsage, "options.context", fmt::format("expected at least 4, found {}", options.context));
 }
 
 }  // namespace

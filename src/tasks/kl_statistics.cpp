@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "sampling/log_probabilities.h"
+#include "sampling/logits.h"
 
 namespace tritllm {
 

@@ -46,7 +46,7 @@ std::map<std::string, std::vector<fs::path>> find_parts(const std::vector<fs::pa
   }
   if (parts.empty()) {
     throw Error(ErrorCode::kNotFound, folders.front().string(), "holds no finished part of a model",
-                "make them with 'tritllm quantize --shard i/n'");
+                "quantise the model in parts first (options.output.part)");
   }
   return parts;
 }
@@ -155,7 +155,8 @@ FormerResults look_at_former_results(const fs::path& out, const Manifest& whole)
   std::error_code error;
   const bool packed_exists = fs::exists(out / "packed", error), plain_exists = fs::exists(out / "model", error);
   const auto refuse = [&](const char* name) {
-    throw Error(ErrorCode::kConflict, (out / name).string(), "exists already", "choose another --out, or remove it");
+    throw Error(ErrorCode::kConflict, (out / name).string(), "exists already",
+                "choose another folder (options.output.folder), or remove it");
   };
   if (packed_exists) {
     const Manifest found = read_manifest(out / "packed");
@@ -217,7 +218,7 @@ std::vector<Json> merge_parts(const MergeRequest& request, ThreadPool& pool) {
   const auto lock = FileLock::try_acquire(request.out / ".lock", FileLock::Kind::kExclusive);
   if (!lock) {
     throw Error(ErrorCode::kConflict, request.out.string(), "another run is at work in this folder",
-                "wait for it, or choose another --out");
+                "wait for it, or choose another folder (options.output.folder)");
   }
   // All configurations are checked before the first is written.
   std::map<std::string, Parts> checked;

@@ -54,7 +54,8 @@ void refuse_quantised_config(const ModelSource& model) {
 void refuse_output_into_source(const QuantizeOptions& options) {
   const auto refuse_same = [&](const fs::path& folder) {
     if (!same_file(folder, options.model)) return;
-    throw Error(ErrorCode::kConflict, folder.string(), "the output folder is the source", "choose another --out");
+    throw Error(ErrorCode::kConflict, folder.string(), "the output folder is the source",
+                "choose another folder (options.output.folder)");
   };
   refuse_same(options.output.folder);
   for (const codec::Config config : options.configs) {
@@ -158,7 +159,7 @@ void QuantizeRun::choose_threads() {
   threads_ = options_.threads != 0 ? options_.threads : std::max(1u, std::thread::hardware_concurrency());
   const uint64_t least = side_memory() + least_matrix_memory() + scratch_memory(1);
   if (options_.max_memory < least) {
-    throw Error(ErrorCode::kUsage, "--max-memory",
+    throw Error(ErrorCode::kUsage, "options.max_memory",
                 fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, options_.max_memory >> 20));
   }
   while (threads_ > 1 && side_memory() + least_matrix_memory() + scratch_memory(threads_) > options_.max_memory) --threads_;
@@ -186,7 +187,8 @@ uint64_t QuantizeRun::bytes_to_write() const {
 void QuantizeRun::check_disk_space() const {
   uint64_t needed = 0;
   for (const ConfigRun& run : runs_) needed += run.bytes_to_allocate();
-  require_free_disk(options_.output.folder, needed, "free some space, or ask for fewer --configs or --emit packed");
+  require_free_disk(options_.output.folder, needed,
+                    "free some space, or ask for fewer results (options.configs, options.output.emit_model)");
 }
 
 // Results that are there already must be of the same weights: a fingerprint knows only the source's structure.
@@ -255,7 +257,7 @@ std::vector<FileLock> QuantizeRun::lock_output() const {
     auto lock = FileLock::try_acquire(folder / name, kind);
     if (!lock)
       throw Error(ErrorCode::kConflict, folder.string(), "another run is at work in this folder",
-                  "wait for it, or choose another --out");
+                  "wait for it, or choose another folder (options.output.folder)");
     locks.push_back(std::move(*lock));
   };
   acquire(".lock", is_part ? FileLock::Kind::kShared : FileLock::Kind::kExclusive);

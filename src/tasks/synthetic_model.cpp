@@ -30,7 +30,7 @@ constexpr Shape kShapes[] = {
 const Shape& shape_named(std::string_view name) {
   const auto found = std::find_if(std::begin(kShapes), std::end(kShapes), [&](const Shape& shape) { return shape.name == name; });
   if (found != std::end(kShapes)) return *found;
-  throw Error(ErrorCode::kUsage, "--synthetic", fmt::format("no shape is called '{}'", printable(name)),
+  throw Error(ErrorCode::kUsage, "options.synthetic", fmt::format("no shape is called '{}'", printable(name)),
               "choose from " + synthetic_shapes());
 }
 

@@ -43,7 +43,7 @@ class NamePattern {
     if (code_ == nullptr) {
       std::array<PCRE2_UCHAR, 200> message{};
       pcre2_get_error_message(error, message.data(), message.size());
-      throw Error(ErrorCode::kUsage, "--depth",
+      throw Error(ErrorCode::kUsage, "options.policy.rules",
                   fmt::format("'{}' is not a regular expression: {} at position {}", pattern,
                               reinterpret_cast<const char*>(message.data()), offset));
     }
@@ -56,7 +56,8 @@ class NamePattern {
     const int result =
         pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data_.get(), limits_.get());
     if (result < PCRE2_ERROR_NOMATCH)
-      throw Error(ErrorCode::kUsage, "--depth", fmt::format("the pattern cannot be matched against '{}'", printable(name)));
+      throw Error(ErrorCode::kUsage, "options.policy.rules",
+                  fmt::format("the pattern cannot be matched against '{}'", printable(name)));
     return result >= 0;
   }
 
@@ -124,7 +125,8 @@ DepthRule parse_depth_rule(const std::string& text) {
   const size_t equals = text.rfind('=');
   const std::string value = equals == text.npos ? "" : text.substr(equals + 1);
   if (equals == 0 || (value != "keep" && (value.size() != 1 || value[0] < '1' || value[0] > '4'))) {
-    throw Error(ErrorCode::kUsage, "--depth", fmt::format("expected 'REGEX=D' with D from 1 to 4 or keep, found '{}'", text));
+    throw Error(ErrorCode::kUsage, "options.policy.rules",
+                fmt::format("expected 'REGEX=D' with D from 1 to 4 or keep, found '{}'", text));
   }
   DepthRule rule{text.substr(0, equals), std::nullopt};
   if (value != "keep") rule.depth = value[0] - '0';
@@ -177,10 +179,12 @@ std::vector<TensorPlan> plan_tensors(const ModelSource& model, const TensorPolic
   }
   for (size_t k = 0; k < patterns.size(); ++k) {
     if (!matched[k])
-      throw Error(ErrorCode::kUsage, "--depth", fmt::format("no matrix has a name that matches '{}'", policy.rules[k].pattern));
+      throw Error(ErrorCode::kUsage, "options.policy.rules",
+                  fmt::format("no matrix has a name that matches '{}'", policy.rules[k].pattern));
   }
   if (policy.head_depth && tied) {
-    throw Error(ErrorCode::kUsage, "--head-depth", "the model's head is tied to its embedding", "use --embed-depth for both");
+    throw Error(ErrorCode::kUsage, "options.policy.head_depth", "the model's head is tied to its embedding",
+                "set the depth of both with options.policy.embedding_depth");
   }
   return plans;
 }

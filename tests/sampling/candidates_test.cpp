@@ -1,5 +1,5 @@
-// Owns the cases of sampling/candidates.h: which tokens each step keeps, against its definition.
-#include "sampling/candidates.h"
+// Owns the cases of the steps in sampling/sampler.h that narrow the candidates: which tokens each step keeps, against its definition.
+#include "sampling/sampler.h"
 
 #include <gtest/gtest.h>
 
@@ -53,20 +53,20 @@ TEST(Candidates, TopKKeepsTheLargestLogits) {
 
 TEST(Candidates, TopPKeepsTheFewestMostProbable) {
   for (const std::vector<float>& row : rows()) {
-    for (const double share : {0.0, 0.1, 0.5, 0.9, 0.999}) {
+    for (const double mass : {0.0, 0.1, 0.5, 0.9, 0.999}) {
       Candidates candidates = candidates_of(row);
-      keep_top_p(candidates, share);
-      EXPECT_EQ(tokens_of(candidates), tokens_of(reference::top_p(entries_of(row), share))) << row.size() << " " << share;
+      keep_top_p(candidates, mass);
+      EXPECT_EQ(tokens_of(candidates), tokens_of(reference::top_p(entries_of(row), mass))) << row.size() << " " << mass;
     }
   }
 }
 
 TEST(Candidates, TypicalKeepsThoseOfExpectedSurprise) {
   for (const std::vector<float>& row : rows()) {
-    for (const double share : {0.0, 0.1, 0.5, 0.9, 0.999}) {
+    for (const double mass : {0.0, 0.1, 0.5, 0.9, 0.999}) {
       Candidates candidates = candidates_of(row);
-      keep_typical(candidates, share);
-      EXPECT_EQ(tokens_of(candidates), tokens_of(reference::typical_p(entries_of(row), share))) << row.size() << " " << share;
+      keep_typical(candidates, mass);
+      EXPECT_EQ(tokens_of(candidates), tokens_of(reference::typical_p(entries_of(row), mass))) << row.size() << " " << mass;
     }
   }
 }

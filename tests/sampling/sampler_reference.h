@@ -1,4 +1,4 @@
-// Owns the sampler's chain written from its definitions: whole sorts, long double, one pass per rule, and no code shared with
+// Owns the sampler's chain written from its definitions: whole sorts, long double, one pass per rule, and no code massd with
 // src/engine. Slow on purpose.
 #pragma once
 
@@ -45,7 +45,7 @@ inline std::vector<Entry> by_probability(const std::vector<Entry>& entries) {
   return sorted_by(entries, std::vector<long double>(entries.size(), 0));
 }
 
-inline std::vector<Entry> beginning_with(const std::vector<Entry>& sorted, const std::vector<Entry>& all, long double share) {
+inline std::vector<Entry> beginning_with(const std::vector<Entry>& sorted, const std::vector<Entry>& all, long double mass) {
   const std::vector<long double> p = probabilities(all);
   std::vector<Entry> kept;
   long double sum = 0;
@@ -54,7 +54,7 @@ inline std::vector<Entry> beginning_with(const std::vector<Entry>& sorted, const
     for (size_t i = 0; i < all.size(); ++i) {
       if (all[i].token == entry.token) sum += p[i];
     }
-    if (sum >= share) break;
+    if (sum >= mass) break;
   }
   return kept;
 }
@@ -65,18 +65,18 @@ inline std::vector<Entry> top_k(const std::vector<Entry>& entries, uint32_t coun
   return kept;
 }
 
-inline std::vector<Entry> top_p(const std::vector<Entry>& entries, long double share) {
-  return beginning_with(by_probability(entries), entries, share);
+inline std::vector<Entry> top_p(const std::vector<Entry>& entries, long double mass) {
+  return beginning_with(by_probability(entries), entries, mass);
 }
 
 // Meister et al., "Locally typical sampling": the distance of each token's surprise from the entropy.
-inline std::vector<Entry> typical_p(const std::vector<Entry>& entries, long double share) {
+inline std::vector<Entry> typical_p(const std::vector<Entry>& entries, long double mass) {
   const std::vector<long double> p = probabilities(entries);
   long double entropy = 0;
   for (const long double q : p) entropy -= q > 0 ? q * std::log(q) : 0;
   std::vector<long double> distance;
   for (const long double q : p) distance.push_back(std::abs(-std::log(q) - entropy));
-  return beginning_with(sorted_by(entries, distance), entries, share);
+  return beginning_with(sorted_by(entries, distance), entries, mass);
 }
 
 inline std::vector<Entry> min_p(const std::vector<Entry>& entries, long double ratio) {

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "sampling/allocation_count.h"
+#include "allocation_count.h"
 #include "core/error.h"
 #include "sampler_reference.h"
 #include "support/expect_error.h"
@@ -13,8 +13,24 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
+// A sampler with the tokens that it has chosen, as a sequence keeps them.
+class Chooser {
+ public:
+  Chooser(SamplerOptions options, size_t vocabulary, std::vector<uint32_t> history = {})
+      : sampler_(std::move(options), vocabulary), history_(std::move(history)) {}
+
+  // The history stays as it is.
+  uint32_t sample(const std::vector<float>& logits) { return sampler_.sample(logits, history_, room_); }
+  void accept(uint32_t token) { history_.push_back(token); }
+
+ private:
+  Sampler sampler_;
+  SamplerRoom room_;
+  std::vector<uint32_t> history_;
+};
+
 uint32_t greedy(const std::vector<float>& logits) {
-  return Sampler(SamplerOptions{.temperature = 0}, logits.size()).sample(logits);
+  return Chooser(SamplerOptions{.temperature = 0}, logits.size()).sample(logits);
 }
 
 TEST(Sampler, GreedyTakesTheLargestAndOfEqualOnesTheLowest) {
@@ -29,7 +45,7 @@ TEST(Sampler, GreedyIgnoresTheFilters) {
   std::vector<float> row(61, std::log(0.01f));
   row[7] = std::log(0.4f);
   // typical_p alone would drop token 7 (see candidates_test.cpp).
-  Sampler sampler(SamplerOptions{.temperature = 0, .top_k = 3, .top_p = 0.1f, .min_p = 1, .typical_p = 0.3f}, row.size());
+  Chooser sampler(SamplerOptions{.temperature = 0, .top_k = 3, .top_p = 0.1f, .min_p = 1, .typical_p = 0.3f}, row.size());
   EXPECT_EQ(sampler.sample(row), 7u);
 }
 
@@ -53,7 +69,7 @@ TEST(Sampler, BiasAndPenaltiesFollowTheirDefinition) {
     const size_t vocabulary = 2 + generator() % 20;
     SamplerOptions options = random_penalties(generator, vocabulary);
     options.temperature = 0;
-    Sampler sampler(options, vocabulary);
+    Chooser sampler(options, vocabulary);
     std::vector<uint32_t> history;
     for (int step = 0; step < 40; ++step) {
       const std::vector<float> logits = reference::gaussian_row(generator, vocabulary, 2);
@@ -124,8 +140,7 @@ TEST(Sampler, DrawsTheDistributionOfTheChain) {
     const std::vector<float> logits = reference::gaussian_row(generator, 50, 2);
     SamplerOptions options = item.options;
     options.seed = 23;
-    Sampler sampler(options, logits.size());
-    for (const uint32_t token : history) sampler.accept(token);
+    Chooser sampler(options, logits.size(), history);
     const std::vector<double> expected = reference::distribution(options, logits, history);
     std::vector<size_t> counts(logits.size());
     for (size_t i = 0; i < kDraws; ++i) ++counts[sampler.sample(logits)];
@@ -140,7 +155,7 @@ TEST(Sampler, DrawsTheDistributionOfTheChain) {
 TEST(Sampler, EqualLogitsAreDrawnEqually) {
   constexpr size_t kDraws = 40000;
   const std::vector<float> logits(20, -4.5f);
-  Sampler sampler(SamplerOptions{.seed = 3}, logits.size());
+  Chooser sampler(SamplerOptions{.seed = 3}, logits.size());
   std::vector<size_t> counts(logits.size());
   for (size_t i = 0; i < kDraws; ++i) ++counts[sampler.sample(logits)];
   const Fit result = fit(counts, std::vector<double>(20, 0.05), kDraws);
@@ -150,11 +165,10 @@ TEST(Sampler, EqualLogitsAreDrawnEqually) {
 TEST(Sampler, TheDrawIsTheGeneratorsUpperBitsInTokenOrder) {
   constexpr uint64_t kSeed = 0x1234'5678'9abc'def0;
   std::mt19937_64 generator(kSeed);
-  Sampler sampler(SamplerOptions{.seed = kSeed}, 4);
+  Chooser sampler(SamplerOptions{.seed = kSeed}, 4);
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(sampler.sample(std::vector<float>(4, 0.0f)), generator() >> 62);
 }
 
-// These tokens must never change: a seed that a user noted down gives the text that it gave.
 // Only tokens that can be among the largest become candidates: the draw is that from all of them, equal logits included.
 TEST(Sampler, TopKOfALargeVocabularyIsThatOfAllTokens) {
   std::mt19937_64 generator(31);
@@ -170,16 +184,17 @@ TEST(Sampler, TopKOfALargeVocabularyIsThatOfAllTokens) {
     double remaining = static_cast<double>(std::mt19937_64(seed)() >> 11) * 0x1p-53 * weigh(candidates, 0.7f);
     const auto drawn = std::find_if(candidates.begin(), candidates.end(),
                                     [&](const Candidate& candidate) { return (remaining -= candidate.weight) < 0; });
-    Sampler sampler(SamplerOptions{.temperature = 0.7f, .top_k = top_k, .seed = seed}, logits.size());
+    Chooser sampler(SamplerOptions{.temperature = 0.7f, .top_k = top_k, .seed = seed}, logits.size());
     ASSERT_NE(drawn, candidates.end());
     ASSERT_EQ(sampler.sample(logits), drawn->token) << "seed " << seed;
   }
 }
 
+// These tokens must never change: a seed that a user noted down gives the text that it gave.
 TEST(Sampler, ASeedIsAPromise) {
   std::mt19937_64 generator(31);
   const std::vector<float> logits = reference::gaussian_row(generator, 1000, 2);
-  Sampler sampler(SamplerOptions{.temperature = 0.8f, .top_k = 100, .top_p = 0.95f, .min_p = 0.01f, .seed = 42}, logits.size());
+  Chooser sampler(SamplerOptions{.temperature = 0.8f, .top_k = 100, .top_p = 0.95f, .min_p = 0.01f, .seed = 42}, logits.size());
   std::vector<uint32_t> drawn;
   for (int i = 0; i < 12; ++i) drawn.push_back(sampler.sample(logits));
   EXPECT_EQ(drawn, (std::vector<uint32_t>{952, 942, 952, 201, 884, 156, 822, 217, 921, 217, 156, 529}));
@@ -189,7 +204,7 @@ TEST(Sampler, SeedsDecideAlone) {
   std::mt19937_64 generator(32);
   const std::vector<float> logits = reference::gaussian_row(generator, 200, 1);
   const auto draw_with = [&](uint64_t seed) {
-    Sampler sampler(SamplerOptions{.seed = seed}, logits.size());
+    Chooser sampler(SamplerOptions{.seed = seed}, logits.size());
     std::vector<uint32_t> drawn;
     for (int i = 0; i < 50; ++i) drawn.push_back(sampler.sample(logits));
     return drawn;
@@ -206,7 +221,7 @@ TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
   for (const Case& item : kCases) {
     SamplerOptions options = item.options;
     options.logit_bias.clear();
-    Sampler sampler(options, logits.size());
+    Chooser sampler(options, logits.size());
     for (int i = 0; i < 200; ++i) {
       const uint32_t token = sampler.sample(logits);
       EXPECT_TRUE(token == 4 || token == 8) << item.name << " " << token;
@@ -217,14 +232,14 @@ TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
 TEST(Sampler, ExtremeLogitsAndTemperaturesStayFinite) {
   const std::vector<float> logits = {3e38f, -3e38f, 1e-40f};
   for (const float temperature : {1e-45f, 1e-20f, 1.0f, 100.0f}) {
-    Sampler sampler(SamplerOptions{.temperature = temperature, .top_p = 0.99f, .typical_p = 0.99f}, logits.size());
+    Chooser sampler(SamplerOptions{.temperature = temperature, .top_p = 0.99f, .typical_p = 0.99f}, logits.size());
     EXPECT_EQ(sampler.sample(logits), 0u) << temperature;
   }
 }
 
 TEST(Sampler, RefusesRowsWithoutMeaning) {
   for (const float temperature : {0.0f, 1.0f}) {
-    Sampler sampler(SamplerOptions{.temperature = temperature}, 3);
+    Chooser sampler(SamplerOptions{.temperature = temperature}, 3);
     expect_error(ErrorCode::kBadInput, "logits: expected a number for token 1, found nan", [&] {
       sampler.sample(std::vector<float>{1, std::nanf(""), 2});
     });
@@ -236,24 +251,51 @@ TEST(Sampler, RefusesRowsWithoutMeaning) {
     expect_error(ErrorCode::kBadInput, "logits: expected 3 values, found 2", [&] { sampler.sample(std::vector<float>(2)); });
     EXPECT_LT(sampler.sample(std::vector<float>{1, 2, 3}), 3u) << "a refused row leaves the sampler usable";
   }
-  Sampler banned(SamplerOptions{.logit_bias = {{0, -kInfinity}, {1, -kInfinity}}}, 2);
+  Chooser banned(SamplerOptions{.logit_bias = {{0, -kInfinity}, {1, -kInfinity}}}, 2);
   expect_error(ErrorCode::kBadInput, "ban fewer tokens", [&] { banned.sample(std::vector<float>{1, 2}); });
 }
 
 TEST(Sampler, RefusesUnknownTokensAndBadOptions) {
-  Sampler sampler(SamplerOptions{}, 3);
-  expect_error(ErrorCode::kBadInput, "token: expected one below the vocabulary's size of 3, found 3", [&] { sampler.accept(3); });
+  Chooser sampler(SamplerOptions{.presence_penalty = 1}, 3, {1, 3, 2});
+  const std::vector<float> row{1, 2, 3};
+  expect_error(ErrorCode::kBadInput, "token: expected one below the vocabulary's size of 3, found 3", [&] { sampler.sample(row); });
   expect_error(ErrorCode::kUsage, "temperature", [] { Sampler(SamplerOptions{.temperature = -1}, 3); });
 }
+
+TEST(Sampler, SamplersShareARoom) {
+  std::mt19937_64 generator(42);
+  std::vector<std::vector<float>> rows;
+  for (const size_t size : {300u, 20u, 4000u}) rows.push_back(reference::gaussian_row(generator, size, 1));
+  const SamplerOptions options{.top_k = 15, .top_p = 0.9f, .frequency_penalty = 0.5f, .logit_bias = {{3, -kInfinity}}, .seed = 7};
+  SamplerRoom shared;
+  std::vector<Sampler> samplers;
+  std::vector<std::vector<uint32_t>> together(rows.size());
+  for (const std::vector<float>& row : rows) samplers.emplace_back(options, row.size());
+  for (int step = 0; step < 50; ++step) {
+    for (size_t i = 0; i < rows.size(); ++i) together[i].push_back(samplers[i].sample(rows[i], together[i], shared));
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    Sampler sampler(options, rows[i].size());
+    SamplerRoom own;
+    std::vector<uint32_t> alone;
+    for (int step = 0; step < 50; ++step) alone.push_back(sampler.sample(rows[i], alone, own));
+    EXPECT_EQ(alone, together[i]);
+  }
+}
+
+TEST(Sampler, AWaitingSequenceCostsLittle) { EXPECT_LT(sizeof(Sampler), 4096u) << "buffers of a vocabulary belong to the room"; }
 
 TEST(Sampler, AllocatesNothingOnceItHasRun) {
   std::mt19937_64 generator(41);
   const std::vector<float> logits = reference::gaussian_row(generator, 3000, 1);
+  SamplerRoom room;
   for (const Case& item : kCases) {
     Sampler sampler(item.options, logits.size());
-    for (int i = 0; i < 70; ++i) sampler.accept(sampler.sample(logits));
+    std::vector<uint32_t> history;
+    history.reserve(100);
+    for (int i = 0; i < 70; ++i) history.push_back(sampler.sample(logits, history, room));
     const size_t before = allocation_count();
-    for (int i = 0; i < 20; ++i) sampler.accept(sampler.sample(logits));
+    for (int i = 0; i < 20; ++i) history.push_back(sampler.sample(logits, history, room));
     EXPECT_EQ(allocation_count(), before) << item.name;
   }
 }

@@ -100,7 +100,7 @@ TEST_F(JournalTest, ZerosThatAPowerCutLeftAreNoEntries) {
 
 TEST_F(JournalTest, AnotherRunIsRefusedAndUntouched) {
   const std::string before = read_plainly(path());
-  expect_error(ErrorCode::kConflict, "--fresh", [&] { Journal(path(), kOther); });
+  expect_error(ErrorCode::kConflict, "options.output.fresh", [&] { Journal(path(), kOther); });
   EXPECT_EQ(read_plainly(path()), before);
 }
 

@@ -249,7 +249,7 @@ TEST_F(QuantizeModel, ResultsOfOtherOptionsAreNotReplacedWithoutFresh) {
   quantize_model(options({{Recipe::kUniform, 2}}));
   QuantizeOptions other = options({{Recipe::kUniform, 2}});
   other.policy.head_depth = 3;
-  expect_error(ErrorCode::kConflict, "--fresh", [&] { quantize_model(other); });
+  expect_error(ErrorCode::kConflict, "options.output.fresh", [&] { quantize_model(other); });
   EXPECT_TRUE(quantize_model(options({{Recipe::kUniform, 2}}))[0].was_complete);
   other.output.fresh = true;
   const ConfigResult replaced = quantize_model(other)[0];
@@ -261,7 +261,7 @@ TEST_F(QuantizeModel, MemoryLimitsThatCannotHoldAreRefusedAtOnce) {
   write_tiny_model(model_);
   QuantizeOptions small = options({{Recipe::kUniform, 2}});
   small.max_memory = 1 << 20;
-  expect_error(ErrorCode::kUsage, "--max-memory", [&] { quantize_model(small); });
+  expect_error(ErrorCode::kUsage, "options.max_memory", [&] { quantize_model(small); });
 }
 
 TEST_F(QuantizeModel, ThePlanCountsTheMemoryOfWhatRunsAtOnce) {

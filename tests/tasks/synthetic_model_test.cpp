@@ -124,7 +124,7 @@ TEST(BenchTests, NamesThatAreNone) {
   for (const char* const bad :
        {"",    ",",   "pp",   "tg",   "p",    "pp0",      "pp-1", "pp+1", "pp1.5",   "pp1048577", "pp99999999999999999999",
         "xx5", "PP5", "pp5x", " pp5", "pp5 ", "pp5,,tg5", "pp5,", ",pp5", "pp5;tg5", "5"}) {
-    expect_error(ErrorCode::kUsage, "--tests", [&] { parse_bench_tests(bad); });
+    expect_error(ErrorCode::kUsage, "options.tests", [&] { parse_bench_tests(bad); });
   }
 }
 
