@@ -1,4 +1,4 @@
-# One word for each thing that one does with this tree; the work is done by CMake presets and scripts/.
+# One word for each thing that people do with this tree; CMake presets and scripts/ do the work.
 .PHONY: help build install demo test-environment test test-aarch64 bench check sanitize tsan fuzz clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -10,17 +10,19 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 # What `make check` takes as the state before the change.
 BASE ?=
+# Whose tests `make sanitize` and `make tsan` build and run, e.g. MODULES="core io"; empty: all.
+MODULES ?=
 
 help:
 	@echo 'make build     the program, build/release/tritllm (installs the Debian packages it needs, as root or by sudo)'
 	@echo 'make install   the program, its manual page and shell completions below PREFIX (default: /usr/local)'
-	@echo 'make demo      quantises a small real model with every recipe and prints what became of it'
+	@echo 'make demo      quantises a small real model with every recipe and prints size, quality and speed'
 	@echo 'make test      builds everything and runs all tests, C++ and Python'
 	@echo 'make test-aarch64  builds the tests of the lower modules for AArch64 and runs them under QEMU'
 	@echo 'make bench     runs the micro-benchmarks'
 	@echo 'make check     format, lint and layering, clang-tidy on what changed since BASE (default: the merge base with main)'
-	@echo 'make sanitize  runs all tests under the address and undefined-behaviour sanitizers'
-	@echo 'make tsan      runs all tests under the thread sanitizer'
+	@echo 'make sanitize  runs all tests, or those of MODULES, under the address and undefined-behaviour sanitizers'
+	@echo 'make tsan      runs all tests, or those of MODULES, under the thread sanitizer'
 	@echo 'make fuzz      runs each fuzz target for FUZZ_SECONDS (default: 60)'
 	@echo 'make clean     removes build/; the Python environment .venv/ and demo/ stay'
 
@@ -59,10 +61,10 @@ check:
 	scripts/check $(BASE)
 
 sanitize: test-environment
-	scripts/run_tests dev $(JOBS)
+	scripts/run_tests dev $(JOBS) $(MODULES)
 
 tsan: test-environment
-	scripts/run_tests tsan $(JOBS)
+	scripts/run_tests tsan $(JOBS) $(MODULES)
 
 fuzz:
 	scripts/install_dependencies build check

@@ -1,6 +1,5 @@
-// Measures attention by itself, without the matrices around it: of an answer's token, the bytes of the key/value cache read per
-// second; of a prompt, multiplications with addition per second. Times are processor time of one thread, so that other programs on
-// the machine do not count.
+// Measures attention alone, without the matrices around it: bytes of the key/value cache read per second in decoding, multiply-adds
+// per second in prefill. Times are processor time of one thread, so other programs on the machine do not count.
 //
 //   attention_bench [--heads N] [--shared-heads N] [--width N] [--repetitions N] [--f32]
 #include <fmt/format.h>
@@ -34,10 +33,10 @@ struct Seconds {
 
 Seconds summary(const std::vector<double>& seconds) { return {median(seconds), *std::min_element(seconds.begin(), seconds.end())}; }
 
-// Attention over a cache of several layers: a decoded token passes through all of them before it meets one again.
-class CachedLayers {
+// A filled cache. It has as many layers as decoding passes through before it returns to the first, which is then out of the caches.
+class FilledCache {
  public:
-  CachedLayers(const Shape& shape, uint32_t layers, uint32_t positions, uint32_t tokens)
+  FilledCache(const Shape& shape, uint32_t layers, uint32_t positions, uint32_t tokens)
       : shape_(shape), layers_(layers), pool_(1), backend_(make_cpu_backend(pool_, kernels::active_table())) {
     const uint32_t page = backend_->page_positions();
     pages_.resize((positions + page - 1) / page);
@@ -102,34 +101,33 @@ uint64_t sum_of(const std::vector<uint64_t>& words) {
   return std::accumulate(std::begin(sums), std::end(sums), uint64_t{0});
 }
 
-// Plain reading of as many bytes takes its turn with attention: other programs slow both.
-void measure_answer(const Shape& shape, uint32_t positions) {
+// Measured in turn with plain reading of as many bytes, because other programs slow both.
+void measure_decode(const Shape& shape, uint32_t positions) {
   constexpr uint32_t kLayers = 16;
-  CachedLayers layers(shape, kLayers, positions, 1);
+  FilledCache cache(shape, kLayers, positions, 1);
   const double bytes = 2.0 * shape.shared_heads * shape.width * (shape.type == CacheType::kFloat16 ? 2 : 4) * positions * kLayers;
   const std::vector<uint64_t> words(static_cast<size_t>(bytes) / 8, 1);
   std::vector<double> attending, reading;
   uint64_t sum = 0;
   for (int i = 0; i < shape.repetitions; ++i) {
-    attending.push_back(seconds_of([&] { layers.attend(positions - 1, 1); }));
+    attending.push_back(seconds_of([&] { cache.attend(positions - 1, 1); }));
     reading.push_back(seconds_of([&] { sum += sum_of(words); }));
   }
   const Seconds attention = summary(attending), plain = summary(reading);
-  fmt::print("answer at {:5}: {:6.2f} GB/s of the cache, at best {:6.2f}; plain reading {:6.2f}, at best {:6.2f}{}\n", positions,
+  fmt::print("decode at {:5}: {:6.2f} GB/s of the cache, at best {:6.2f}; plain reading {:6.2f}, at best {:6.2f}{}\n", positions,
              bytes / attention.median * 1e-9, bytes / attention.least * 1e-9, bytes / plain.median * 1e-9,
              bytes / plain.least * 1e-9, sum == 0 ? "!" : "");
 }
 
-void measure_prompt(const Shape& shape, uint32_t positions) {
+void measure_prefill(const Shape& shape, uint32_t positions) {
   constexpr uint32_t kTokens = 512;
-  CachedLayers layers(shape, 1, positions, kTokens);
+  FilledCache cache(shape, 1, positions, kTokens);
   std::vector<double> attending;
-  for (int i = 0; i < shape.repetitions; ++i)
-    attending.push_back(seconds_of([&] { layers.attend(positions - kTokens, kTokens); }));
+  for (int i = 0; i < shape.repetitions; ++i) attending.push_back(seconds_of([&] { cache.attend(positions - kTokens, kTokens); }));
   const Seconds seconds = summary(attending);
   const double pairs = kTokens * (positions - kTokens + (kTokens + 1) / 2.0);
   const double products = 2.0 * shape.heads * shape.width * pairs;
-  fmt::print("prompt to {:5}: {:6.2f} G multiply-adds/s, at best {:6.2f}\n", positions, products / seconds.median * 1e-9,
+  fmt::print("prefill to {:5}: {:6.2f} G multiply-adds/s, at best {:6.2f}\n", positions, products / seconds.median * 1e-9,
              products / seconds.least * 1e-9);
 }
 
@@ -152,7 +150,7 @@ int main(int argc, char** argv) {
   }
   fmt::print("{} heads, {} of keys and values, {} wide, {}, one thread\n", shape.heads, shape.shared_heads, shape.width,
              kernels::active_table().name);
-  for (const uint32_t positions : {512u, 2048u, 8192u}) measure_answer(shape, positions);
-  for (const uint32_t positions : {512u, 4096u}) measure_prompt(shape, positions);
+  for (const uint32_t positions : {512u, 2048u, 8192u}) measure_decode(shape, positions);
+  for (const uint32_t positions : {512u, 4096u}) measure_prefill(shape, positions);
   return 0;
 }

@@ -1,6 +1,5 @@
-// Measures the codec on simulated matrices: signal-to-noise ratio by distribution, and weights per second beside the copy bandwidth
-// that the same machine reaches in the same run. Every speed is of one thread, from float32 weights in memory to packed bytes in
-// memory.
+// Measures the codec on simulated matrices: signal-to-noise ratio by distribution, or weights per second of one thread, from
+// float32 weights in memory to packed bytes in memory. Prints the copy bandwidth of the same run for comparison.
 //
 //   codec_bench [--rows N] [--columns N] [--repetitions N] [--quality]
 #include <fmt/format.h>

@@ -1,12 +1,12 @@
-// Measures how long choosing a token takes, on rows of random logits: microseconds of one thread's processor time, median of 41.
+// Measures the time to choose a token from a row of random logits: microseconds of one thread's processor time, median of 41.
 #include <fmt/format.h>
 
 #include <cstdint>
 #include <random>
 #include <vector>
 
-#include "sampling/sampler.h"
 #include "measure.h"
+#include "sampling/sampler.h"
 
 namespace {
 
@@ -17,7 +17,7 @@ struct Case {
   SamplerOptions options;
 };
 
-// A normal distribution with a few tokens that stand out, as a model's answer has.
+// A normal distribution and a few tokens far above it, like the logits of a real model.
 std::vector<float> random_logits(size_t vocabulary) {
   std::mt19937_64 generator(1);
   std::normal_distribution<float> normal(0.0f, 3.0f);
