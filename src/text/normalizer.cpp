@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "text/characters.h"
+#include "text/unicode.h"
 
 namespace tritllm {
 namespace {

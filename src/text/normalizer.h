@@ -8,8 +8,8 @@
 
 #include "text/component.h"
 #include "text/pattern.h"
-#include "text/text_span.h"
-#include "text/unicode_forms.h"
+#include "text/types.h"
+#include "text/unicode.h"
 
 namespace tritllm {
 

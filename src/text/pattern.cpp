@@ -8,8 +8,7 @@
 #include <cstdint>
 #include <new>
 
-#include "text/characters.h"
-#include "text/regex_syntax.h"
+#include "text/unicode.h"
 
 namespace tritllm {
 namespace {

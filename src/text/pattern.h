@@ -1,5 +1,5 @@
-// Owns patterns of tokenizer.json, regular expressions and plain strings: compiling, and finding their matches in the order and
-// with the rules for empty matches that HF tokenizers has. Does not own what is done with the matches.
+// Owns patterns of tokenizer.json, regular expressions and plain strings: translating and compiling them, and finding their matches
+// in the order and with the rules for empty matches that HF tokenizers has. Does not own what is done with the matches.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "text/component.h"
-#include "text/text_span.h"
+#include "text/types.h"
 
 struct pcre2_real_code_8;
 struct pcre2_real_match_data_8;
@@ -90,5 +90,9 @@ class SegmentCursor {
   size_t done_ = 0;
   std::optional<TextSpan> match_;  // found, but the text before it came first
 };
+
+// Translates a regular expression in Oniguruma's syntax (regex_syntax.cpp): the pattern for PCRE2 with the options UTF, UCP,
+// MULTILINE and NO_AUTO_CAPTURE and newlines of LF alone.
+std::string translate_regex(std::string_view oniguruma, const std::string& where);
 
 }  // namespace tritllm

@@ -1,5 +1,5 @@
-// Owns the decoder of tokenizer.json: how the texts of tokens become the text that they stand for, token by token and never going
-// back. Does not own which tokens are shown.
+// Owns the decoder of tokenizer.json: the texts of tokens become readable text, token by token and never going back, always in
+// valid UTF-8. Does not own which tokens are shown.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,21 @@
 
 #include "text/component.h"
 #include "text/pattern.h"
-#include "text/utf8_repair.h"
 
 namespace tritllm {
+
+inline constexpr std::string_view kReplacementCharacter = "\uFFFD";
+
+class Utf8Repair {
+ public:
+  // Appends to `out` what is certain; the start of a sequence that may still be completed is held back.
+  void push(std::string_view bytes, std::string& out);
+  // What was held back, as U+FFFD.
+  void finish(std::string& out);
+
+ private:
+  std::string held_;
+};
 
 class TokenDecoder {
  public:

@@ -1,9 +1,8 @@
-#include "text/regex_syntax.h"
+#include "text/pattern.h"
 
 #include <gtest/gtest.h>
 
 #include "support/expect_error.h"
-#include "text/pattern.h"
 
 namespace tritllm {
 namespace {
