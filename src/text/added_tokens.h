@@ -38,8 +38,8 @@ class TokenMatcher {
   bool empty() const noexcept { return entries_.empty(); }
   bool may_start_with(char byte) const noexcept { return starts_[static_cast<unsigned char>(byte)]; }
 
-  // All entries that the text has at `at`, the shortest first.
-  void candidates_at(std::string_view text, size_t at, std::vector<Candidate>& out) const;
+  // All entries that the text has at `at`, the shortest first. Returns how many bytes were looked at.
+  size_t candidates_at(std::string_view text, size_t at, std::vector<Candidate>& out) const;
 
  private:
   std::vector<Entry> entries_;  // sorted by text: each byte of the text narrows a range of them
@@ -91,6 +91,7 @@ class AddedTokens {
   std::unordered_map<std::string_view, uint32_t> index_of_content_;  // views of tokens_
   std::unordered_set<std::string_view> special_contents_;            // views of tokens_
   TokenMatcher raw_, normalized_;
+  std::string where_;
   size_t id_limit_ = 0;
   size_t new_count_ = 0;  // tokens that the vocabulary lacks
 };

@@ -154,31 +154,34 @@ void PreTokenizer::add_steps(const Component& component) {
 
 void PreTokenizer::add_split(const Component& component) {
   component.allow_only({"type", "pattern", "behavior", "invert"});
-  steps_.push_back(Split{Pattern::parse(component.child("pattern")), parse_behavior(component),
-                         json_boolean_or(component.json, "invert", false, component.where)});
+  Pattern pattern = Pattern::parse(component.child("pattern"));
+  const bool invert = json_boolean_or(component.json, "invert", false, component.where);
+  steps_.push_back({Split{std::move(pattern), parse_behavior(component), invert}, component.where});
 }
 
 void PreTokenizer::add_digits(const Component& component) {
   component.allow_only({"type", "individual_digits"});
   const bool individual = json_boolean_or(component.json, "individual_digits", false, component.where);
-  steps_.push_back(Split{Pattern::regex(R"(\p{N})", component.where),
-                         individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous, false});
+  const SplitBehavior behavior = individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous;
+  steps_.push_back({Split{Pattern::regex(R"(\p{N})", component.where), behavior, false}, component.where});
 }
 
 void PreTokenizer::add_byte_level(const Component& component) {
   component.allow_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
-  if (json_boolean_or(component.json, "add_prefix_space", true, component.where)) steps_.push_back(AddPrefixSpace{});
+  if (json_boolean_or(component.json, "add_prefix_space", true, component.where))
+    steps_.push_back({AddPrefixSpace{}, component.where});
   if (json_boolean_or(component.json, "use_regex", true, component.where)) {
-    steps_.push_back(Split{Pattern::regex(kGpt2Words, component.where), SplitBehavior::kIsolated, false});
+    steps_.push_back({Split{Pattern::regex(kGpt2Words, component.where), SplitBehavior::kIsolated, false}, component.where});
   }
-  steps_.push_back(MapBytes{});
+  steps_.push_back({MapBytes{}, component.where});
 }
 
 void PreTokenizer::add_metaspace(const Component& component) {
   const MetaspaceFields fields = parse_metaspace(component);
-  steps_.push_back(MarkSpaces{fields.mark, fields.prepend});
+  steps_.push_back({MarkSpaces{fields.mark, fields.prepend}, component.where});
   if (fields.split) {
-    steps_.push_back(Split{Pattern::literal(fields.mark, component.where), SplitBehavior::kMergedWithNext, false});
+    Pattern pattern = Pattern::literal(fields.mark, component.where);
+    steps_.push_back({Split{std::move(pattern), SplitBehavior::kMergedWithNext, false}, component.where});
   }
 }
 
@@ -188,7 +191,8 @@ void PreTokenizer::cut(std::string_view text, bool begins_text, MatchScratch& sc
 
 void PreTokenizer::Run::from_step(size_t index, std::string_view text, bool begins_text) {
   if (index == owner.steps_.size()) return sink(text);
-  std::visit([&](const auto& step) { apply(step, index, text, begins_text); }, owner.steps_[index]);
+  scratch.budget().work(1, owner.steps_[index].where);
+  std::visit([&](const auto& step) { apply(step, index, text, begins_text); }, owner.steps_[index].kind);
 }
 
 void PreTokenizer::Run::apply(const Split& step, size_t index, std::string_view text, bool begins_text) {
@@ -207,6 +211,7 @@ void PreTokenizer::Run::apply(const Split& step, size_t index, std::string_view 
 
 void PreTokenizer::Run::apply(const AddPrefixSpace&, size_t index, std::string_view text, bool begins_text) {
   if (text.starts_with(' ')) return from_step(index + 1, text, begins_text);
+  produce(index, text.size() + 1);
   from_step(index + 1, fmt::format(" {}", text), begins_text);
 }
 
@@ -214,6 +219,7 @@ void PreTokenizer::Run::apply(const MapBytes&, size_t index, std::string_view te
   std::string mapped;
   mapped.reserve(text.size() * 2);
   append_byte_level(mapped, text);
+  produce(index, mapped.size());
   from_step(index + 1, mapped, begins_text);
 }
 
@@ -226,6 +232,7 @@ void PreTokenizer::Run::apply(const MarkSpaces& step, size_t index, std::string_
     if (c == ' ') marked += step.mark;
     else marked += c;
   }
+  produce(index, marked.size());
   from_step(index + 1, marked, begins_text);
 }
 

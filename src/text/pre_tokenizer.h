@@ -79,7 +79,10 @@ class PreTokenizer {
     PrependScheme prepend;
   };
   // The types of tokenizer.json are sequences of these.
-  using Step = std::variant<Split, AddPrefixSpace, MapBytes, MarkSpaces>;
+  struct Step {
+    std::variant<Split, AddPrefixSpace, MapBytes, MarkSpaces> kind;
+    std::string where;  // for errors
+  };
 
   // A text on its way through the steps; each piece goes all the way before the next one starts.
   struct Run {
@@ -88,6 +91,7 @@ class PreTokenizer {
     const Sink& sink;
 
     void from_step(size_t index, std::string_view text, bool begins_text);
+    void produce(size_t index, size_t bytes) { scratch.budget().produce(bytes, owner.steps_[index].where); }
     void apply(const Split& step, size_t index, std::string_view text, bool begins_text);
     void apply(const AddPrefixSpace& step, size_t index, std::string_view text, bool begins_text);
     void apply(const MapBytes& step, size_t index, std::string_view text, bool begins_text);

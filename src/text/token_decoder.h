@@ -56,7 +56,10 @@ class TokenDecoder {
     std::string mark;
     bool drops_first;  // the marks of the first token go and do not become spaces
   };
-  using Stage = std::variant<Replace, ByteFallback, Fuse, ByteLevel, JoinWithSpaces, Strip, Metaspace>;
+  struct Stage {
+    std::variant<Replace, ByteFallback, Fuse, ByteLevel, JoinWithSpaces, Strip, Metaspace> kind;
+    std::string where;  // for errors
+  };
 
   static Stage parse_stage(const Component& component);
   static Strip parse_strip(const Component& component);
@@ -70,7 +73,7 @@ class DecodeRun {
  public:
   explicit DecodeRun(const TokenDecoder& decoder);
 
-  void push(std::string_view token, std::string& out) { consume(0, token, true, out); }
+  void push(std::string_view token, std::string& out);
   void finish(std::string& out);
 
  private:
@@ -95,6 +98,7 @@ class DecodeRun {
   void apply(const D::JoinWithSpaces& stage, size_t index, std::string_view text, bool ends_token, std::string& out);
   void apply(const D::Strip& stage, size_t index, std::string_view text, bool ends_token, std::string& out);
   void apply(const D::Metaspace& stage, size_t index, std::string_view text, bool ends_token, std::string& out);
+  std::string replaced(const D::Replace& stage, size_t index, std::string_view text);
   void flush_bytes(size_t index, std::string& out);
   void finish_stage(size_t index, std::string& out);
 

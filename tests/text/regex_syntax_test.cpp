@@ -108,8 +108,7 @@ TEST(RegexSyntax, HostileSizesAreRefused) {
 }
 
 TEST(Pattern, ExponentialPatternsEndInAnError) {
-  expect_error(ErrorCode::kUnsupported, "cannot be matched at byte 0",
-               [] { matches("(?:a|a)*(?:a|a)*b|c", std::string(60, 'a')); });
+  expect_error(ErrorCode::kUnsupported, "more than a second per MiB", [] { matches("(?:a|a)*(?:a|a)*b|c", std::string(60, 'a')); });
 }
 
 TEST(Pattern, EmptyMatchesNeverStandStill) {
