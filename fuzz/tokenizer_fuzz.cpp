@@ -8,7 +8,6 @@
 
 #include "core/error.h"
 #include "core/utf8.h"
-#include "text/stream_decoder.h"
 #include "text/tokenizer.h"
 
 namespace {

@@ -13,7 +13,7 @@
 #include "engine/page_table.h"
 #include "engine/stop_matcher.h"
 #include "sampling/sampler.h"
-#include "text/stream_decoder.h"
+#include "text/tokenizer.h"
 
 namespace tritllm {
 

@@ -1,4 +1,4 @@
-// Owns the added tokens of tokenizer.json: which stretches of a text are such a token. They are looked for twice, those that are
+// Owns the added tokens of tokenizer.json: which spans of a text are such a token. They are looked for twice, those that are
 // not "normalized" in the text as it came, the others in what the normalizer makes of the rest. Does not own what happens to the
 // rest.
 #pragma once
@@ -13,13 +13,38 @@
 #include <unordered_set>
 #include <vector>
 
+#include "text/bpe.h"
 #include "text/component.h"
 #include "text/normalizer.h"
-#include "text/text_span.h"
-#include "text/token_matcher.h"
-#include "text/vocabulary.h"
+#include "text/types.h"
 
 namespace tritllm {
+
+class TokenMatcher {
+ public:
+  struct Entry {
+    std::string text;
+    uint32_t index;  // the caller's name for it
+  };
+  struct Candidate {
+    uint32_t index;
+    size_t length;
+  };
+
+  TokenMatcher() = default;
+  // No two texts are equal and none is empty.
+  explicit TokenMatcher(std::vector<Entry> entries);
+
+  bool empty() const noexcept { return entries_.empty(); }
+  bool may_start_with(char byte) const noexcept { return starts_[static_cast<unsigned char>(byte)]; }
+
+  // All entries that the text has at `at`, the shortest first. Returns how many bytes were looked at.
+  size_t candidates_at(std::string_view text, size_t at, std::vector<Candidate>& out) const;
+
+ private:
+  std::vector<Entry> entries_;  // sorted by text: each byte of the text narrows a range of them
+  std::vector<bool> starts_ = std::vector<bool>(256);
+};
 
 struct AddedToken {
   TokenId id = 0;
@@ -66,6 +91,7 @@ class AddedTokens {
   std::unordered_map<std::string_view, uint32_t> index_of_content_;  // views of tokens_
   std::unordered_set<std::string_view> special_contents_;            // views of tokens_
   TokenMatcher raw_, normalized_;
+  std::string where_;
   size_t id_limit_ = 0;
   size_t new_count_ = 0;  // tokens that the vocabulary lacks
 };

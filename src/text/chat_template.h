@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/json.h"
-#include "text/text_span.h"
+#include "text/types.h"
 
 namespace tritllm {
 

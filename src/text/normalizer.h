@@ -8,8 +8,8 @@
 
 #include "text/component.h"
 #include "text/pattern.h"
-#include "text/text_span.h"
-#include "text/unicode_forms.h"
+#include "text/types.h"
+#include "text/unicode.h"
 
 namespace tritllm {
 
@@ -54,13 +54,13 @@ class Normalizer {
   struct Strip {
     bool left, right;
   };
-  using Step = std::variant<UnicodeForm, Replace, Prepend, Strip>;
+  struct Step {
+    std::variant<UnicodeForm, Replace, Prepend, Strip> kind;
+    std::string where;  // for errors
+  };
 
   static Step parse_step(const Component& component);
-  static NormalizedText run(UnicodeForm form, const NormalizedText& source, MatchScratch& scratch);
-  static NormalizedText run(const Replace& step, const NormalizedText& source, MatchScratch& scratch);
-  static NormalizedText run(const Prepend& step, const NormalizedText& source, MatchScratch& scratch);
-  static NormalizedText run(const Strip& step, const NormalizedText& source, MatchScratch& scratch);
+  struct Run;
 
   std::vector<Step> steps_;
 };

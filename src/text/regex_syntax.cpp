@@ -1,4 +1,4 @@
-#include "text/regex_syntax.h"
+#include "text/pattern.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "text/characters.h"
+#include "text/unicode.h"
 
 namespace tritllm {
 namespace {

@@ -1,5 +1,5 @@
-// Owns the decoder of tokenizer.json: how the texts of tokens become the text that they stand for, token by token and never going
-// back. Does not own which tokens are shown.
+// Owns the decoder of tokenizer.json: the texts of tokens become readable text, token by token and never going back, always in
+// valid UTF-8. Does not own which tokens are shown.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,21 @@
 
 #include "text/component.h"
 #include "text/pattern.h"
-#include "text/utf8_repair.h"
 
 namespace tritllm {
+
+inline constexpr std::string_view kReplacementCharacter = "\uFFFD";
+
+class Utf8Repair {
+ public:
+  // Appends to `out` what is certain; the start of a sequence that may still be completed is held back.
+  void push(std::string_view bytes, std::string& out);
+  // What was held back, as U+FFFD.
+  void finish(std::string& out);
+
+ private:
+  std::string held_;
+};
 
 class TokenDecoder {
  public:
@@ -44,7 +56,10 @@ class TokenDecoder {
     std::string mark;
     bool drops_first;  // the marks of the first token go and do not become spaces
   };
-  using Stage = std::variant<Replace, ByteFallback, Fuse, ByteLevel, JoinWithSpaces, Strip, Metaspace>;
+  struct Stage {
+    std::variant<Replace, ByteFallback, Fuse, ByteLevel, JoinWithSpaces, Strip, Metaspace> kind;
+    std::string where;  // for errors
+  };
 
   static Stage parse_stage(const Component& component);
   static Strip parse_strip(const Component& component);
@@ -58,7 +73,7 @@ class DecodeRun {
  public:
   explicit DecodeRun(const TokenDecoder& decoder);
 
-  void push(std::string_view token, std::string& out) { consume(0, token, true, out); }
+  void push(std::string_view token, std::string& out);
   void finish(std::string& out);
 
  private:
@@ -83,6 +98,7 @@ class DecodeRun {
   void apply(const D::JoinWithSpaces& stage, size_t index, std::string_view text, bool ends_token, std::string& out);
   void apply(const D::Strip& stage, size_t index, std::string_view text, bool ends_token, std::string& out);
   void apply(const D::Metaspace& stage, size_t index, std::string_view text, bool ends_token, std::string& out);
+  std::string replaced(const D::Replace& stage, size_t index, std::string_view text);
   void flush_bytes(size_t index, std::string& out);
   void finish_stage(size_t index, std::string& out);
 

@@ -10,8 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "text/text_span.h"
-#include "text/vocabulary.h"
+#include "text/types.h"
 
 namespace tritllm {
 
@@ -60,6 +59,29 @@ class Tokenizer {
   std::optional<std::string_view> shown_text(TokenId id, bool skip_special) const;
 
   std::unique_ptr<const Parts> parts_;
+};
+
+class DecodeRun;
+
+// Decodes token by token, for text that is shown while it is generated. All that push() and finish() return, put together, is what
+// Tokenizer::decode makes of all the ids; each piece is valid UTF-8.
+class StreamDecoder {
+ public:
+  // The tokenizer outlives this.
+  StreamDecoder(const Tokenizer& tokenizer, bool skip_special);
+  StreamDecoder(StreamDecoder&&) noexcept;
+  StreamDecoder& operator=(StreamDecoder&&) noexcept;
+  ~StreamDecoder();
+
+  // The text that no later token can change, without what was returned before.
+  std::string push(TokenId id);
+  // The rest, once no more tokens come: sequences that were never completed become U+FFFD.
+  std::string finish();
+
+ private:
+  const Tokenizer* tokenizer_;
+  bool skip_special_;
+  std::unique_ptr<DecodeRun> run_;
 };
 
 }  // namespace tritllm

@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
-#include "text/stream_decoder.h"
+#include "text/token_decoder.h"
+#include "text/tokenizer.h"
 #include "text/tokenizer_json.h"
-#include "text/utf8_repair.h"
 
 namespace tritllm {
 namespace {

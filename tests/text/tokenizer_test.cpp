@@ -5,7 +5,6 @@
 #include <thread>
 
 #include "support/expect_error.h"
-#include "text/stream_decoder.h"
 #include "text/tokenizer_json.h"
 
 namespace tritllm {

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "text/jinja/ast.h"
-#include "text/jinja/token_stream.h"
+#include "text/jinja/lexer.h"
 
 namespace tritllm::jinja {
 

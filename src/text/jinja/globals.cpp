@@ -1,5 +1,4 @@
-#include "text/jinja/globals.h"
-
+// Owns the functions that every template can call.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,9 +6,10 @@
 #include <cstdint>
 #include <ctime>
 
-#include "text/jinja/arguments.h"
-#include "text/jinja/failure.h"
-#include "text/jinja/print.h"
+#include "text/jinja/builtins.h"
+#include "text/jinja/formatting.h"
+#include "text/jinja/limits.h"
+#include "text/jinja/value.h"
 
 namespace tritllm::jinja {
 namespace {

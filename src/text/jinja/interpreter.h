@@ -1,15 +1,55 @@
 // Owns the running of a parsed template over its variables. One interpreter renders once, in one thread; the tree is shared.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "text/jinja/ast.h"
-#include "text/jinja/globals.h"
-#include "text/jinja/scope.h"
+#include "text/jinja/builtins.h"
+#include "text/jinja/value.h"
 
 namespace tritllm::jinja {
+
+class Scope {
+ public:
+  explicit Scope(Scope* parent) : parent_(parent) {}
+
+  Scope* parent() const noexcept { return parent_; }
+
+  // The variable of this or the nearest enclosing scope; null where there is none.
+  const Value* find(std::string_view name) const noexcept {
+    for (const Scope* scope = this; scope != nullptr; scope = scope->parent_) {
+      const auto found = std::find_if(scope->variables_.begin(), scope->variables_.end(),
+                                      [&](const auto& variable) { return variable.first == name; });
+      if (found != scope->variables_.end()) return &found->second;
+    }
+    return nullptr;
+  }
+
+  // `name` must outlive the scope: it is part of the syntax tree or a constant.
+  void set(std::string_view name, Value value) {
+    const auto found =
+        std::find_if(variables_.begin(), variables_.end(), [&](const auto& variable) { return variable.first == name; });
+    if (found != variables_.end()) found->second = std::move(value);
+    else variables_.emplace_back(name, std::move(value));
+  }
+
+  // A macro refers to this scope and the ones around it: they must live as long as the rendering.
+  void keep() noexcept {
+    for (Scope* scope = this; scope != nullptr && !scope->kept_; scope = scope->parent_) scope->kept_ = true;
+  }
+  bool kept() const noexcept { return kept_; }
+
+ private:
+  Scope* parent_;
+  std::vector<std::pair<std::string_view, Value>> variables_;
+  bool kept_ = false;
+};
 
 using Variables = std::unordered_map<std::string, Value>;
 
@@ -71,7 +111,6 @@ class Interpreter {
   Flow run(const With& node);
   Flow run(const Break&) { return Flow::kBreak; }
   Flow run(const Continue&) { return Flow::kContinue; }
-  Flow run_loop(const For& node, const Value& iterable, int64_t depth0);
   bool passes(const For& node, Scope* outer, const Value& element);
   void assign(const Target& target, Value value);
   void print(const Value& value);

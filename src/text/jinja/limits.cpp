@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "text/jinja/failure.h"
 
 namespace tritllm::jinja {
 

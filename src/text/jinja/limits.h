@@ -1,9 +1,11 @@
-// Owns the limits of a template and of one rendering, and the account that a rendering keeps of them. A template comes with a model
-// and a conversation with a request: neither may take more time, stack or memory than this. docs/chat_templates.md lists them.
+// Owns the limits of a template and of one rendering, the account that a rendering keeps of them, and how the parts of the engine
+// report a failure whose place they do not know (the interpreter adds it). A template comes with a model and a conversation with a
+// request: neither may take more time, stack or memory than this. docs/chat_templates.md lists the limits.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace tritllm::jinja {
 
@@ -46,5 +48,11 @@ class Budget {
   uint64_t work_ = kWorkLimit;
   int depth_ = 0;
 };
+
+// Throws an Error of kBadInput without a place: the template did with its values what cannot be done.
+[[noreturn]] void fail(std::string_view problem);
+
+// Throws an Error of kUnsupported without a place: Jinja can do this, this engine does not.
+[[noreturn]] void refuse(std::string_view construct);
 
 }  // namespace tritllm::jinja

@@ -1,4 +1,4 @@
-#include "text/jinja/number_parsing.h"
+#include "text/jinja/numbers.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,8 +6,8 @@
 #include <limits>
 #include <string>
 
-#include "text/jinja/failure.h"
-#include "text/jinja/unicode.h"
+#include "text/jinja/limits.h"
+#include "text/unicode.h"
 
 namespace tritllm::jinja {
 namespace {

@@ -1,4 +1,4 @@
-// Owns the functions that every chat template can call: raise_exception, strftime_now, namespace, range, dict.
+// Owns the names that a template can use: filters, tests, methods and functions. Whatever is not among them is refused by name.
 #pragma once
 
 #include <chrono>
@@ -11,6 +11,17 @@
 
 namespace tritllm::jinja {
 
+// `input|name(arguments)`.
+Value apply_filter(Budget& budget, std::string_view name, const Value& input, const Arguments& arguments);
+
+// `input is name(arguments)`.
+bool apply_test(Budget& budget, std::string_view name, const Value& input, const Arguments& arguments);
+
+// The method of that name: a function where there is one, an undefined value for one that would change the object (as Jinja's
+// sandbox has it), false where Python has none either. Refuses those that Python has and this engine does not.
+bool find_method(const Value& self, std::string_view name, Value& found);
+
+// The functions that every chat template can call: raise_exception, strftime_now, namespace, range, dict.
 class Globals {
  public:
   explicit Globals(std::chrono::system_clock::time_point now) : now_(now) {}

@@ -1,16 +1,15 @@
-#include "text/jinja/predicates.h"
-
+// Owns the tests: what may follow `is`.
 #include <fmt/format.h>
 
 #include <cstdint>
 #include <unordered_map>
 
-#include "text/jinja/arguments.h"
-#include "text/jinja/arithmetic.h"
-#include "text/jinja/compare.h"
-#include "text/jinja/failure.h"
-#include "text/jinja/print.h"
-#include "text/jinja/text_operations.h"
+#include "text/jinja/builtins.h"
+#include "text/jinja/formatting.h"
+#include "text/jinja/limits.h"
+#include "text/jinja/operators.h"
+#include "text/jinja/text.h"
+#include "text/jinja/value.h"
 
 namespace tritllm::jinja {
 namespace {

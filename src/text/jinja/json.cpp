@@ -1,16 +1,15 @@
-#include "text/jinja/json_filter.h"
-
+// Owns the filter `tojson` as transformers defines it for chat templates: Python's json.dumps, without escapes for HTML.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 
-#include "text/jinja/arguments.h"
-#include "text/jinja/compare.h"
-#include "text/jinja/failure.h"
-#include "text/jinja/print.h"
-#include "text/jinja/unicode.h"
+#include "text/jinja/formatting.h"
+#include "text/jinja/limits.h"
+#include "text/jinja/operators.h"
+#include "text/jinja/value.h"
+#include "text/unicode.h"
 
 namespace tritllm::jinja {
 namespace {

@@ -1,4 +1,5 @@
-// Owns equality, order, membership and hashing of values, as Python has them.
+// Owns the operators on values, as Python has them: arithmetic on numbers, texts, lists and tuples; equality, order, membership and
+// hashing.
 #pragma once
 
 #include <compare>
@@ -7,6 +8,16 @@
 #include "text/jinja/value.h"
 
 namespace tritllm::jinja {
+
+Value add(Budget& budget, const Value& left, const Value& right);
+Value subtract(const Value& left, const Value& right);
+Value multiply(Budget& budget, const Value& left, const Value& right);
+Value divide(const Value& left, const Value& right);
+Value floor_divide(const Value& left, const Value& right);
+Value modulo(Budget& budget, const Value& left, const Value& right);  // of a text: "%s" % value
+Value power(Budget& budget, const Value& left, const Value& right);
+Value negated(const Value& value);
+Value unchanged_number(const Value& value);  // unary plus
 
 bool equal(Budget& budget, const Value& left, const Value& right);
 
@@ -18,9 +29,6 @@ bool less(Budget& budget, const Value& left, const Value& right);
 
 // `item in container`.
 bool contains(Budget& budget, const Value& container, const Value& item);
-
-// The position of `needle` in `text` from byte `from` on, or npos, in linear time whatever the texts are.
-size_t find_bytes(std::string_view text, std::string_view needle, size_t from = 0) noexcept;
 
 // A string that is the same for equal keys of a mapping and different for others; texts are kTextKeyCode and their bytes. Fails for
 // what cannot be a key.

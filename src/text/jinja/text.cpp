@@ -1,15 +1,73 @@
-#include "text/jinja/text_operations.h"
+#include "text/jinja/text.h"
 
 #include <fmt/format.h>
+#include <string.h>
 
 #include <algorithm>
 
-#include "text/jinja/compare.h"
-#include "text/jinja/failure.h"
-#include "text/jinja/print.h"
-#include "text/jinja/unicode.h"
+#include "text/jinja/formatting.h"
+#include "text/jinja/limits.h"
+#include "text/jinja/operators.h"
+#include "text/unicode.h"
 
 namespace tritllm::jinja {
+namespace {
+
+void check_growth(const TrackedText& text, size_t more) {
+  if (more > kTextLimit || text.bytes.size() > kTextLimit - more) {
+    fail(fmt::format("the template builds a text of more than the limit of {} bytes", kTextLimit));
+  }
+}
+
+void mark(TrackedText& text, size_t begin, size_t end) {
+  if (begin == end) return;
+  if (!text.input.empty() && text.input.back().end == begin) text.input.back().end = end;
+  else text.input.push_back({begin, end});
+}
+
+}  // namespace
+
+TrackedText template_text(std::string bytes) { return {std::move(bytes), {}, false}; }
+
+TrackedText request_text(std::string bytes) { return whole_text(std::move(bytes), true); }
+
+TrackedText whole_text(std::string bytes, bool from_request) {
+  TrackedText text;
+  check_growth(text, bytes.size());
+  text.bytes = std::move(bytes);
+  if (from_request) mark(text, 0, text.bytes.size());
+  return text;
+}
+
+void append(TrackedText& to, std::string_view trusted) {
+  check_growth(to, trusted.size());
+  to.bytes += trusted;
+}
+
+void append_request(TrackedText& to, std::string_view bytes) {
+  const size_t begin = to.bytes.size();
+  append(to, bytes);
+  mark(to, begin, to.bytes.size());
+}
+
+void append(TrackedText& to, const TrackedText& part) { append(to, part, 0, part.bytes.size()); }
+
+void append(TrackedText& to, const TrackedText& part, size_t begin, size_t end) {
+  check_growth(to, end - begin);
+  const size_t start = to.bytes.size();
+  to.bytes.append(part.bytes, begin, end - begin);
+  auto span = std::partition_point(part.input.begin(), part.input.end(), [&](const TextSpan& s) { return s.end <= begin; });
+  for (; span != part.input.end() && span->begin < end; ++span) {
+    mark(to, start + std::max(span->begin, begin) - begin, start + std::min(span->end, end) - begin);
+  }
+}
+
+TrackedText slice(const TrackedText& text, size_t begin, size_t end) {
+  TrackedText result;
+  append(result, text, begin, end);
+  return result;
+}
+
 namespace {
 
 bool cased_before(std::string_view text, size_t at) noexcept {
@@ -34,7 +92,7 @@ bool cased_after(std::string_view text, size_t at) noexcept {
 // The small sigma has a form of its own at the end of a word.
 void append_lower_in(std::string& to, std::string_view text, size_t begin, size_t end, char32_t c) {
   constexpr char32_t kSigma = 0x3a3, kFinalSigma = 0x3c2;
-  if (c == kSigma && cased_before(text, begin) && !cased_after(text, end)) append_code_point(to, kFinalSigma);
+  if (c == kSigma && cased_before(text, begin) && !cased_after(text, end)) append_character(to, kFinalSigma);
   else append_lower(to, c);
 }
 
@@ -57,6 +115,13 @@ class Marks {
 
 }  // namespace
 
+size_t find_bytes(std::string_view text, std::string_view needle, size_t from) noexcept {
+  if (from > text.size()) return std::string::npos;
+  if (needle.empty()) return from;
+  const void* found = memmem(text.data() + from, text.size() - from, needle.data(), needle.size());
+  return found ? static_cast<size_t>(static_cast<const char*>(found) - text.data()) : std::string::npos;
+}
+
 TrackedText with_case(Budget& budget, const TrackedText& text, LetterCase letter_case) {
   budget.work(text.bytes.size() * 2);
   TrackedText result;
@@ -69,6 +134,7 @@ TrackedText with_case(Budget& budget, const TrackedText& text, LetterCase letter
     const char32_t c = next_code_point(text.bytes, at);
     letter.clear();
     const bool lowers = letter_case == LetterCase::kLower || (letter_case != LetterCase::kUpper && inside_word);
+    if (!lowers && has_long_upper_case(c)) refuse("upper or title case of a letter that becomes several (such as ß)");
     if (lowers) append_lower_in(letter, text.bytes, begin, at, c);
     else if (letter_case == LetterCase::kUpper || letter_case == LetterCase::kTitleOfFilter) append_upper(letter, c);
     else append_title(letter, c);
@@ -186,14 +252,6 @@ TrackedText repeated(Budget& budget, const TrackedText& text, int64_t count) {
     append(result, text);
   }
   return result;
-}
-
-std::pair<size_t, size_t> centering(size_t length, int64_t width) {
-  if (width <= 0 || static_cast<uint64_t>(width) <= length) return {0, 0};
-  if (static_cast<uint64_t>(width) > kTextLimit) fail("a text is padded beyond the limit of a text's size");
-  const size_t padding = static_cast<size_t>(width) - length;
-  const size_t left = padding / 2 + (padding & static_cast<size_t>(width) & 1);
-  return {left, padding - left};
 }
 
 }  // namespace tritllm::jinja
