@@ -137,7 +137,7 @@ class Bench {
     }
   }
 
-  // Random bytes serve as weights: only entries out of range would be slower or faster to look up, and there are none.
+  // Random bytes serve as weights: only scale_codes out of range would be slower or faster to look up, and there are none.
   Rate weights_per_second(const KernelTable& table, TileFormat format, size_t bytes, size_t tokens, size_t columns) {
     const size_t blocks = blocks_of(columns), tile_bytes = blocks * block_bytes(format),
                  tiles = bytes / tile_bytes / kBandTiles * kBandTiles;

@@ -41,18 +41,18 @@ class DecodedRows {
     const auto lines = static_cast<size_t>(end_line - first_line);
     skipped_ = static_cast<size_t>(first - first_line * codec::kLineGroups);
     codes_.resize(lines * codec::kLineGroups * codec::kGroupSize);
-    entries_.resize(lines * codec::kLineGroups);
-    decode_lines(matrix, first_line, lines, codes_.data(), entries_.data());
+    scale_codes_.resize(lines * codec::kLineGroups);
+    decode_lines(matrix, first_line, lines, codes_.data(), scale_codes_.data());
   }
 
   kernels::SourceRows rows() const noexcept {
-    return {codes_.data() + skipped_ * codec::kGroupSize, entries_.data() + skipped_, rows_, groups_};
+    return {codes_.data() + skipped_ * codec::kGroupSize, scale_codes_.data() + skipped_, rows_, groups_};
   }
 
  private:
   size_t rows_, groups_, skipped_;
   std::vector<int8_t> codes_;
-  std::vector<uint8_t> entries_;
+  std::vector<uint8_t> scale_codes_;
 };
 
 }  // namespace
@@ -95,13 +95,13 @@ void CpuMatrix::adopt_codes(const TernaryMatrix& matrix, ThreadPool& pool) {
   // Groups stand in row-major order, each row padded to whole groups: decoded one after the other they are the padded rows.
   const auto lines = static_cast<size_t>(matrix.shape.lines());
   codes_.resize(lines * codec::kLineGroups * codec::kGroupSize);
-  entries_.resize(lines * codec::kLineGroups);
+  scale_codes_.resize(lines * codec::kLineGroups);
   pool.parallel_for((lines + kLinesPerTask - 1) / kLinesPerTask, [&](size_t task, unsigned) {
     const size_t first = task * kLinesPerTask, group = first * codec::kLineGroups;
     decode_lines(matrix, first, std::min(kLinesPerTask, lines - first), codes_.data() + group * codec::kGroupSize,
-                 entries_.data() + group);
+                 scale_codes_.data() + group);
   });
-  weights_ = kernels::WeightRows{WeightType::kCodes, codes_.data(), padded_row(static_cast<size_t>(columns_)), entries_.data(),
+  weights_ = kernels::WeightRows{WeightType::kCodes, codes_.data(), padded_row(static_cast<size_t>(columns_)), scale_codes_.data(),
                                  steps_.data()};
 }
 
@@ -136,11 +136,11 @@ void CpuMatrix::expand_row(const kernels::TensorKernels& kernels, size_t row, fl
   const size_t width = padded_row(static_cast<size_t>(columns_));
   for (size_t block = 0; block < tiles()->column_blocks; ++block) {
     int8_t codes[kernels::kTileColumns];
-    uint8_t entries[kernels::kTileGroups];
-    kernels::unpack_row(*tiles(), row, block, codes, entries);
+    uint8_t scale_codes[kernels::kTileGroups];
+    kernels::unpack_row(*tiles(), row, block, codes, scale_codes);
     const size_t first = block * kernels::kTileColumns;
     for (size_t i = 0; i < std::min(kernels::kTileColumns, width - first); ++i) {
-      out[first + i] = static_cast<float>(codes[i]) * steps_[entries[i / codec::kGroupSize]];
+      out[first + i] = static_cast<float>(codes[i]) * steps_[scale_codes[i / codec::kGroupSize]];
     }
   }
 }
