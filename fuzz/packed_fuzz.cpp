@@ -49,11 +49,11 @@ void decode(const PackedCheckpoint& checkpoint, const TensorRecord& record) {
   validate_matrix(matrix, checkpoint.place(record), kLoop);
   const codec::HalfDecoder decoder(matrix.codebook, matrix.depth);
   std::array<int8_t, codec::kLineGroups * codec::kGroupSize> codes;
-  std::array<uint8_t, codec::kLineGroups> entries;
+  std::array<uint8_t, codec::kLineGroups> scale_codes;
   std::array<uint16_t, codec::kLineGroups * codec::kGroupSize> halves;
   for (uint64_t line = 0; line < matrix.shape.lines(); ++line) {
-    decode_lines(matrix, line, 1, codes.data(), entries.data());
-    decoder.decode(codes.data(), entries.data(), codec::kLineGroups, halves.data());
+    decode_lines(matrix, line, 1, codes.data(), scale_codes.data());
+    decoder.decode(codes.data(), scale_codes.data(), codec::kLineGroups, halves.data());
     for (const uint16_t half : halves) {
       if ((half & 0x7c00u) == 0x7c00u) std::abort();  // no accepted matrix decodes to infinity or NaN
     }

@@ -71,7 +71,7 @@ void check_file_name(const std::string& name, const std::string& where) {
   if (!plain) throw Error(ErrorCode::kBadInput, where, fmt::format("expected the name of a file in this folder, found '{}'", name));
 }
 
-Json figures_to_json(const ErrorFigures& error) {
+Json stats_to_json(const ErrorStats& error) {
   return {{"weight_energy", error.weight_energy},
           {"relative_mse", error.relative_mse},
           {"sqnr_db", error.sqnr_db ? Json(*error.sqnr_db) : Json(nullptr)},
@@ -81,8 +81,8 @@ Json figures_to_json(const ErrorFigures& error) {
           {"level_histogram", error.level_histogram}};
 }
 
-ErrorFigures parse_figures(const Json& json, const std::string& where) {
-  ErrorFigures error;
+ErrorStats parse_stats(const Json& json, const std::string& where) {
+  ErrorStats error;
   error.weight_energy = json_number(json, "weight_energy", where);
   error.relative_mse = json_number(json, "relative_mse", where);
   if (!json_field(json, "sqnr_db", where).is_null()) error.sqnr_db = json_number(json, "sqnr_db", where);
@@ -119,15 +119,15 @@ PartOfModel parse_part(const Json& json, size_t tensors, const std::string& wher
 
 std::string_view fate_name(Fate fate) noexcept { return name_in(kFates, fate); }
 
-ErrorFigures error_figures(const codec::MatrixFigures& figures) {
-  const double sqnr_db = figures.sqnr_db();
-  return {.weight_energy = figures.weight_energy,
-          .relative_mse = figures.relative_mse(),
+ErrorStats error_stats(const codec::MatrixStats& stats) {
+  const double sqnr_db = stats.sqnr_db();
+  return {.weight_energy = stats.weight_energy,
+          .relative_mse = stats.relative_mse(),
           .sqnr_db = std::isfinite(sqnr_db) ? std::optional(sqnr_db) : std::nullopt,
-          .cosine = figures.cosine(),
-          .max_abs_error = figures.largest_error,
-          .clipped = figures.clipped,
-          .level_histogram = figures.level_histogram};
+          .cosine = stats.cosine(),
+          .max_abs_error = stats.largest_error,
+          .clipped = stats.clipped,
+          .level_histogram = stats.level_histogram};
 }
 
 uint64_t TensorRecord::elements() const noexcept { return checked_product(shape).value_or(0); }
@@ -151,7 +151,7 @@ Json to_json(const TensorRecord& record) {
   if (record.fate == Fate::kKept) json["type"] = record.type;
   json["file"] = record.file;
   json["checksum"] = record.checksum;
-  if (record.fate == Fate::kTernary) json.update(figures_to_json(record.error));
+  if (record.fate == Fate::kTernary) json.update(stats_to_json(record.error));
   return json;
 }
 
@@ -178,7 +178,7 @@ TensorRecord parse_tensor_record(const Json& json, const std::string& where) {
     return record;
   }
   record.depth = static_cast<int>(json_integer(json, "depth", place, 1, codec::kMaxDepth));
-  record.error = parse_figures(json, place);
+  record.error = parse_stats(json, place);
   // Far beyond any model; keeps every product of the codec's geometry inside 64 bits.
   if (record.elements() == 0 || record.elements() > (uint64_t{1} << 48)) {
     throw Error(ErrorCode::kBadInput, place, "expected a matrix of 1 to 2^48 weights");

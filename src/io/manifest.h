@@ -26,7 +26,7 @@ enum class Fate {
 std::string_view fate_name(Fate fate) noexcept;
 
 // How far the decoded matrix is from the source (docs/codec.md, "Figures").
-struct ErrorFigures {
+struct ErrorStats {
   double weight_energy = 0;  // Σ w², so that matrices can be added up
   double relative_mse = 0;
   std::optional<double> sqnr_db;  // nothing where there is no error
@@ -36,7 +36,7 @@ struct ErrorFigures {
   std::vector<uint64_t> level_histogram;
 };
 
-ErrorFigures error_figures(const codec::MatrixFigures& figures);
+ErrorStats error_stats(const codec::MatrixStats& stats);
 
 // One tensor of the source and what became of it.
 struct TensorRecord {
@@ -50,7 +50,7 @@ struct TensorRecord {
   std::string tied_to;   // tied only
   std::string file;      // not for tied
   std::string checksum;  // of the stored bytes; trits, scales and codebook one after the other
-  ErrorFigures error;    // ternary only
+  ErrorStats error;      // ternary only
 
   uint64_t elements() const noexcept;
   codec::MatrixShape matrix_shape() const noexcept;  // leading dimensions are rows

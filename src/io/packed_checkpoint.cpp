@@ -83,20 +83,20 @@ void refuse_unlisted_weights(const fs::path& folder, const Manifest& manifest) {
 void check_padding(const TernaryMatrix& matrix, const std::string& where) {
   const uint64_t per_row = matrix.shape.groups_per_row(), groups = matrix.shape.groups();
   std::array<int8_t, codec::kLineGroups * codec::kGroupSize> codes;
-  std::array<uint8_t, codec::kLineGroups> entries;
+  std::array<uint8_t, codec::kLineGroups> scale_codes;
   const auto is_zero = [&](uint64_t slot, size_t from) {
     const auto begin = codes.begin() + static_cast<ptrdiff_t>(slot * codec::kGroupSize);
     return std::all_of(begin + static_cast<ptrdiff_t>(from), begin + codec::kGroupSize, [](int8_t code) { return code == 0; });
   };
   if (const size_t used = matrix.shape.columns % codec::kGroupSize; used != 0) {
     for (uint64_t group = per_row - 1; group < groups; group += per_row) {
-      decode_lines(matrix, group / codec::kLineGroups, 1, codes.data(), entries.data());
+      decode_lines(matrix, group / codec::kLineGroups, 1, codes.data(), scale_codes.data());
       if (!is_zero(group % codec::kLineGroups, used)) refuse_padding(where, group);
     }
   }
-  decode_lines(matrix, matrix.shape.lines() - 1, 1, codes.data(), entries.data());
+  decode_lines(matrix, matrix.shape.lines() - 1, 1, codes.data(), scale_codes.data());
   for (uint64_t group = groups; group < matrix.shape.lines() * codec::kLineGroups; ++group) {
-    if (entries[group % codec::kLineGroups] != 0 || !is_zero(group % codec::kLineGroups, 0)) refuse_padding(where, group);
+    if (scale_codes[group % codec::kLineGroups] != 0 || !is_zero(group % codec::kLineGroups, 0)) refuse_padding(where, group);
   }
 }
 
@@ -118,12 +118,12 @@ std::vector<std::string> stored_names(const TensorRecord& record) {
   return {trits_name(record.name), scales_name(record.name), codebook_name(record.name)};
 }
 
-void decode_lines(const TernaryMatrix& matrix, uint64_t first_line, size_t lines, int8_t* codes, uint8_t* entries) {
+void decode_lines(const TernaryMatrix& matrix, uint64_t first_line, size_t lines, int8_t* codes, uint8_t* scale_codes) {
   std::array<const uint8_t*, codec::kMaxDepth> planes{};
   for (int plane = 0; plane < matrix.depth; ++plane) {
     planes[static_cast<size_t>(plane)] = matrix.plane(plane).data() + first_line * codec::kGroupSize;
   }
-  codec::unpack_lines(lines, matrix.depth, planes, matrix.scales.data() + first_line * codec::kScaleTrits, codes, entries);
+  codec::unpack_lines(lines, matrix.depth, planes, matrix.scales.data() + first_line * codec::kScaleTrits, codes, scale_codes);
 }
 
 void validate_matrix(const TernaryMatrix& matrix, const std::string& where, const codec::ParallelLoop& loop) {

@@ -33,8 +33,8 @@ struct TernaryMatrix {
   }
 };
 
-// Weights [first_line·80, …) of the matrix, padding included, as codes and entries. The bytes must have been validated.
-void decode_lines(const TernaryMatrix& matrix, uint64_t first_line, size_t lines, int8_t* codes, uint8_t* entries);
+// Weights [first_line·80, …) of the matrix, padding included, as codes and scale_codes. The bytes must have been validated.
+void decode_lines(const TernaryMatrix& matrix, uint64_t first_line, size_t lines, int8_t* codes, uint8_t* scale_codes);
 
 // Refuses bytes that hold no trits, codebooks out of range, and padding that is not zero.
 void validate_matrix(const TernaryMatrix& matrix, const std::string& where, const codec::ParallelLoop& loop);

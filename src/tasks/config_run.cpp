@@ -261,7 +261,7 @@ std::string ConfigRun::stored_checksum(const TensorRecord& record) const {
   return checksum.hex();
 }
 
-void ConfigRun::record(uint64_t position, const std::string& source_checksum, const codec::MatrixFigures* figures) {
+void ConfigRun::record(uint64_t position, const std::string& source_checksum, const codec::MatrixStats* stats) {
   const SourceTensor& tensor = model_.tensors[position];
   const TensorPlan& plan = plans_[position];
   JournalEntry entry;
@@ -285,7 +285,7 @@ void ConfigRun::record(uint64_t position, const std::string& source_checksum, co
   if (plan.fate == Fate::kKept) record.type = layout_of(kept_type(tensor.type)).name;
   if (plan.fate == Fate::kTernary) {
     record.depth = plan.depth;
-    record.error = error_figures(*figures);
+    record.error = error_stats(*stats);
   }
   journal_->add(position, std::move(entry));
 }

@@ -64,7 +64,7 @@ class ConfigRun {
   bool has(uint64_t position) const { return journal_->entries().contains(position); }
   TensorSinks sinks() const noexcept { return {packed_ ? &*packed_ : nullptr, plain_ ? &*plain_ : nullptr}; }
   // Called once the tensor's bytes have been written to the sinks.
-  void record(uint64_t position, const std::string& source_checksum, const codec::MatrixFigures* figures);
+  void record(uint64_t position, const std::string& source_checksum, const codec::MatrixStats* stats);
 
   // Gives the results their names. `report` gets the records and returns the text of report.json.
   using MakeReport = std::function<std::string(const Manifest& manifest)>;

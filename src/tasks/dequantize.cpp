@@ -92,19 +92,18 @@ void write_decoded_matrix(const TernaryMatrix& matrix, const std::string& name, 
                           ThreadPool& pool) {
   validate_matrix(matrix, place, loop_over(pool));
   const codec::HalfDecoder decoder(matrix.codebook, matrix.depth);
-  const uint64_t lines = matrix.shape.lines();
-  pool.parallel_for((lines + codec::kBlockLines - 1) / codec::kBlockLines, [&](size_t block, unsigned) {
-    const uint64_t first_line = block * codec::kBlockLines;
-    const size_t count = static_cast<size_t>(std::min<uint64_t>(codec::kBlockLines, lines - first_line)),
-                 groups = count * codec::kLineGroups;
+  const codec::Stripes stripes(matrix.shape);
+  pool.parallel_for(stripes.size(), [&](size_t index, unsigned) {
+    const codec::Stripe stripe = stripes[index];
+    const size_t groups = stripe.padded_groups();
     std::vector<int8_t> codes(groups * codec::kGroupSize);
-    std::vector<uint8_t> entries(groups);
-    decode_lines(matrix, first_line, count, codes.data(), entries.data());
+    std::vector<uint8_t> scale_codes(groups);
+    decode_lines(matrix, stripe.first_line(), stripe.lines, codes.data(), scale_codes.data());
     std::vector<uint16_t> padded(groups * codec::kGroupSize);
-    decoder.decode(codes.data(), entries.data(), groups, padded.data());
-    const codec::WeightRange range = codec::weights_in_groups(matrix.shape, first_line * codec::kLineGroups, groups);
+    decoder.decode(codes.data(), scale_codes.data(), groups, padded.data());
+    const codec::WeightRange range = codec::weights_in_groups(matrix.shape, stripe.first_group, groups);
     std::vector<uint16_t> halves(range.count);
-    codec::strip_padding(matrix.shape, first_line * codec::kLineGroups, groups, padded.data(), halves.data());
+    codec::strip_padding(matrix.shape, stripe.first_group, groups, padded.data(), halves.data());
     plain.write(name, range.first * sizeof(uint16_t), std::as_bytes(std::span(halves)));
   });
 }

@@ -97,7 +97,7 @@ class QuantizeRun {
   }
 
   uint64_t side_memory() const;
-  uint64_t least_matrix_memory() const;
+  uint64_t least_memory(unsigned threads) const;
   uint64_t peak_memory() const;
   void choose_threads();
   size_t configs_at_once(const SourceTensor& tensor) const;
@@ -128,47 +128,48 @@ uint64_t QuantizeRun::side_memory() const {
 }
 
 // For the largest matrix, with one configuration at work on it.
-uint64_t QuantizeRun::least_matrix_memory() const {
-  uint64_t largest = 0;
+uint64_t QuantizeRun::least_memory(unsigned threads) const {
+  uint64_t largest = threads * thread_memory({});
   for (const uint64_t position : positions_) {
     if (runs_.front().plan(position).fate != Fate::kTernary) continue;
-    const SourceTensor& tensor = model_.tensors[position];
-    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, 1));
+    const codec::MatrixShape shape = codec_shape(model_.tensors[position]);
+    largest = std::max(largest, matrix_memory(shape, 1) + threads * thread_memory(shape));
   }
-  return largest;
+  return side_memory() + largest;
 }
 
 // With as many configurations at work on each matrix as run() works on.
 uint64_t QuantizeRun::peak_memory() const {
-  uint64_t largest = 0;
+  uint64_t largest = threads_ * thread_memory({});
   for (const uint64_t position : positions_) {
     const SourceTensor& tensor = model_.tensors[position];
     const auto quantises = [position](const ConfigRun& run) {
       return !run.complete() && run.plan(position).fate == Fate::kTernary;
     };
-    const auto wanting = static_cast<size_t>(std::ranges::count_if(runs_, quantises));
-    if (wanting == 0) continue;
-    const size_t at_once = std::min(wanting, configs_at_once(tensor));
-    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, at_once));
+    const auto pending = static_cast<size_t>(std::ranges::count_if(runs_, quantises));
+    if (pending == 0) continue;
+    const codec::MatrixShape shape = codec_shape(tensor);
+    const size_t at_once = std::min(pending, configs_at_once(tensor));
+    largest = std::max(largest, matrix_memory(shape, at_once) + threads_ * thread_memory(shape));
   }
-  return side_memory() + scratch_memory(threads_) + largest;
+  return side_memory() + largest;
 }
 
 // As many threads as memory allows; one configuration at a time is the least that can be worked on.
 void QuantizeRun::choose_threads() {
   threads_ = options_.threads != 0 ? options_.threads : std::max(1u, std::thread::hardware_concurrency());
-  const uint64_t least = side_memory() + least_matrix_memory() + scratch_memory(1);
-  if (options_.max_memory < least) {
+  if (const uint64_t least = least_memory(1); options_.max_memory < least) {
     throw Error(ErrorCode::kUsage, "options.max_memory",
                 fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, options_.max_memory >> 20));
   }
-  while (threads_ > 1 && side_memory() + least_matrix_memory() + scratch_memory(threads_) > options_.max_memory) --threads_;
+  while (threads_ > 1 && least_memory(threads_) > options_.max_memory) --threads_;
 }
 
 size_t QuantizeRun::configs_at_once(const SourceTensor& tensor) const {
-  const codec::MatrixShape shape{tensor.rows(), tensor.columns()};
+  const codec::MatrixShape shape = codec_shape(tensor);
+  const uint64_t others = side_memory() + threads_ * thread_memory(shape);
   size_t configs = runs_.size();
-  while (configs > 1 && side_memory() + scratch_memory(threads_) + matrix_memory(shape, configs) > options_.max_memory) --configs;
+  while (configs > 1 && others + matrix_memory(shape, configs) > options_.max_memory) --configs;
   return configs;
 }
 
@@ -228,12 +229,10 @@ Json QuantizeRun::plan() const {
                        {"stored_bits_per_weight", bits.stored},
                        {"bytes_to_write", run.bytes_to_write()}});
   }
-  // From the codec's rate on one thread of an AVX2 machine (docs/performance.md): a guess, to tell minutes from hours.
-  constexpr double kUniformRate = 150e6, kOptimalRate = 40e6;
   double thread_seconds = 0;
   for (size_t i = 0; i < runs_.size(); ++i) {
     if (runs_[i].complete()) continue;
-    const double rate = runs_[i].config().recipe == codec::Recipe::kUniform ? kUniformRate : kOptimalRate;
+    const double rate = codec::recipe_row(runs_[i].config().recipe).weights_per_second;
     thread_seconds += configs[i]["weights"].get<double>() / rate;
   }
   return {{"model", model_.path.string()},
@@ -362,8 +361,8 @@ void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& 
     for (size_t k = begin; k < end; ++k) {
       const MatrixResult& result = results[k - begin];
       costs_[ternary[k]].thread_seconds += result.thread_seconds;
-      costs_[ternary[k]].quantised_weights += result.figures.weights;
-      runs_[ternary[k]].record(position, checksum, &result.figures);
+      costs_[ternary[k]].quantised_weights += result.stats.weights;
+      runs_[ternary[k]].record(position, checksum, &result.stats);
     }
   }
 }

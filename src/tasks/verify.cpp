@@ -103,8 +103,7 @@ std::vector<PackedProblem> verify_against_source(const fs::path& packed, const f
   const ModelSource model = open_model(source);
   std::unordered_map<std::string, const SourceTensor*> tensors;
   for (const SourceTensor& tensor : model.tensors) tensors.emplace(tensor.name, &tensor);
-  const size_t dash = manifest.recipe.rfind("-d");
-  const codec::Recipe recipe = codec::parse_config(manifest.recipe.substr(0, dash) + "-d1").recipe;
+  const codec::Recipe recipe = codec::parse_config(manifest.recipe).recipe;
 
   std::vector<PackedProblem> problems;
   const TemporaryFolder scratch;

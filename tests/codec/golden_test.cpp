@@ -1,5 +1,5 @@
-// Every byte and figure of the golden files (tests/golden), from every instruction set that this machine runs, with the blocks of a
-// matrix surveyed and encoded in shuffled order.
+// Every byte and figure of the golden files (tests/golden), from every instruction set that this machine runs, with the stripes of
+// a matrix visited in shuffled order.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -24,8 +24,8 @@ const fs::path kGolden = fs::path(TRITLLM_SOURCE_DIR) / "tests" / "golden";
 
 std::vector<codec::Config> all_configs() {
   std::vector<codec::Config> configs;
-  for (const codec::Recipe recipe : {codec::Recipe::kUniform, codec::Recipe::kOptimal}) {
-    for (int depth = 1; depth <= codec::kMaxDepth; ++depth) configs.push_back({recipe, depth});
+  for (const codec::RecipeRow& row : codec::recipes()) {
+    for (int depth = row.least_depth; depth <= row.most_depth; ++depth) configs.push_back({row.recipe, depth});
   }
   return configs;
 }
@@ -66,20 +66,20 @@ std::vector<fs::path> golden_files() {
 void expect_golden(const GoldenFile& golden, const Quantized& made, const std::string& config) {
   SCOPED_TRACE(config);
   const auto codebook = golden.values<uint32_t>(config + ".codebook", ElementType::kF32);
-  ASSERT_EQ(codebook.size(), made.codebook.size());
+  ASSERT_EQ(codebook.size(), made.codebook().size());
   for (size_t entry = 0; entry < codebook.size(); ++entry) {
-    ASSERT_EQ(std::bit_cast<uint32_t>(made.codebook[entry]), codebook[entry]) << "codebook entry " << entry;
+    ASSERT_EQ(std::bit_cast<uint32_t>(made.codebook()[entry]), codebook[entry]) << "codebook entry " << entry;
   }
   EXPECT_EQ(made.scales, golden.values<uint8_t>(config + ".scales", ElementType::kU8));
   EXPECT_EQ(made.trits, golden.values<uint8_t>(config + ".trits", ElementType::kU8));
 
-  const auto figures = golden.values<double>(config + ".figures", ElementType::kF64);
-  ASSERT_EQ(figures.size(), 4u);
-  EXPECT_EQ(made.figures.relative_mse(), figures[0]);
-  EXPECT_EQ(made.figures.cosine(), figures[1]);
-  EXPECT_EQ(made.figures.largest_error, figures[2]);
-  EXPECT_EQ(static_cast<double>(made.figures.clipped), figures[3]);
-  EXPECT_EQ(made.figures.level_histogram, golden.values<uint64_t>(config + ".level_histogram", ElementType::kI64));
+  const auto stats = golden.values<double>(config + ".figures", ElementType::kF64);
+  ASSERT_EQ(stats.size(), 4u);
+  EXPECT_EQ(made.stats.relative_mse(), stats[0]);
+  EXPECT_EQ(made.stats.cosine(), stats[1]);
+  EXPECT_EQ(made.stats.largest_error, stats[2]);
+  EXPECT_EQ(static_cast<double>(made.stats.clipped), stats[3]);
+  EXPECT_EQ(made.stats.level_histogram, golden.values<uint64_t>(config + ".level_histogram", ElementType::kI64));
 }
 
 class Golden : public testing::TestWithParam<kernels::KernelTable> {};

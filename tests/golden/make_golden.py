@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "tools" / "reference"))
 
-from codec import figures, quantize  # noqa: E402
+from codec import quantize, statistics  # noqa: E402
 from packed import encode  # noqa: E402
 
 CONFIGURATIONS = [(recipe, depth) for recipe in ("uniform", "optimal") for depth in (1, 2, 3, 4)]
@@ -157,7 +157,7 @@ def outputs_of(matrix):
     """For each configuration trits, scales, codebook and figures of a matrix."""
     for recipe, depth in CONFIGURATIONS:
         quantized = quantize(matrix, recipe, depth)
-        measured = figures(matrix, quantized, depth)
+        measured = statistics(matrix, quantized, depth)
         numbers = [measured[name] for name in ("relative_mse", "cosine", "max_abs_error", "clipped")]
         yield f"{recipe}-d{depth}", encode(quantized, depth) | {
             "figures": np.array(numbers, np.float64),

@@ -212,13 +212,13 @@ TEST(Manifest, TheSourceDigestHangsOnEveryPart) {
   EXPECT_EQ(source_digest(other_outcome), digest) << "it tells about the source only";
 }
 
-TEST(ErrorFiguresOf, AMatrixWithoutErrorHasNoSqnr) {
-  codec::MatrixFigures figures;
-  figures.weight_energy = figures.product = figures.decoded_energy = 4;
-  EXPECT_FALSE(error_figures(figures).sqnr_db.has_value());
-  figures.error_energy = 0.04;
-  EXPECT_EQ(error_figures(figures).sqnr_db, 20.0);
-  EXPECT_EQ(error_figures(figures).relative_mse, 0.01);
+TEST(ErrorStatsOf, AMatrixWithoutErrorHasNoSqnr) {
+  codec::MatrixStats stats;
+  stats.weight_energy = stats.product = stats.decoded_energy = 4;
+  EXPECT_FALSE(error_stats(stats).sqnr_db.has_value());
+  stats.error_energy = 0.04;
+  EXPECT_EQ(error_stats(stats).sqnr_db, 20.0);
+  EXPECT_EQ(error_stats(stats).relative_mse, 0.01);
 }
 
 }  // namespace

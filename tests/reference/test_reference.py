@@ -28,12 +28,12 @@ def random_quantized(depth, rows, cols, seed=0):
     groups = -(-cols // 16)
     codes = random.integers(-largest_code, largest_code + 1, (rows, groups * 16)).astype(np.int8)
     codes[:, cols:] = 0
-    entries = random.integers(0, 27, rows * groups).astype(np.uint8)
-    return codec.Quantized(codes.reshape(-1, 16), entries, np.sort(random.random(27, np.float32)))
+    scale_codes = random.integers(0, 27, rows * groups).astype(np.uint8)
+    return codec.Quantized(codes.reshape(-1, 16), scale_codes, np.sort(random.random(27, np.float32)))
 
 
-def unpack(stored, rows, cols):
-    return packed.unpack(stored["trits"], stored["scales"], stored["codebook"], rows, cols)
+def unpack(stored, *shape):
+    return packed.unpack(stored["trits"], stored["scales"], stored["codebook"], shape)
 
 
 # The codec
@@ -80,7 +80,7 @@ def test_no_step_is_better_than_the_best_step(depth):
 
 
 def test_clusters_are_the_least_of_all_partitions(monkeypatch):
-    monkeypatch.setattr(codec, "ENTRIES", 4)
+    monkeypatch.setattr(codec, "SCALES", 4)
     random = np.random.default_rng(5)
     steps, weights = np.sort(random.random(11)), random.random(11)
     W, S, Q = (np.append(0.0, np.cumsum(x)) for x in (weights, weights * steps, weights * steps * steps))
@@ -109,7 +109,7 @@ def test_runs_hold_every_step_once():
 def test_signal_to_noise_ratio_of_a_gaussian(recipe, expected):
     matrix = np.random.default_rng(1).standard_normal((4096, 1024), np.float32)
     for depth, sqnr in zip(DEPTHS, expected):
-        assert codec.figures(matrix, codec.quantize(matrix, recipe, depth), depth)["sqnr_db"] == pytest.approx(sqnr, abs=0.03)
+        assert codec.statistics(matrix, codec.quantize(matrix, recipe, depth), depth)["sqnr_db"] == pytest.approx(sqnr, abs=0.03)
 
 
 @pytest.mark.parametrize(("recipe", "depth"), CONFIGURATIONS)
@@ -117,7 +117,7 @@ def test_codes_are_the_nearest_levels(recipe, depth):
     matrix = make_golden.small_matrix(make_golden.sparse, 20, 33, 81)
     quantized = codec.quantize(matrix, recipe, depth)
     decoded = codec.decode(quantized, depth, 33, 81)
-    step = np.repeat((quantized.codebook / codec.outermost_code(depth))[quantized.entries].reshape(33, -1), 16, axis=1)[:, :81]
+    step = np.repeat((quantized.codebook / codec.outermost_code(depth))[quantized.scale_codes].reshape(33, -1), 16, axis=1)[:, :81]
     outermost = np.abs(decoded) >= step * (codec.outermost_code(depth) - np.float32(0.5))
     assert (outermost | (np.abs(matrix - decoded) <= step * 0.5000001)).all()
     assert (decoded[matrix == 0] == 0).all() and not np.signbit(decoded[matrix == 0]).any()
@@ -151,7 +151,7 @@ def test_decoding_undoes_encoding(depth, rows, cols):
     quantized = random_quantized(depth, rows, cols)
     back = unpack(packed.encode(quantized, depth), rows, cols)
     assert (back.codes == quantized.codes).all()
-    assert (back.entries == quantized.entries).all()
+    assert (back.scale_codes == quantized.scale_codes).all()
 
 
 @pytest.mark.parametrize("depth", (2, 3, 4))
@@ -179,23 +179,23 @@ def fill_last_group(stored):
     stored["scales"][0, 0] = packed.BYTE_OF_VALUE[81 + int(np.searchsorted(packed.BYTE_OF_VALUE, stored["scales"][0, 0]))]
 
 
-def negative_entry(stored):
+def negative_scale(stored):
     stored["codebook"][0] = -1
 
 
-def negative_zero_entry(stored):
+def negative_zero_scale(stored):
     stored["codebook"][0] = -0.0
 
 
-def no_number_entry(stored):
+def nan_scale(stored):
     stored["codebook"][26] = np.nan
 
 
-def large_entry(stored):
+def large_scale(stored):
     stored["codebook"][26] = 65536
 
 
-def descending_entries(stored):
+def descending_scales(stored):
     stored["codebook"][3] = 6
 
 
@@ -212,8 +212,8 @@ def other_type(stored):
 
 
 DAMAGES = [
-    (damage_byte, "byte"), (damage_scale_byte, "byte"), (fill_padding, "padding"), (fill_last_group, "filler"), (negative_entry, "negative"),
-    (negative_zero_entry, "negative"), (no_number_entry, "no number"), (large_entry, "65504"), (descending_entries, "ascend"),
+    (damage_byte, "byte"), (damage_scale_byte, "byte"), (fill_padding, "padding"), (fill_last_group, "filler"), (negative_scale, "negative"),
+    (negative_zero_scale, "negative"), (nan_scale, "NaN"), (large_scale, "65504"), (descending_scales, "ascend"),
     (too_few_lines, "shape"), (too_deep, "lines, 16"), (other_type, "U8"),
 ]  # fmt: skip
 

@@ -117,11 +117,11 @@ TEST_F(QuantizeModel, WritesTheQuantisersBytesAndTheSourcesOtherTensors) {
       const codec::MatrixShape shape{tensor.rows(), tensor.columns()};
       const Quantized expected = quantize(weights, shape, {Recipe::kOptimal, 2}, codec::scalar_group_kernels());
       EXPECT_EQ(record.checksum, expected.checksum());
-      EXPECT_EQ(record.error.relative_mse, expected.figures.relative_mse());
-      EXPECT_EQ(record.error.level_histogram, expected.figures.level_histogram);
+      EXPECT_EQ(record.error.relative_mse, expected.stats.relative_mse());
+      EXPECT_EQ(record.error.level_histogram, expected.stats.level_histogram);
       std::vector<float> padded(expected.codes.size());
       for (size_t k = 0; k < padded.size(); ++k) {
-        padded[k] = static_cast<float>(expected.codes[k]) * (expected.codebook[expected.entries[k / 16]] / 4.0f);
+        padded[k] = static_cast<float>(expected.codes[k]) * (expected.codebook()[expected.scale_codes[k / 16]] / 4.0f);
       }
       codec::strip_padding(shape, 0, shape.groups(), padded.data(), weights.data());
     }

@@ -46,13 +46,13 @@ class DecodedRows {
     const auto lines = static_cast<size_t>(end_line - first_line);
     skipped_ = static_cast<size_t>(first - first_line * codec::kLineGroups);
     codes_.resize(lines * codec::kLineGroups * codec::kGroupSize);
-    entries_.resize(lines * codec::kLineGroups);
-    decode_lines(matrix, first_line, lines, codes_.data(), entries_.data());
+    scale_codes_.resize(lines * codec::kLineGroups);
+    decode_lines(matrix, first_line, lines, codes_.data(), scale_codes_.data());
     if (groups != row_groups) keep_groups(static_cast<size_t>(row_groups), static_cast<size_t>(first_group));
   }
 
   kernels::SourceRows rows() const noexcept {
-    return {codes_.data() + skipped_ * codec::kGroupSize, entries_.data() + skipped_, rows_, groups_};
+    return {codes_.data() + skipped_ * codec::kGroupSize, scale_codes_.data() + skipped_, rows_, groups_};
   }
 
  private:
@@ -60,13 +60,13 @@ class DecodedRows {
     for (size_t row = 0; row < rows_; ++row) {
       const size_t from = skipped_ + row * row_groups + first_group, to = skipped_ + row * groups_;
       std::copy_n(codes_.data() + from * codec::kGroupSize, groups_ * codec::kGroupSize, codes_.data() + to * codec::kGroupSize);
-      std::copy_n(entries_.data() + from, groups_, entries_.data() + to);
+      std::copy_n(scale_codes_.data() + from, groups_, scale_codes_.data() + to);
     }
   }
 
   size_t rows_, groups_, skipped_;
   std::vector<int8_t> codes_;
-  std::vector<uint8_t> entries_;
+  std::vector<uint8_t> scale_codes_;
 };
 
 // With the numbers of rows and columns in place of UINT64_MAX.
@@ -107,7 +107,7 @@ CpuMatrix::CpuMatrix(const WeightSource& source, const MatrixSlice& slice, Arith
   }
   const TernaryMatrix& matrix = *source.ternary();
   const auto largest = static_cast<float>(codec::largest_code(matrix.depth));
-  for (size_t entry = 0; entry < steps_.size(); ++entry) steps_[entry] = matrix.codebook[entry] / largest;
+  for (size_t i = 0; i < steps_.size(); ++i) steps_[i] = matrix.codebook[i] / largest;
   if (arithmetic == Arithmetic::kInteger) pack_tiles(matrix, part, kernels.formats[matrix.depth - 1], arena, pool);
   else unpack_codes(matrix, part, pool);
 }
@@ -135,15 +135,15 @@ void CpuMatrix::use_dense(const SourceTensor& tensor, const MatrixSlice& slice, 
 void CpuMatrix::unpack_codes(const TernaryMatrix& matrix, const MatrixSlice& slice, ThreadPool& pool) {
   const size_t groups = group_count(slice), stride = groups * codec::kGroupSize;
   codes_.resize(static_cast<size_t>(rows_) * stride);
-  entries_.resize(static_cast<size_t>(rows_) * groups);
+  scale_codes_.resize(static_cast<size_t>(rows_) * groups);
   pool.parallel_for((static_cast<size_t>(rows_) + kRowsPerTask - 1) / kRowsPerTask, [&](size_t task, unsigned) {
     const size_t first = task * kRowsPerTask, count = std::min(kRowsPerTask, static_cast<size_t>(rows_) - first);
     const DecodedRows decoded(matrix, slice.first_row + first, count, first_group(slice), groups);
     const kernels::SourceRows rows = decoded.rows();
     std::copy_n(rows.codes, count * stride, codes_.data() + first * stride);
-    std::copy_n(rows.entries, count * groups, entries_.data() + first * groups);
+    std::copy_n(rows.scale_codes, count * groups, scale_codes_.data() + first * groups);
   });
-  weights_ = kernels::WeightRows{WeightType::kCodes, codes_.data(), stride, entries_.data(), steps_.data()};
+  weights_ = kernels::WeightRows{WeightType::kCodes, codes_.data(), stride, scale_codes_.data(), steps_.data()};
 }
 
 void CpuMatrix::pack_tiles(const TernaryMatrix& matrix, const MatrixSlice& slice, TileFormat format, PageArena& arena,
@@ -179,11 +179,11 @@ void CpuMatrix::expand_row(const kernels::TensorKernels& kernels, size_t row, fl
   const size_t width = padded_row(static_cast<size_t>(columns_));
   for (size_t block = 0; block < tiles()->column_blocks; ++block) {
     int8_t codes[kernels::kTileColumns];
-    uint8_t entries[kernels::kTileGroups];
-    kernels::unpack_row(*tiles(), row, block, codes, entries);
+    uint8_t scale_codes[kernels::kTileGroups];
+    kernels::unpack_row(*tiles(), row, block, codes, scale_codes);
     const size_t first = block * kernels::kTileColumns;
     for (size_t i = 0; i < std::min(kernels::kTileColumns, width - first); ++i) {
-      out[first + i] = static_cast<float>(codes[i]) * steps_[entries[i / codec::kGroupSize]];
+      out[first + i] = static_cast<float>(codes[i]) * steps_[scale_codes[i / codec::kGroupSize]];
     }
   }
 }

@@ -49,7 +49,7 @@ class CpuMatrix final : public DeviceMatrix {
   // What weights_ points to, unless it is the mapped file.
   std::vector<float> floats_;
   std::vector<int8_t> codes_;
-  std::vector<uint8_t> entries_;
+  std::vector<uint8_t> scale_codes_;
   PageArena::Piece blocks_;
   kernels::ScaleTable scales_{};
   std::array<float, codec::kCodebookSize> steps_{};  // scale / largest code
