@@ -40,7 +40,7 @@ std::optional<PageLease> PageTable::claim(std::span<const TokenId> prompt, uint3
   share_full_pages(lease, prompt);
   lease.reserved = wanted - static_cast<uint32_t>(lease.pages.size());
   // The shared pages are held by now, so none of the idle ones is among them.
-  const bool enough = lease.reserved <= idle_ - reserved_;
+  const bool enough = reserved_ + lease.reserved <= idle_;
   if (!enough) lease.reserved = 0;
   reserved_ += lease.reserved;
   if (enough) return lease;
@@ -92,7 +92,7 @@ std::optional<PageCopy> PageTable::use_partial_page(PageLease& lease, std::span<
   pages_[from].last_use = ++uses_;
   const PageId to = take_page(lease);
   pages_[to].tokens.assign(pages_[from].tokens.begin(), pages_[from].tokens.begin() + match->tokens);
-  enter(to);
+  enter(to, lease.previous);
   return PageCopy{from, to};
 }
 
@@ -109,7 +109,6 @@ PageId PageTable::take_page(PageLease& lease) {
     if (!found || pages_[page].last_use < pages_[oldest].last_use) oldest = page, found = true;
   }
   forget(oldest);
-  pages_[oldest].previous = lease.previous;
   hold(oldest);
   lease.pages.push_back(oldest);
   --lease.reserved;
@@ -122,7 +121,7 @@ void PageTable::append(PageLease& lease, std::span<const TokenId> tokens) {
     const PageId id = lease.pages[lease.length / page_positions_];
     Page& page = pages_[id];
     page.tokens.push_back(token);
-    if (page.tokens.size() == 1) enter(id);
+    if (page.tokens.size() == 1) enter(id, lease.previous);
     ++lease.length;
     if (page.tokens.size() == page_positions_) finish_page(lease);
   }
@@ -159,7 +158,11 @@ void PageTable::drop(PageId page) noexcept {
   if (--pages_[page].references == 0) ++idle_;
 }
 
-void PageTable::enter(PageId page) { by_beginning_.emplace(hash_of(pages_[page].previous, pages_[page].tokens.front()), page); }
+// The page has its first token, after the full page `previous`.
+void PageTable::enter(PageId page, uint64_t previous) {
+  pages_[page].previous = previous;
+  by_beginning_.emplace(hash_of(previous, pages_[page].tokens.front()), page);
+}
 
 // The page may be overwritten.
 void PageTable::forget(PageId id) {

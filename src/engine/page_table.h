@@ -80,7 +80,7 @@ class PageTable {
     if (pages_[page].references++ == 0) --idle_;
   }
   void drop(PageId page) noexcept;
-  void enter(PageId page);
+  void enter(PageId page, uint64_t previous);
   void forget(PageId page);
   void finish_page(PageLease& lease);
 

@@ -73,6 +73,7 @@ TEST(ModelLoading, OtherTypesThanFloatsAreRefused) {
     ModelFiles files = llama.files();
     SourceTensor tensor = *files.weights.at(name).dense();
     tensor.type = ElementType::kI32;
+    files.weights.insert_or_assign(name, tensor);
     refused(ErrorCode::kBadInput, name, "expected floats", files);
   }
 }
