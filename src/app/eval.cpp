@@ -85,7 +85,7 @@ class EvaluateLine {
 
 Evaluation evaluated(const Arguments& arguments) {
   const EvaluateOptions options = to_options(arguments);
-  std::optional<WaitingLine> loading(std::in_place, "loading " + arguments.model.model, arguments.model.common.quiet);
+  std::optional<WorkLine> loading(std::in_place, "loading " + arguments.model.model, arguments.model.common.quiet);
   std::optional<EvaluateLine> line;
   return evaluate(options, [&](const EvaluateProgress& progress) {
     loading.reset();

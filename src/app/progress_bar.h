@@ -3,7 +3,8 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
+#include <mutex>
+#include <stop_token>
 #include <string>
 #include <thread>
 
@@ -29,28 +30,31 @@ class StatusLine {
   bool terminal_, drawn_ = false;
 };
 
-// Work of known size: "reading the prompt  42 %, 12 s left", at most ten times a second. Too short a work shows nothing.
+// Work that the caller's thread does: "reading the prompt  42 %, 12 s left", or the time that it has taken as long as nobody knows
+// how far it is. Redraws itself; work shorter than a moment shows nothing.
 class WorkLine {
  public:
-  WorkLine(std::string what, bool quiet) : line_(quiet), what_(std::move(what)) {}
+  WorkLine(std::string what, bool quiet);
 
   void show(double done, double total, const std::string& note = "");
-  void clear() { line_.clear(); }
+  // Until the next show(), so that other text can be written to the terminal.
+  void clear();
   bool on_terminal() const noexcept { return line_.on_terminal(); }
 
  private:
-  StatusLine line_;
-  std::string what_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now(), last_shown_ = begin_;
-};
+  using Clock = std::chrono::steady_clock;
 
-// Work of unknown length, done by the caller's thread while this shows the time that it has taken.
-class WaitingLine {
- public:
-  WaitingLine(const std::string& what, bool quiet);
+  void run(const std::stop_token& stop);
+  void draw();
 
- private:
   StatusLine line_;
+  const std::string what_;
+  const Clock::time_point begin_ = Clock::now();
+  std::mutex mutex_;  // of what follows, and of the drawing
+  Clock::time_point last_drawn_ = begin_;
+  double fraction_ = 0, expected_seconds_ = 0;
+  std::string note_;
+  bool hidden_ = false;
   std::jthread ticker_;
 };
 

@@ -257,7 +257,11 @@ int run(const Arguments& arguments) {
   LanguageModel model = load_model(arguments.model);
   if (!arguments.raw) require_chat_template(model);
   Run run(model, arguments, prompts.size());
-  for (size_t i = 0; i < prompts.size(); ++i) run.submit(i, prompts[i]);
+  try {
+    for (size_t i = 0; i < prompts.size(); ++i) run.submit(i, prompts[i]);
+  } catch (const Error& error) {
+    throw flag_error(error);
+  }
   watch_interrupts();
   run.run();
   if (arguments.model.common.json) {
