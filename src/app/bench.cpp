@@ -54,8 +54,9 @@ std::string csv(const BenchRow& row) {
 class BenchLine {
  public:
   BenchLine(const Arguments& arguments)
-      : quiet_(arguments.model.common.quiet),
-        loading_(std::in_place, "loading " + arguments.model.model + arguments.synthetic.shape, quiet_) {}
+      : quiet_(arguments.model.common.quiet), loading_(std::in_place, arguments.model.model + arguments.synthetic.shape, quiet_) {}
+
+  void show_loading(uint64_t bytes_done, uint64_t bytes_total) { loading_->show(bytes_done, bytes_total); }
 
   void show(const BenchTest& test, uint32_t runs_done, uint32_t runs_total) {
     loading_.reset();
@@ -66,7 +67,7 @@ class BenchLine {
 
  private:
   bool quiet_;
-  std::optional<WorkLine> loading_;
+  std::optional<LoadingLine> loading_;
   std::optional<WorkLine> line_;
 };
 
@@ -74,6 +75,7 @@ int run(const Arguments& arguments) {
   const std::string format = arguments.model.common.json ? "json" : arguments.format;
   BenchLine line(arguments);
   BenchOptions options = to_options(arguments);
+  options.on_load = [&](uint64_t done, uint64_t total) { line.show_loading(done, total); };
   options.on_progress = [&](const BenchTest& test, uint32_t done, uint32_t total) { line.show(test, done, total); };
   if (format == "md") {
     print("| model | depth | device | threads | test | tokens/s | weights GB/s |\n|---|---|---|---|---|---|---|\n");

@@ -98,12 +98,14 @@ Arithmetic arithmetic(const ModelArguments& arguments) {
 }
 
 LanguageModel load_model(const ModelArguments& arguments) {
-  std::optional<WorkLine> waiting(std::in_place, "loading " + arguments.model, arguments.common.quiet);
-  LanguageModel model = LanguageModel::load(arguments.model, {.device = arguments.device,
-                                                              .arithmetic = arithmetic(arguments),
-                                                              .threads = arguments.common.threads,
-                                                              .context = arguments.context});
-  waiting.reset();
+  std::optional<LoadingLine> line(std::in_place, arguments.model, arguments.common.quiet);
+  LanguageModel model =
+      LanguageModel::load(arguments.model, {.device = arguments.device,
+                                            .arithmetic = arithmetic(arguments),
+                                            .threads = arguments.common.threads,
+                                            .context = arguments.context,
+                                            .on_progress = [&](uint64_t done, uint64_t total) { line->show(done, total); }});
+  line.reset();
   if (arguments.common.quiet) return model;
   for (const std::string& warning : model.warnings()) print_message("warning: " + printable(warning));
   print_message(fmt::format("{} on {}: {} of weights a token, context {}", printable(arguments.model),

@@ -102,6 +102,13 @@ void WorkLine::run(const std::stop_token& stop) {
   }
 }
 
+void LoadingLine::show(uint64_t bytes_done, uint64_t bytes_total) {
+  // Opening took a time of its own, and so did a model that was loaded before.
+  if (bytes_done < bytes_done_) line_.emplace("loading " + model_, quiet_);
+  bytes_done_ = bytes_done;
+  line_->show(static_cast<double>(bytes_done), static_cast<double>(bytes_total));
+}
+
 void ProgressBar::show(const QuantizeProgress& progress) {
   const bool last = progress.tensors_done == progress.tensors_total;
   if (!last && progress.seconds - last_shown_ < (line_.on_terminal() ? kTerminalInterval : kLogInterval)) return;

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "tasks/quantize_model.h"
 
@@ -56,6 +59,21 @@ class WorkLine {
   std::string note_;
   bool hidden_ = false;
   std::jthread ticker_;
+};
+
+// A model that is being loaded: opened and verified first, then moved to the device.
+class LoadingLine {
+ public:
+  LoadingLine(const std::string& model, bool quiet)
+      : quiet_(quiet), model_(model), line_(std::in_place, "opening " + model, quiet) {}
+
+  void show(uint64_t bytes_done, uint64_t bytes_total);
+
+ private:
+  bool quiet_;
+  std::string model_;
+  uint64_t bytes_done_ = UINT64_MAX;
+  std::optional<WorkLine> line_;
 };
 
 // The whole run of `tritllm quantize`.

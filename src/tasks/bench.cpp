@@ -118,6 +118,7 @@ std::vector<BenchTest> parse_bench_tests(std::string_view text) {
 std::vector<BenchRow> run_bench(const BenchOptions& options, const std::function<void(const BenchRow&)>& on_row) {
   ThreadPool pool(options.threads);
   ModelFiles files = options.synthetic ? make_synthetic_model(*options.synthetic, pool) : open_model_files(options.model, pool);
+  files.on_progress = options.on_load;
   uint32_t longest = 0;
   for (const BenchTest& test : options.tests) longest = std::max(longest, test.tokens);
   const std::string name = files.path.filename().empty() ? files.path.parent_path().filename() : files.path.filename();
