@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "app/model_options.h"
+#include "app/progress_bar.h"
 #include "core/error.h"
 
 namespace tritllm::app {
@@ -48,14 +50,39 @@ std::string csv(const BenchRow& row) {
                      row.tokens_per_second, row.stddev, row.weight_bytes_per_token, row.gigabytes_per_second);
 }
 
+// Loading, then each test by itself: a token of a prompt and one of an answer take different times.
+class BenchLine {
+ public:
+  BenchLine(const Arguments& arguments)
+      : quiet_(arguments.model.common.quiet), loading_(std::in_place, arguments.model.model + arguments.synthetic.shape, quiet_) {}
+
+  void show_loading(uint64_t bytes_done, uint64_t bytes_total) { loading_->show(bytes_done, bytes_total); }
+
+  void show(const BenchTest& test, uint32_t runs_done, uint32_t runs_total) {
+    loading_.reset();
+    if (runs_done == 0) line_.emplace(test.name(), quiet_);
+    line_->show(runs_done, runs_total, fmt::format("run {}/{}", runs_done, runs_total));
+    if (runs_done == runs_total) line_.reset();
+  }
+
+ private:
+  bool quiet_;
+  std::optional<LoadingLine> loading_;
+  std::optional<WorkLine> line_;
+};
+
 int run(const Arguments& arguments) {
   const std::string format = arguments.model.common.json ? "json" : arguments.format;
+  BenchLine line(arguments);
+  BenchOptions options = to_options(arguments);
+  options.on_load = [&](uint64_t done, uint64_t total) { line.show_loading(done, total); };
+  options.on_progress = [&](const BenchTest& test, uint32_t done, uint32_t total) { line.show(test, done, total); };
   if (format == "md") {
     print("| model | depth | device | threads | test | tokens/s | weights GB/s |\n|---|---|---|---|---|---|---|\n");
   } else if (format == "csv") {
     print("model,depth,device,threads,test,tokens_per_second,stddev,weight_bytes_per_token,gigabytes_per_second\n");
   }
-  const std::vector<BenchRow> rows = run_bench(to_options(arguments), [&](const BenchRow& row) {
+  const std::vector<BenchRow> rows = run_bench(options, [&](const BenchRow& row) {
     if (format == "md") print(markdown(row));
     if (format == "csv") print(csv(row));
     // As print_json(): a path may hold bytes that are not UTF-8.

@@ -112,6 +112,11 @@ int run(const Arguments& arguments) {
                         .seed = arguments.sampling.seed,
                         .tokens = arguments.tokens,
                         .template_variables = template_variables(arguments.conversation, model)};
+  try {
+    validate(settings.sampler, model.model().config().vocabulary);
+  } catch (const Error& error) {
+    throw flag_error(error);
+  }
   ChatSession session(model, std::move(settings), cache_type(arguments.model), arguments.conversation.system);
   if (::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0) {
     chat_at_terminal(session, arguments);
@@ -127,7 +132,7 @@ RunCommand register_chat(CLI::App& app) {
   auto* const command = app.add_subcommand("chat", "Converse with a model; /help lists the commands");
   const auto arguments = std::make_shared<Arguments>();
   add_template_options(*command, arguments->conversation);
-  add_option(*command, "-n,--tokens", arguments->tokens, "At most so many tokens of each answer; 0: what the context has room for",
+  add_option(*command, "-n,--tokens", arguments->tokens, "At most this many tokens of each answer; 0: what the context has room for",
              "TOKENS");
   command->add_flag("--no-history", arguments->no_history, "Keep what is typed out of the history file")
       ->envname("TRITLLM_NO_HISTORY");

@@ -76,7 +76,6 @@ ChatSession::ChatSession(LanguageModel& model, ChatSettings settings, CacheType 
     : model_(model),
       service_(model, {.slots = 1, .cache = cache}),
       settings_(std::move(settings)) {
-  validate(settings_.sampler, model_.model().config().vocabulary);
   set_system(system);
 }
 

@@ -38,7 +38,8 @@ struct AnswerHooks {
 
 class ChatSession {
  public:
-  // The model outlives the session. Throws where it has no chat template, or the template refuses the system message.
+  // The model outlives the session; the settings are valid. Throws where it has no chat template, or the template refuses the
+  // system message.
   ChatSession(LanguageModel& model, ChatSettings settings, CacheType cache, const std::string& system);
 
   // The answer joins the conversation, as far as it was written. Where the conversation with the message does not fit the context,

@@ -38,7 +38,7 @@ constexpr auto kOptionFlags = std::to_array<FieldFlag>({
     {"options.type", "--type"},
 });
 
-// Fields of a request that are not numbers of the sampler.
+// Fields of a request other than the numbers of the sampler.
 constexpr auto kRequestFlags = std::to_array<FieldFlag>({
     {"logit_bias", "--logit-bias"},
     {"prompt", "--prompt"},
@@ -75,9 +75,10 @@ std::string sampler_flag(const SamplerField& field) {
 }
 
 std::string error_text(const Error& error) {
-  return Error(error.code(), flag_of_request(with_flags(error.where())), with_flags(error.problem()), with_flags(error.remedy()))
-      .what();
+  return Error(error.code(), with_flags(error.where()), with_flags(error.problem()), with_flags(error.remedy())).what();
 }
+
+Error flag_error(const Error& error) { return {error.code(), flag_of_request(error.where()), error.problem(), error.remedy()}; }
 
 void add_common_options(CLI::App& command, CommonOptions& options) {
   command.add_flag("--json", options.json, "Answer in JSON on standard output")->envname("TRITLLM_JSON");

@@ -53,6 +53,10 @@ RunCommand register_bench(CLI::App& app);
 // line has flags ("--max-memory").
 std::string error_text(const Error& error);
 
+// The error of a request whose fields were given as flags: "--top-k" for "top_k". A chat names the fields of its requests as they
+// are.
+Error flag_error(const Error& error);
+
 // "--top-k".
 std::string sampler_flag(const SamplerField& field);
 

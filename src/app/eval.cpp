@@ -84,8 +84,10 @@ class EvaluateLine {
 };
 
 Evaluation evaluated(const Arguments& arguments) {
-  const EvaluateOptions options = to_options(arguments);
-  std::optional<WaitingLine> loading(std::in_place, "loading " + arguments.model.model, arguments.model.common.quiet);
+  EvaluateOptions options = to_options(arguments);
+  std::optional<LoadingLine> loading(std::in_place, arguments.reference.empty() ? arguments.model.model : "both models",
+                                     arguments.model.common.quiet);
+  options.on_load = [&](uint64_t done, uint64_t total) { loading->show(done, total); };
   std::optional<EvaluateLine> line;
   return evaluate(options, [&](const EvaluateProgress& progress) {
     loading.reset();

@@ -16,6 +16,7 @@
 #include "app/progress_bar.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/utf8.h"
 
 namespace tritllm::app {
 
@@ -40,6 +41,26 @@ LogitBias parse_bias(const std::string& text) {
     throw Error(ErrorCode::kUsage, "--logit-bias", fmt::format("expected TOKEN=BIAS, found '{}'", printable(text)));
   }
   return bias;
+}
+
+std::string read_standard_input() {
+  std::string text;
+  std::array<char, 1 << 16> chunk{};
+  while (const size_t got = std::fread(chunk.data(), 1, chunk.size(), stdin)) {
+    if (text.size() + got > kLargestText)
+      throw Error(ErrorCode::kUsage, "standard input", fmt::format("holds more than {} bytes", kLargestText));
+    text.append(chunk.data(), got);
+  }
+  if (std::ferror(stdin) != 0) throw io_error("standard input", "read", errno);
+  return text;
+}
+
+void require_utf8(std::string_view text, const std::string& where) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = utf8_sequence_length(text.substr(at));
+    if (length == 0) throw Error(ErrorCode::kBadInput, where, fmt::format("byte {}: expected valid UTF-8", at));
+    at += length;
+  }
 }
 
 }  // namespace
@@ -77,12 +98,14 @@ Arithmetic arithmetic(const ModelArguments& arguments) {
 }
 
 LanguageModel load_model(const ModelArguments& arguments) {
-  std::optional<WaitingLine> waiting(std::in_place, "loading " + arguments.model, arguments.common.quiet);
-  LanguageModel model = LanguageModel::load(arguments.model, {.device = arguments.device,
-                                                              .arithmetic = arithmetic(arguments),
-                                                              .threads = arguments.common.threads,
-                                                              .context = arguments.context});
-  waiting.reset();
+  std::optional<LoadingLine> line(std::in_place, arguments.model, arguments.common.quiet);
+  LanguageModel model =
+      LanguageModel::load(arguments.model, {.device = arguments.device,
+                                            .arithmetic = arithmetic(arguments),
+                                            .threads = arguments.common.threads,
+                                            .context = arguments.context,
+                                            .on_progress = [&](uint64_t done, uint64_t total) { line->show(done, total); }});
+  line.reset();
   if (arguments.common.quiet) return model;
   for (const std::string& warning : model.warnings()) print_message("warning: " + printable(warning));
   print_message(fmt::format("{} on {}: {} of weights a token, context {}", printable(arguments.model),
@@ -98,8 +121,12 @@ void add_sampling_options(CLI::App& command, SamplingArguments& arguments) {
     if (field.name == "temperature") flag += ",--temp";
     help[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(help[0])));
     const auto take = [&arguments, &field](const std::string& text) {
-      SamplerOptions trial;
-      set_sampler_value(trial, field, text);
+      try {
+        SamplerOptions trial;
+        set_sampler_value(trial, field, text);
+      } catch (const Error& error) {
+        throw flag_error(error);
+      }
       arguments.numbers.emplace_back(&field, text);
     };
     command.add_option_function<std::string>(flag, take, help)->type_name("NUMBER")->group(group);
@@ -169,15 +196,8 @@ Json template_variables(const TemplateArguments& arguments, const LanguageModel&
 }
 
 std::string read_text(const std::string& path) {
-  if (path != "-") return read_text_file(path, kLargestText);
-  std::string text;
-  std::array<char, 1 << 16> chunk{};
-  while (const size_t got = std::fread(chunk.data(), 1, chunk.size(), stdin)) {
-    if (text.size() + got > kLargestText)
-      throw Error(ErrorCode::kUsage, "standard input", fmt::format("holds more than {} bytes", kLargestText));
-    text.append(chunk.data(), got);
-  }
-  if (std::ferror(stdin) != 0) throw io_error("standard input", "read", errno);
+  std::string text = path == "-" ? read_standard_input() : read_text_file(path, kLargestText);
+  require_utf8(text, path == "-" ? "standard input" : path);
   return text;
 }
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdio>
-#include <mutex>
+#include <utility>
 
 #include "app/command.h"
 #include "core/error.h"
@@ -59,31 +59,54 @@ void StatusLine::clear() {
   drawn_ = false;
 }
 
+WorkLine::WorkLine(std::string what, bool quiet) : line_(quiet), what_(std::move(what)) {
+  if (line_.on_terminal()) ticker_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
 void WorkLine::show(double done, double total, const std::string& note) {
-  const auto now = std::chrono::steady_clock::now();
+  if (!line_.on_terminal()) return;
+  const std::scoped_lock lock(mutex_);
+  fraction_ = total > 0 ? std::clamp(done / total, 0.0, 1.0) : 1.0;
+  if (fraction_ > 0) expected_seconds_ = seconds_since(begin_) / fraction_;
+  note_ = note;
+  hidden_ = false;
+  if (Clock::now() - begin_ >= kFirstShown && seconds_since(last_drawn_) >= kTerminalInterval) draw();
+}
+
+void WorkLine::clear() {
+  const std::scoped_lock lock(mutex_);
+  hidden_ = true;
+  line_.clear();
+}
+
+// The mutex is held.
+void WorkLine::draw() {
+  last_drawn_ = Clock::now();
   const double seconds = seconds_since(begin_);
-  if (now - begin_ < kFirstShown || std::chrono::duration<double>(now - last_shown_).count() < kTerminalInterval) return;
-  last_shown_ = now;
-  const double fraction = total > 0 ? std::clamp(done / total, 0.0, 1.0) : 1.0;
-  std::string text = fmt::format("{}  {:.0f} %", what_, 100 * fraction);
-  if (fraction > 0) text += fmt::format(", {} left", readable_seconds(seconds / fraction * (1 - fraction)));
-  if (!note.empty()) text += "  " + note;
+  std::string text = fmt::format("{}  {}", what_, readable_seconds(seconds));
+  if (fraction_ > 0) {
+    text =
+        fmt::format("{}  {:.0f} %, {} left", what_, 100 * fraction_, readable_seconds(std::max(0.0, expected_seconds_ - seconds)));
+  }
+  if (!note_.empty()) text += "  " + note_;
   line_.show(text);
 }
 
-WaitingLine::WaitingLine(const std::string& what, bool quiet) : line_(quiet) {
-  if (!line_.on_terminal()) return;
-  ticker_ = std::jthread([this, what](const std::stop_token& stop) {
-    const auto begin = std::chrono::steady_clock::now();
-    std::mutex mutex;
-    std::condition_variable_any wake;
-    std::unique_lock lock(mutex);
-    wake.wait_for(lock, stop, kFirstShown, [] { return false; });
-    while (!stop.stop_requested()) {
-      line_.show(fmt::format("{}  {}", what, readable_seconds(seconds_since(begin))));
-      wake.wait_for(lock, stop, std::chrono::seconds(1), [] { return false; });
-    }
-  });
+void WorkLine::run(const std::stop_token& stop) {
+  std::condition_variable_any never;
+  std::unique_lock lock(mutex_);
+  never.wait_for(lock, stop, kFirstShown, [] { return false; });
+  while (!stop.stop_requested()) {
+    if (!hidden_) draw();
+    never.wait_for(lock, stop, std::chrono::seconds(1), [] { return false; });
+  }
+}
+
+void LoadingLine::show(uint64_t bytes_done, uint64_t bytes_total) {
+  // Opening took a time of its own, and so did a model that was loaded before.
+  if (bytes_done < bytes_done_) line_.emplace("loading " + model_, quiet_);
+  bytes_done_ = bytes_done;
+  line_->show(static_cast<double>(bytes_done), static_cast<double>(bytes_total));
 }
 
 void ProgressBar::show(const QuantizeProgress& progress) {

@@ -3,9 +3,13 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "tasks/quantize_model.h"
 
@@ -29,29 +33,47 @@ class StatusLine {
   bool terminal_, drawn_ = false;
 };
 
-// Work of known size: "reading the prompt  42 %, 12 s left", at most ten times a second. Too short a work shows nothing.
+// Work that the caller's thread does: "reading the prompt  42 %, 12 s left", or the time that it has taken as long as nobody knows
+// how far it is. Redraws itself; work shorter than a moment shows nothing.
 class WorkLine {
  public:
-  WorkLine(std::string what, bool quiet) : line_(quiet), what_(std::move(what)) {}
+  WorkLine(std::string what, bool quiet);
 
   void show(double done, double total, const std::string& note = "");
-  void clear() { line_.clear(); }
+  // Until the next show(), so that other text can be written to the terminal.
+  void clear();
   bool on_terminal() const noexcept { return line_.on_terminal(); }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  void run(const std::stop_token& stop);
+  void draw();
+
   StatusLine line_;
-  std::string what_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now(), last_shown_ = begin_;
+  const std::string what_;
+  const Clock::time_point begin_ = Clock::now();
+  std::mutex mutex_;  // of what follows, and of the drawing
+  Clock::time_point last_drawn_ = begin_;
+  double fraction_ = 0, expected_seconds_ = 0;
+  std::string note_;
+  bool hidden_ = false;
+  std::jthread ticker_;
 };
 
-// Work of unknown length, done by the caller's thread while this shows the time that it has taken.
-class WaitingLine {
+// A model that is being loaded: opened and verified first, then moved to the device.
+class LoadingLine {
  public:
-  WaitingLine(const std::string& what, bool quiet);
+  LoadingLine(const std::string& model, bool quiet)
+      : quiet_(quiet), model_(model), line_(std::in_place, "opening " + model, quiet) {}
+
+  void show(uint64_t bytes_done, uint64_t bytes_total);
 
  private:
-  StatusLine line_;
-  std::jthread ticker_;
+  bool quiet_;
+  std::string model_;
+  uint64_t bytes_done_ = UINT64_MAX;
+  std::optional<WorkLine> line_;
 };
 
 // The whole run of `tritllm quantize`.

@@ -257,9 +257,13 @@ int run(const Arguments& arguments) {
   LanguageModel model = load_model(arguments.model);
   if (!arguments.raw) require_chat_template(model);
   Run run(model, arguments, prompts.size());
-  for (size_t i = 0; i < prompts.size(); ++i) run.submit(i, prompts[i]);
   watch_interrupts();
-  run.run();
+  try {
+    for (size_t i = 0; i < prompts.size(); ++i) run.submit(i, prompts[i]);
+    run.run();
+  } catch (const Error& error) {
+    throw flag_error(error);
+  }
   if (arguments.model.common.json) {
     Json all = Json::array();
     for (const Answer& answer : run.answers()) all.push_back(answer_json(model.tokenizer(), arguments, answer, run.begin()));

@@ -46,6 +46,7 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
   loaded.pool_ = std::make_unique<ThreadPool>(options.threads);
   loaded.backend_ = make_backend(options.device, options.arithmetic, *loaded.pool_);
   ModelFiles files = open_model_files(path, *loaded.pool_);
+  files.on_progress = options.on_progress;
   ModelConfig config = read_model_config(files.config, files.config_place);
   loaded.tokenizer_ = tokenizer_of(files.side_files, loaded.place_);
   loaded.chat_templates_ = ChatTemplates::find(files.side_files, loaded.place_);

@@ -28,6 +28,7 @@ struct LoadOptions {
   unsigned threads = 0;  // 0: all processors
   uint32_t context = 0;  // tokens of a sequence; 0: what the model was trained for, at most kUsualContext
   uint32_t batch_tokens = kUsualBatchTokens;
+  LoadProgress on_progress = {};
 };
 
 class LanguageModel {

@@ -2,6 +2,7 @@
 // the weights in a form of its own. Does not own the file.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <utility>
 #include <variant>
@@ -21,6 +22,11 @@ class WeightSource {
   // One of the two.
   const SourceTensor* dense() const noexcept { return std::get_if<SourceTensor>(&source_); }
   const TernaryMatrix* ternary() const noexcept { return std::get_if<TernaryMatrix>(&source_); }
+
+  uint64_t bytes() const noexcept {
+    if (const SourceTensor* const tensor = dense()) return tensor->bytes.size();
+    return ternary()->trits.size() + ternary()->scales.size();
+  }
 
   // Tells the system that the bytes are not needed for now.
   void release() const noexcept {

@@ -2,7 +2,9 @@
 // own what the weights are for (model.h).
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -15,6 +17,9 @@
 
 namespace tritllm {
 
+// How many bytes of weights a device has taken, of how many.
+using LoadProgress = std::function<void(uint64_t bytes_done, uint64_t bytes_total)>;
+
 struct ModelFiles {
   std::filesystem::path path;
   Json config;
@@ -23,6 +28,7 @@ struct ModelFiles {
   std::vector<std::string> warnings;
   std::unordered_map<std::string, WeightSource> weights;
   std::shared_ptr<const void> owner;  // of the bytes that the weights point to
+  LoadProgress on_progress;           // called as the weights are loaded, where set
 };
 
 // A packed folder, an HF folder or a GGUF file. Everything is verified: checksums and trits of a packed folder, structure of

@@ -20,6 +20,11 @@ std::string shape_text(std::span<const uint64_t> shape) { return fmt::format("[{
 
 }  // namespace
 
+WeightLoader::WeightLoader(ModelFiles& files, const ModelConfig& config, Backend& backend) noexcept
+    : files_(files), config_(config), backend_(backend) {
+  for (const auto& [name, source] : files_.weights) bytes_total_ += source.bytes();
+}
+
 std::unique_ptr<DeviceMatrix> WeightLoader::matrix(const std::string& name, uint64_t rows, uint64_t columns) {
   const WeightSource source = take(name);
   uint64_t found[2];
@@ -33,6 +38,7 @@ std::unique_ptr<DeviceMatrix> WeightLoader::matrix(const std::string& name, uint
   auto uploaded = backend_.upload_matrix(source);
   // The device has a ternary matrix in a layout of its own: the model is never in memory twice.
   if (source.ternary() != nullptr) source.release();
+  report(source.bytes());
   return uploaded;
 }
 
@@ -70,6 +76,11 @@ void WeightLoader::refuse_leftovers() const {
                 fmt::format("{} has no place for this tensor", config_.family->architecture),
                 "the model would compute something else without it; check config.json");
   }
+}
+
+void WeightLoader::report(uint64_t bytes) {
+  bytes_done_ += bytes;
+  if (files_.on_progress) files_.on_progress(bytes_done_, bytes_total_);
 }
 
 WeightSource WeightLoader::take(const std::string& name) {

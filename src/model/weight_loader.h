@@ -26,8 +26,7 @@ struct Linear {
 class WeightLoader {
  public:
   // All three outlive the loader. Tensors that are taken leave `files`.
-  WeightLoader(ModelFiles& files, const ModelConfig& config, Backend& backend) noexcept
-      : files_(files), config_(config), backend_(backend) {}
+  WeightLoader(ModelFiles& files, const ModelConfig& config, Backend& backend) noexcept;
 
   const ModelConfig& config() const noexcept { return config_; }
 
@@ -44,12 +43,14 @@ class WeightLoader {
  private:
   WeightSource take(const std::string& name);
   std::unique_ptr<DeviceVector> vector(const std::string& name, uint64_t width, float offset);
+  void report(uint64_t bytes);
   [[noreturn]] void refuse_shape(const std::string& name, std::initializer_list<uint64_t> expected,
                                  std::span<const uint64_t> found) const;
 
   ModelFiles& files_;
   const ModelConfig& config_;
   Backend& backend_;
+  uint64_t bytes_done_ = 0, bytes_total_ = 0;
 };
 
 }  // namespace tritllm

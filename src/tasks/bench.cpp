@@ -118,6 +118,7 @@ std::vector<BenchTest> parse_bench_tests(std::string_view text) {
 std::vector<BenchRow> run_bench(const BenchOptions& options, const std::function<void(const BenchRow&)>& on_row) {
   ThreadPool pool(options.threads);
   ModelFiles files = options.synthetic ? make_synthetic_model(*options.synthetic, pool) : open_model_files(options.model, pool);
+  files.on_progress = options.on_load;
   uint32_t longest = 0;
   for (const BenchTest& test : options.tests) longest = std::max(longest, test.tokens);
   const std::string name = files.path.filename().empty() ? files.path.parent_path().filename() : files.path.filename();
@@ -129,11 +130,20 @@ std::vector<BenchRow> run_bench(const BenchOptions& options, const std::function
       if (test.prompt) benched.read_prompt(options.context_before, test.tokens);
       else benched.write_answer(options.context_before, test.tokens);
     };
+    uint32_t runs = 0;
+    const auto report = [&] {
+      if (options.on_progress) options.on_progress(test, runs++, options.repetitions + 1);
+    };
+    report();
     if (options.context_before > 0) benched.read_prompt(0, options.context_before);
     work();  // brings weights into memory
+    report();
     BenchRow row{name, test.name(), benched.model().backend().description(),  depth, pool.threads(), {},
                  0,    0,           benched.model().weight_bytes_per_token(), 0};
-    for (uint32_t i = 0; i < options.repetitions; ++i) row.seconds.push_back(seconds_of(work));
+    for (uint32_t i = 0; i < options.repetitions; ++i) {
+      row.seconds.push_back(seconds_of(work));
+      report();
+    }
     add_rates(row, test);
     on_row(row);
     rows.push_back(std::move(row));

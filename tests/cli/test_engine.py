@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cli_support import BINARY, clean_environment, error_line, run, succeeded
+from terminal_support import run_at_terminal
 
 DEMO_MODEL = Path(os.environ.get("TRITLLM_DEMO_MODEL", ""))
 CONFIG = "uniform-d3"
@@ -422,6 +424,24 @@ def test_bench_formats():
     markdown = succeeded(run(*SYNTHETIC)).stdout.splitlines()
     assert len(markdown) == 4 and len({line.count("|") for line in markdown}) == 1
     assert "tokens/s" in markdown[0] and "pp8" in markdown[2] and "tg3" in markdown[3]
+
+
+def test_work_is_shown_with_the_time_left():
+    status, seen = run_at_terminal("bench", "--synthetic", "smollm2-135m", "--depth", 3, "--vocab", 512, "--tests", "pp256", "--repetitions", 6, stdout=False)
+    assert status == 0
+    assert re.search(r"pp256  \d+ %, .+ left  run \d/7", seen), seen
+    assert seen.endswith("\r\x1b[K"), "nothing stays on the terminal"
+    status, seen = run_at_terminal(*SYNTHETIC, stdout=False)
+    assert (status, seen) == (0, ""), "--quiet"
+
+
+def test_evaluation_is_shown_with_the_time_left(models):
+    arguments = ["eval", "--model", models["packed"], "--text", models["text"], "--window", 64]
+    status, seen = run_at_terminal(*arguments, stdout=False)
+    assert status == 0
+    assert re.search(r"evaluating  \d+ %, .+ left  window \d+/\d+, perplexity", seen), seen
+    log = succeeded(run(*arguments)).stderr
+    assert "\x1b" not in log and 5 <= log.count("window ") <= 11
 
 
 @pytest.mark.parametrize("arguments, word", [

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from cli_support import error_line, run, succeeded
+from terminal_support import run_at_terminal
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -170,3 +171,14 @@ def test_an_end_token_without_a_row_is_said(folder):
     model = folder()
     (model / "generation_config.json").write_text(json.dumps({"eos_token_id": [256, VOCABULARY]}))
     assert f"'eos_token_id' {VOCABULARY} is ignored" in succeeded(run("run", "--model", model, "--raw", "-p", "x", "-n", 1)).stderr
+
+
+# What the model writes
+
+
+def test_an_answer_cannot_steer_the_terminal(folder):
+    model = folder()
+    escape = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()).index("\u011b")  # how byte-level tokenizers write the byte 1B
+    arguments = ["run", "--model", model, "--raw", "-p", "x", "-n", 3, "--temp", 0, "--quiet", "--logit-bias", f"{escape}=1e6"]
+    assert succeeded(run(*arguments)).stdout == "\x1b" * 3, "a file gets the answer as it is"
+    assert run_at_terminal(*arguments) == (0, r"\x1b\x1b\x1b" + "\n")

@@ -72,7 +72,7 @@ TEST(Candidates, TypicalKeepsThoseOfExpectedSurprise) {
 }
 
 TEST(Candidates, TypicalMayDropTheMostProbable) {
-  // One token with 0.4 and sixty with 0.01: the entropy is that of the many, and the peak is no typical outcome.
+  // One token with 0.4 and sixty with 0.01: the entropy is that of the many, and the peak is not a typical outcome.
   std::vector<float> row(61, std::log(0.01f));
   row[7] = std::log(0.4f);
   Candidates candidates = candidates_of(row);
@@ -105,7 +105,7 @@ TEST(Candidates, EqualLogitsAreKeptFromTheLowestToken) {
   }
 }
 
-TEST(Candidates, WhatIsLeftStandsInOneOrder) {
+TEST(Candidates, ResultsAreInOneOrder) {
   std::mt19937_64 generator(12);
   const std::vector<float> row = reference::gaussian_row(generator, 500, 1);
   for (const auto& step : {std::function<void(Candidates&)>([](Candidates& list) { keep_top_k(list, 130); }),
