@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "core/thread_pool.h"
 #include "io/model_source.h"
 #include "io/weight_source.h"
@@ -17,7 +17,7 @@ namespace tritllm {
 
 struct ModelFiles {
   std::filesystem::path path;
-  Json config;
+  JsonDocument config;
   std::string config_place;  // names the config in errors
   std::vector<SideFile> side_files;
   std::vector<std::string> warnings;
@@ -25,8 +25,8 @@ struct ModelFiles {
   std::shared_ptr<const void> owner;  // of the bytes that the weights point to
 };
 
-// A packed folder, an HF folder or a GGUF file. Everything is verified: checksums and trits of a packed folder, structure of
-// others.
+// A packed folder, an HF folder or a GGUF file, or a folder that holds one of them (io/model_location.h). Everything is verified:
+// checksums and trits of a packed folder, structure of others. Where config.json ties head and embedding, the weights hold one of them.
 ModelFiles open_model_files(const std::filesystem::path& path, ThreadPool& pool);
 
 // "where: tensor 'NAME'".
