@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "engine/generation_defaults.h"
 #include "model/config.h"
 #include "scratch_folder.h"

@@ -8,6 +8,7 @@
 #include "codec/decoder.h"
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "io/packed_checkpoint.h"
 #include "scratch_folder.h"
 #include "tasks/dequantize.h"

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "codec/quantizer.h"
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "io/element_type.h"
 
 namespace tritllm {

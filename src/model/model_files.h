@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "core/thread_pool.h"
 #include "io/model_source.h"
 #include "io/weight_source.h"
@@ -22,7 +22,7 @@ using LoadProgress = std::function<void(uint64_t bytes_done, uint64_t bytes_tota
 
 struct ModelFiles {
   std::filesystem::path path;
-  Json config;
+  JsonDocument config;
   std::string config_place;  // names the config in errors
   std::vector<SideFile> side_files;
   std::vector<std::string> warnings;
@@ -31,8 +31,8 @@ struct ModelFiles {
   LoadProgress on_progress;           // called as the weights are loaded, where set
 };
 
-// A packed folder, an HF folder or a GGUF file. Everything is verified: checksums and trits of a packed folder, structure of
-// others.
+// A packed folder, an HF folder or a GGUF file, or a folder that holds one of them (io/model_location.h). Everything is verified:
+// checksums and trits of a packed folder, structure of others. Where config.json ties head and embedding, the weights hold one of them.
 ModelFiles open_model_files(const std::filesystem::path& path, ThreadPool& pool);
 
 // "where: tensor 'NAME'".

@@ -28,7 +28,7 @@ std::string run_fingerprint(const ModelSource& model, const std::string& config,
     checksum.add(fmt::format("{}\n{}\n{}\n{} {}\n", tensor.name, layout_of(tensor.type).name, fmt::join(tensor.shape, ","),
                              fate_name(plans[i].fate), plans[i].depth));
   }
-  checksum.add(model.config.dump());
+  checksum.add(model.config->dump());
   for (const SideFile& file : model.side_files) checksum.add(fmt::format("{}\n{}\n", file.name, checksum_of(file.contents)));
   return checksum.hex();
 }

@@ -163,7 +163,7 @@ void write_plain_model(const fs::path& model_path, const fs::path& out, ElementT
     release_pages(tensor.bytes);
   }
   plain.finish_weights();
-  Json config = model.config;
+  Json config = *model.config;
   config["torch_dtype"] = type == ElementType::kF32 ? "float32" : "float16";
   config.erase("dtype");
   plain.add_file("config.json", json_text(config));

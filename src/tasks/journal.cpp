@@ -4,6 +4,7 @@
 
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/json.h"
 
 namespace tritllm {
 namespace {

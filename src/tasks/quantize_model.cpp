@@ -7,8 +7,10 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "io/mapped_file.h"
 #include "kernels/kernel_table.h"
+#include "model/families.h"
 #include "tasks/report.h"
 
 namespace tritllm {
@@ -38,16 +40,6 @@ std::vector<uint64_t> positions_of(const ModelSource& model, const std::optional
     if (std::min(index, part->count) == part->index) mine.push_back(position);
   }
   return mine;
-}
-
-// A model that is already quantised in a way that its files cannot be read as weights.
-void refuse_quantised_config(const ModelSource& model) {
-  const auto found = model.config.find("quantization_config");
-  if (found == model.config.end() || found->is_null()) return;
-  const auto named = found->is_object() ? found->find("quant_method") : found->end();
-  const std::string method = named != found->end() && named->is_string() ? named->get<std::string>() : "unknown";
-  throw Error(ErrorCode::kUnsupported, model.path.string(),
-              fmt::format("the model is already quantised (quant_method '{}')", method), "quantise the unquantised model");
 }
 
 // No output folder may be the source, hold it, or lie where the source's files are.
@@ -91,7 +83,6 @@ class QuantizeRun {
  private:
   static ModelSource open_checked_model(const QuantizeOptions& options) {
     ModelSource model = open_model(options.model);
-    refuse_quantised_config(model);
     refuse_output_into_source(options);
     return model;
   }
@@ -209,8 +200,10 @@ void QuantizeRun::check_former_results(ThreadPool& pool) const {
 
 Json QuantizeRun::plan() const {
   Json configs = Json::array();
+  const TensorRoles roles(model_.config);
   for (const ConfigRun& run : runs_) {
     std::vector<TensorRecord> records;
+    Json tensors = Json::array();
     uint64_t ternary = 0;
     for (const uint64_t position : positions_) {
       const SourceTensor& tensor = model_.tensors[position];
@@ -219,6 +212,12 @@ Json QuantizeRun::plan() const {
       record.fate = run.plan(position).fate;
       record.depth = run.plan(position).depth;
       if (record.fate == Fate::kTernary) ternary += tensor.elements();
+      tensors.push_back({{"name", tensor.name},
+                         {"shape", tensor.shape},
+                         {"type", layout_of(tensor.type).name},
+                         {"role", role_name(roles.of(tensor))},
+                         {"fate", fate_name(record.fate)},
+                         {"depth", record.depth}});
       records.push_back(std::move(record));
     }
     const BitsPerWeight bits = bits_per_weight(records);
@@ -227,7 +226,8 @@ Json QuantizeRun::plan() const {
                        {"weights", ternary},
                        {"nominal_bits_per_weight", bits.nominal},
                        {"stored_bits_per_weight", bits.stored},
-                       {"bytes_to_write", run.bytes_to_write()}});
+                       {"bytes_to_write", run.bytes_to_write()},
+                       {"tensors", std::move(tensors)}});
   }
   double thread_seconds = 0;
   for (size_t i = 0; i < runs_.size(); ++i) {
@@ -235,8 +235,14 @@ Json QuantizeRun::plan() const {
     const double rate = codec::recipe_row(runs_[i].config().recipe).weights_per_second;
     thread_seconds += configs[i]["weights"].get<double>() / rate;
   }
+  const auto list = model_.config->find("architectures");
+  const bool has_name = list != model_.config->end() && list->is_array() && !list->empty() && (*list)[0].is_string();
+  const std::string architecture = has_name ? (*list)[0].get<std::string>() : "";
   return {{"model", model_.path.string()},
           {"kind", model_.kind},
+          {"architecture", architecture},
+          {"engine_runs_it", find_family(architecture) != nullptr},
+          {"warnings", model_.warnings},
           {"tensors", positions_.size()},
           {"all_weights", total_weights()},
           {"threads", threads_},

@@ -10,6 +10,7 @@
 #include "codec/trits.h"
 #include "core/error.h"
 #include "core/half.h"
+#include "core/json.h"
 
 namespace tritllm {
 
