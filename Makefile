@@ -1,5 +1,5 @@
 # One word for each thing that people do with this tree; CMake presets and scripts/ do the work.
-.PHONY: help build install demo test-environment test test-aarch64 bench check sanitize tsan fuzz clean
+.PHONY: help build cuda install demo test-environment test test-aarch64 bench check sanitize tsan fuzz clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -15,6 +15,7 @@ MODULES ?=
 
 help:
 	@echo 'make build     the program, build/release/tritllm (installs the Debian packages it needs, as root or by sudo)'
+	@echo 'make cuda      the same with the CUDA backend, build/cuda/tritllm (installs the CUDA compiler where there is none)'
 	@echo 'make install   the program, its manual page and shell completions below PREFIX (default: /usr/local)'
 	@echo 'make demo      quantises a small real model with every recipe and prints size, quality and speed'
 	@echo 'make test      builds everything and runs all tests, C++ and Python'
@@ -33,6 +34,11 @@ build:
 
 install: build
 	cmake --install build/release --prefix $(PREFIX)
+
+cuda:
+	scripts/install_dependencies build cuda
+	cmake --preset cuda
+	cmake --build --preset cuda --target tritllm -j $(JOBS)
 
 demo: build
 	scripts/install_dependencies demo

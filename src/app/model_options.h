@@ -15,7 +15,7 @@ namespace tritllm::app {
 
 struct ModelArguments {
   CommonOptions common;
-  std::string model, device = "cpu", cache = "f16", activations = "int8";
+  std::string model, device = "auto", cache = "f16", activations = "int8";
   uint32_t context = 0;
 };
 

@@ -32,6 +32,7 @@ Commands register_commands(CLI::App& app) {
           {"eval", register_eval(app)},
           {"bench", register_bench(app)},
           {"tokenize", register_tokenize(app)},
+          {"devices", register_devices(app)},
           {"completions", register_completions(app)},
           {"manual", register_manual(app)}};
 }

@@ -195,6 +195,8 @@ class Backend {
   virtual ~Backend() = default;
   // "cpu (avx2, 2 threads)"
   virtual std::string description() const = 0;
+  // Whether operations return before they have been computed, so that it pays to launch a step before the last one is collected.
+  virtual bool asynchronous() const noexcept { return false; }
 
   // The mapped files under `source` outlive the matrix, which may read them in place.
   virtual std::unique_ptr<DeviceMatrix> upload_matrix(const WeightSource& source, const MatrixSlice& slice = {}) = 0;

@@ -70,9 +70,11 @@ Engine::Engine(Model& model, const Tokenizer& tokenizer, std::vector<TokenId> en
       end_tokens_(std::move(end_tokens)),
       options_(checked(options, model.limits())),
       pages_(pages_of(options, model), model.backend().page_positions()),
-      cache_(model.make_cache(pages_.pages(), options.cache)),
-      step_(model.make_step(options.slots)),
-      chosen_(model.backend().make_chosen_tokens(kLogitRows)) {
+      cache_(model.make_cache(pages_.pages(), options.cache)) {
+  for (Pass& pass : passes_) {
+    pass.step = model.make_step(options.slots);
+    pass.chosen = model.backend().make_chosen_tokens(kLogitRows);
+  }
   metrics_.pages = pages_.pages();
 }
 
@@ -113,11 +115,27 @@ void Engine::resume(RequestId id) {
 }
 
 bool Engine::step() {
+  if (running_ != nullptr) {
+    Pass& pass = *running_;
+    running_ = may_run_ahead(pass) ? &launch_after(pass) : nullptr;
+    collect(pass);
+    drop_finished();
+    note_metrics();
+    return true;
+  }
   take_orders();
   admit();
-  plan();
-  const bool busy = !slices_.empty();
-  if (busy && forward()) deliver();
+  Pass& pass = passes_[0];
+  plan(pass);
+  const bool busy = !pass.slices.empty();
+  if (busy && forward(pass, nullptr)) {
+    if (may_be_collected_later(pass)) {
+      choose_tokens(pass);
+      running_ = &pass;
+    } else {
+      deliver(pass);
+    }
+  }
   drop_finished();
   note_metrics();
   return busy;
@@ -182,6 +200,7 @@ void Engine::fail_all(const std::exception_ptr& failure) noexcept {
     const std::lock_guard lock(mutex_);
     waiting.swap(waiting_);
   }
+  running_ = nullptr;
   for (const auto& sequence : live_) {
     if (!sequence->finished()) sequence->fail(message);
   }
@@ -214,17 +233,17 @@ void Engine::admit() {
   }
 }
 
-void Engine::plan() {
-  slices_.clear();
-  tokens_.clear();
-  places_.clear();
-  page_lists_.clear();
+void Engine::plan(Pass& pass) {
+  pass.slices.clear();
+  pass.tokens.clear();
+  pass.places.clear();
+  pass.page_lists.clear();
   for (const auto& sequence : live_) {
-    if (!sequence->in_prompt() && !sequence->paused()) add_slice(*sequence, 1);
+    if (!sequence->in_prompt() && !sequence->paused()) add_slice(pass, *sequence, 1);
   }
-  const bool beside_answers = !tokens_.empty();
-  size_t room = prompt_room(model_.limits().batch_tokens - tokens_.size(), beside_answers);
-  prompt_tokens_ = 0;
+  const bool beside_answers = !pass.tokens.empty();
+  size_t room = prompt_room(model_.limits().batch_tokens - pass.tokens.size(), beside_answers);
+  pass.prompt_tokens = 0;
   for (size_t i = 0; i < live_.size(); ++i) {
     Sequence& sequence = *live_[i];
     if (!sequence.in_prompt() || sequence.paused() || room == 0 || waits_for_another(i)) continue;
@@ -234,10 +253,11 @@ void Engine::plan() {
     }
     if (before == 0 || sequence.computed() != before) sequence.note_reused();
     const size_t count = std::min(room, sequence.pending().size());
-    add_slice(sequence, count);
-    prompt_tokens_ += count;
+    add_slice(pass, sequence, count);
+    pass.prompt_tokens += count;
     room -= count;
   }
+  want_logits(pass);
 }
 
 bool Engine::waits_for_another(size_t index) const noexcept {
@@ -256,87 +276,95 @@ size_t Engine::prompt_room(size_t free, bool beside_answers) const noexcept {
   return std::min(free, std::max<size_t>(1, static_cast<size_t>(std::min(budget / prompt_token_seconds_, 1e9))));
 }
 
-void Engine::add_slice(Sequence& sequence, size_t count) {
-  const auto sequence_index = static_cast<uint32_t>(slices_.size());
-  slices_.push_back({&sequence, static_cast<uint32_t>(tokens_.size()), static_cast<uint32_t>(count)});
+void Engine::add_slice(Pass& pass, Sequence& sequence, size_t count) {
+  const auto sequence_index = static_cast<uint32_t>(pass.slices.size());
+  pass.slices.push_back({&sequence, static_cast<uint32_t>(pass.tokens.size()), static_cast<uint32_t>(count)});
   const auto pending = sequence.pending();
   for (size_t i = 0; i < count; ++i) {
-    tokens_.push_back(pending[i]);
-    places_.push_back({sequence_index, sequence.computed() + static_cast<uint32_t>(i)});
+    pass.tokens.push_back(pending[i]);
+    pass.places.push_back({sequence_index, sequence.computed() + static_cast<uint32_t>(i)});
   }
   pages_.make_room(sequence.pages(), sequence.computed() + static_cast<uint32_t>(count));
   const std::vector<PageId>& pages = sequence.pages().pages;
-  page_lists_.insert(page_lists_.end(), pages.begin(), pages.end());
-  page_lists_.resize(slices_.size() * model_.pages_per_sequence());
+  pass.page_lists.insert(pass.page_lists.end(), pages.begin(), pages.end());
+  pass.page_lists.resize(pass.slices.size() * model_.pages_per_sequence());
 }
 
-bool Engine::forward() {
-  scored_.clear();
-  wanted_.clear();
-  for (const Slice& slice : slices_) {
-    for (uint32_t i = 0; i < slice.count; ++i) {
-      const uint32_t position = slice.sequence->computed() + i;
+void Engine::want_logits(Pass& pass) {
+  pass.scored.clear();
+  pass.wanted.clear();
+  for (const Slice& slice : pass.slices) {
+    for (uint32_t row = slice.first_row; row < slice.first_row + slice.count; ++row) {
+      const uint32_t position = pass.places[row].position;
       if (!slice.sequence->wants_logits(position)) continue;
-      scored_.push_back(slice.first_row + i);
-      wanted_.push_back({slice.sequence, position});
+      pass.scored.push_back(row);
+      pass.wanted.push_back({slice.sequence, position});
     }
   }
-  const auto begin = std::chrono::steady_clock::now();
-  model_.backend().begin(*step_, {.tokens = tokens_,
-                                  .places = places_,
-                                  .pages = page_lists_,
-                                  .pages_per_sequence = model_.pages_per_sequence(),
-                                  .scored = scored_});
+}
+
+bool Engine::forward(Pass& pass, const ChosenTokens* chosen) {
+  pass.begin = std::chrono::steady_clock::now();
+  model_.backend().begin(*pass.step, {.tokens = pass.tokens,
+                                      .places = pass.places,
+                                      .pages = pass.page_lists,
+                                      .pages_per_sequence = model_.pages_per_sequence(),
+                                      .scored = pass.scored,
+                                      .chosen = chosen});
   // A pass over prompts alone may last several budgets; one with answers ends soon.
-  if (prompt_tokens_ == tokens_.size()) {
-    if (!model_.forward_unless(interrupt_, *step_, *cache_)) return false;
-  } else {
-    model_.forward(*step_, *cache_);
+  if (pass.prompt_tokens == pass.tokens.size() && !model_.backend().asynchronous()) {
+    return model_.forward_unless(interrupt_, *pass.step, *cache_);
   }
-  note_speed(std::chrono::steady_clock::now() - begin);
+  model_.forward(*pass.step, *cache_);
   return true;
 }
 
-void Engine::note_speed(std::chrono::duration<double> time) noexcept {
+// To be called when the pass has been computed.
+void Engine::note_speed(const Pass& pass) noexcept {
+  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - pass.begin;
   const auto blend = [](double& mean, double newest) { mean = mean == 0 ? newest : mean + kNewest * (newest - mean); };
-  if (prompt_tokens_ == 0) return blend(token_seconds_, time.count());
-  const double of_prompt = std::max(time.count() - (prompt_tokens_ == tokens_.size() ? 0.0 : token_seconds_), 1e-9);
-  blend(prompt_token_seconds_, of_prompt / static_cast<double>(prompt_tokens_));
+  if (pass.prompt_tokens == 0) return blend(token_seconds_, time.count());
+  const double of_prompt = std::max(time.count() - (pass.prompt_tokens == pass.tokens.size() ? 0.0 : token_seconds_), 1e-9);
+  blend(prompt_token_seconds_, of_prompt / static_cast<double>(pass.prompt_tokens));
 }
 
-void Engine::deliver() {
-  // Only now: a pass that failed has put nothing into the cache that may be reused.
-  for (const Slice& slice : slices_) {
-    pages_.append(slice.sequence->pages(), std::span(tokens_).subspan(slice.first_row, slice.count));
+// Only after the pass: one that failed has put nothing into the cache that may be reused.
+void Engine::append_to_cache(const Pass& pass) {
+  for (const Slice& slice : pass.slices) {
+    pages_.append(slice.sequence->pages(), slice.sequence->pending().first(slice.count));
   }
-  for (size_t first = 0; first < scored_.size(); first += kLogitRows) {
-    deliver_block(first, std::min(kLogitRows, scored_.size() - first));
-  }
-  computed_prompt_tokens_ += prompt_tokens_;
+  computed_prompt_tokens_ += pass.prompt_tokens;
 }
 
-void Engine::deliver_block(size_t first, size_t count) {
+void Engine::deliver(Pass& pass) {
+  append_to_cache(pass);
+  for (size_t first = 0; first < pass.scored.size(); first += kLogitRows) {
+    deliver_block(pass, first, std::min(kLogitRows, pass.scored.size() - first));
+  }
+  note_speed(pass);
+}
+
+void Engine::deliver_block(Pass& pass, size_t first, size_t count) {
   Backend& backend = model_.backend();
-  const Rows scores = model_.logits(*step_, first, count);
+  const Rows scores = model_.logits(*pass.step, first, count);
   draws_.assign(count, {});
-  std::vector<bool> drawn(count, false);
+  drawn_.assign(count, kNoToken);
+  std::vector<bool> draws(count, false);
   for (size_t i = 0; i < count; ++i) {
-    const auto settings = wanted_[first + i].sequence->draw_settings(wanted_[first + i].position);
-    drawn[i] = settings.has_value();
+    const auto settings = pass.wanted[first + i].sequence->draw_settings(pass.wanted[first + i].position);
+    draws[i] = settings.has_value();
     if (settings) draws_[i] = *settings;
   }
-  const bool any = std::ranges::find(drawn, true) != drawn.end();
-  drawn_.assign(count, kNoToken);
-  if (any) {
-    backend.choose(scores, draws_, *chosen_);
-    backend.tokens(*chosen_, drawn_);
+  if (std::ranges::find(draws, true) != draws.end()) {
+    backend.choose(scores, draws_, *pass.chosen);
+    backend.tokens(*pass.chosen, drawn_);
   }
   const size_t vocabulary = model_.config().vocabulary;
   bool has_logits = false;
   for (size_t i = 0; i < count; ++i) {
-    const auto [sequence, position] = wanted_[first + i];
+    const auto [sequence, position] = pass.wanted[first + i];
     if (sequence->finished()) continue;
-    if (drawn[i] && drawn_[i] != kNoToken) {
+    if (draws[i] && drawn_[i] != kNoToken) {
       sequence->take_token(drawn_[i]);
       continue;
     }
@@ -345,6 +373,71 @@ void Engine::deliver_block(size_t first, size_t count) {
       backend.read(scores, std::span(logits_).first(count * vocabulary));
     }
     sequence->take_logits(position, std::span(logits_).subspan(i * vocabulary, vocabulary), room_);
+  }
+}
+
+bool Engine::may_be_collected_later(const Pass& pass) const noexcept {
+  return model_.backend().asynchronous() && pass.prompt_tokens == 0 && pass.wanted.size() <= kLogitRows &&
+         std::ranges::all_of(pass.wanted, [](const Scored& row) { return row.sequence->draws(); });
+}
+
+void Engine::choose_tokens(Pass& pass) {
+  draws_.clear();
+  for (const auto& [sequence, position] : pass.wanted) draws_.push_back(sequence->draw_settings(position).value());
+  model_.backend().choose(model_.logits(*pass.step, 0, pass.wanted.size()), draws_, *pass.chosen);
+}
+
+bool Engine::may_run_ahead(const Pass& pass) {
+  // Rows of sequences that have ended leave gaps: then the next pass is planned anew.
+  if (pass.slices.size() != live_.size() || pass.slices.size() != pass.wanted.size()) return false;
+  for (const Slice& slice : pass.slices) {
+    if (slice.sequence->paused() || !slice.sequence->goes_on_after_next()) return false;
+  }
+  const std::lock_guard lock(mutex_);
+  const bool may_admit = !waiting_.empty() && live_.size() < options_.slots;
+  return !may_admit && cancelled_.empty() && resumed_.empty() && !all_cancelled_;
+}
+
+Engine::Pass& Engine::launch_after(const Pass& pass) {
+  Pass& next = &pass == &passes_[0] ? passes_[1] : passes_[0];
+  next.slices.clear();
+  next.tokens.clear();
+  next.places.clear();
+  next.page_lists.clear();
+  next.prompt_tokens = 0;
+  for (uint32_t i = 0; i < pass.slices.size(); ++i) {
+    Sequence& sequence = *pass.slices[i].sequence;
+    const uint32_t position = sequence.computed() + pass.slices[i].count;
+    next.slices.push_back({&sequence, i, 1});
+    next.tokens.push_back(kChosenToken | i);
+    next.places.push_back({i, position});
+    pages_.make_room(sequence.pages(), position + 1);
+    const std::vector<PageId>& pages = sequence.pages().pages;
+    next.page_lists.insert(next.page_lists.end(), pages.begin(), pages.end());
+    next.page_lists.resize(next.slices.size() * model_.pages_per_sequence());
+  }
+  want_logits(next);
+  forward(next, pass.chosen.get());
+  choose_tokens(next);
+  return next;
+}
+
+void Engine::collect(Pass& pass) {
+  drawn_.resize(pass.wanted.size());
+  model_.backend().tokens(*pass.chosen, drawn_);
+  append_to_cache(pass);
+  note_speed(pass);
+  for (size_t i = 0; i < pass.wanted.size(); ++i) {
+    if (pass.wanted[i].sequence == nullptr) continue;
+    Sequence& sequence = *pass.wanted[i].sequence;
+    if (drawn_[i] == kNoToken) sequence.fail("logits: a value is nan or infinite, or every token is at minus infinity");
+    else sequence.take_token(drawn_[i]);
+  }
+  if (running_ == nullptr) return;
+  // What the next pass computes for a sequence that has ended is not read.
+  std::erase_if(running_->slices, [](const Slice& slice) { return slice.sequence->finished(); });
+  for (Scored& row : running_->wanted) {
+    if (row.sequence->finished()) row.sequence = nullptr;
   }
 }
 

@@ -84,24 +84,53 @@ class Engine {
     Sequence* sequence;
     uint32_t first_row, count;
   };
+  // A row whose logits are wanted.
+  struct Scored {
+    Sequence* sequence;
+    uint32_t position;
+  };
+  // One forward pass.
+  struct Pass {
+    std::unique_ptr<Step> step;
+    std::unique_ptr<ChosenTokens> chosen;
+    std::vector<Slice> slices;
+    std::vector<TokenId> tokens;
+    std::vector<TokenPlace> places;
+    std::vector<PageId> page_lists;  // [slices][pages of a sequence]
+    std::vector<uint32_t> scored;    // rows whose logits are wanted
+    std::vector<Scored> wanted;      // the same rows by sequence
+    size_t prompt_tokens = 0;
+    std::chrono::steady_clock::time_point begin;
+  };
 
   void take_orders();
   static void end_queued(const Queued& entry, FinishReason reason, const std::string& error);
   void admit();
   void drop_finished();
   void note_metrics();
-  // Fills the members below for the next forward pass.
-  void plan();
+
+  void plan(Pass& pass);
   // Whether an earlier sequence is about to compute the beginning of this one's prompt.
   bool waits_for_another(size_t index) const noexcept;
-  void add_slice(Sequence& sequence, size_t count);
+  void add_slice(Pass& pass, Sequence& sequence, size_t count);
   size_t prompt_room(size_t free, bool beside_answers) const noexcept;
+  void want_logits(Pass& pass);
   // False where the pass was interrupted.
-  bool forward();
-  void note_speed(std::chrono::duration<double> time) noexcept;
+  bool forward(Pass& pass, const ChosenTokens* chosen);
+  void note_speed(const Pass& pass) noexcept;
+
   // Notes what the cache holds now, and hands out tokens and logits.
-  void deliver();
-  void deliver_block(size_t first, size_t count);
+  void deliver(Pass& pass);
+  void append_to_cache(const Pass& pass);
+  void deliver_block(Pass& pass, size_t first, size_t count);
+
+  // On an asynchronous device a pass in which every token is drawn is launched, and collected while the next one runs.
+  bool may_be_collected_later(const Pass& pass) const noexcept;
+  void choose_tokens(Pass& pass);
+  // Whether nothing but the next tokens of the same sequences is to be computed after this pass.
+  bool may_run_ahead(const Pass& pass);
+  Pass& launch_after(const Pass& pass);
+  void collect(Pass& pass);
 
   Model& model_;
   const Tokenizer& tokenizer_;
@@ -109,22 +138,9 @@ class Engine {
   const EngineOptions options_;
   PageTable pages_;
   std::unique_ptr<KeyValueCache> cache_;
-  std::unique_ptr<Step> step_;
-  std::unique_ptr<ChosenTokens> chosen_;
   std::vector<std::unique_ptr<Sequence>> live_;
-
-  // Of the forward pass that is being planned.
-  std::vector<Slice> slices_;
-  std::vector<TokenId> tokens_;
-  std::vector<TokenPlace> places_;
-  std::vector<PageId> page_lists_;  // [slices][pages of a sequence]
-  std::vector<uint32_t> scored_;    // rows whose logits are wanted
-  struct Scored {
-    Sequence* sequence;
-    uint32_t position;
-  };
-  std::vector<Scored> wanted_;  // the sequences of scored_
-  size_t prompt_tokens_ = 0;
+  Pass passes_[2];
+  Pass* running_ = nullptr;  // launched and not collected
 
   std::vector<float> logits_;        // [kLogitRows][vocabulary], allocated when first needed
   std::vector<DrawSettings> draws_;

@@ -44,8 +44,8 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
   LanguageModel loaded;
   loaded.place_ = path.string();
   loaded.pool_ = std::make_unique<ThreadPool>(options.threads);
-  loaded.backend_ = make_backend(options.device, options.arithmetic, *loaded.pool_);
   ModelFiles files = open_model_files(path, *loaded.pool_);
+  loaded.backend_ = make_backend(options.device, options.arithmetic, *loaded.pool_, device_bytes(files));
   files.on_progress = options.on_progress;
   ModelConfig config = read_model_config(files.config, files.config_place);
   loaded.tokenizer_ = tokenizer_of(files.side_files, loaded.place_);

@@ -36,10 +36,18 @@ bool Sequence::wants_logits(uint32_t position) const noexcept {
   return request_.prompt_log_probabilities || position + 1 >= request_.prompt.size();
 }
 
+bool Sequence::draws() const noexcept {
+  return !request_.log_probabilities && request_.max_tokens > 0 && !sampler_.changes_logits();
+}
+
+bool Sequence::goes_on_after_next() const noexcept {
+  return uint64_t{generated()} + 1 < request_.max_tokens && tokens_.size() + 1 < context_;
+}
+
 std::optional<DrawSettings> Sequence::draw_settings(uint32_t position) {
   const bool of_prompt = position + 1 < request_.prompt.size();
-  if (of_prompt || request_.log_probabilities || request_.max_tokens == 0) return std::nullopt;
-  return sampler_.draw_settings();
+  if (of_prompt || !draws()) return std::nullopt;
+  return sampler_.next_draw();
 }
 
 void Sequence::take_token(TokenId token) { report(event_of(token)); }

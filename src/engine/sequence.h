@@ -45,8 +45,11 @@ class Sequence {
 
   // Whether the logits after the token at this position are wanted.
   bool wants_logits(uint32_t position) const noexcept;
-  // How the token after the prompt, or after the latest token, may be chosen by a backend. Nothing where the request needs the
-  // logits themselves; else each call takes the next random number.
+  // Whether a backend may choose the tokens of the answer: the request does not need the logits themselves.
+  bool draws() const noexcept;
+  // Whether the answer may have one more token after the one that comes next, as far as its length goes.
+  bool goes_on_after_next() const noexcept;
+  // How the token after this position may be chosen by a backend; takes the next random number. Nothing where the logits are needed.
   std::optional<DrawSettings> draw_settings(uint32_t position);
   void take_token(TokenId token);
   // Call for every position where wants_logits(), in order. Bad logits end this request alone, as kFailed.

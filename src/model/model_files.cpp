@@ -111,6 +111,12 @@ ModelFiles open_model_files(const fs::path& named, ThreadPool& pool) {
   return is_packed_checkpoint(path) ? open_packed(path, pool) : open_dense(path);
 }
 
+uint64_t weight_bytes(const ModelFiles& files) {
+  uint64_t bytes = 0;
+  for (const auto& [name, source] : files.weights) bytes += source.bytes();
+  return bytes;
+}
+
 std::string weight_place(const ModelFiles& files, const std::string& name) {
   return fmt::format("{}: tensor '{}'", files.path.string(), printable(name));
 }

@@ -35,6 +35,11 @@ struct ModelFiles {
 // checksums and trits of a packed folder, structure of others. Where config.json ties head and embedding, the weights hold one of them.
 ModelFiles open_model_files(const std::filesystem::path& path, ThreadPool& pool);
 
+// Of all weights, as they are stored.
+uint64_t weight_bytes(const ModelFiles& files);
+// What a device should have free for the model: its weights in the device's own layout, a cache and work space.
+inline uint64_t device_bytes(const ModelFiles& files) { return weight_bytes(files) / 4 * 5 + (uint64_t{2} << 30); }
+
 // "where: tensor 'NAME'".
 std::string weight_place(const ModelFiles& files, const std::string& name);
 

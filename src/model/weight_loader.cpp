@@ -22,7 +22,7 @@ std::string shape_text(std::span<const uint64_t> shape) { return fmt::format("[{
 
 WeightLoader::WeightLoader(ModelFiles& files, const ModelConfig& config, Backend& backend) noexcept
     : files_(files), config_(config), backend_(backend) {
-  for (const auto& [name, source] : files_.weights) bytes_total_ += source.bytes();
+  bytes_total_ = weight_bytes(files_);
 }
 
 std::unique_ptr<DeviceMatrix> WeightLoader::matrix(const std::string& name, uint64_t rows, uint64_t columns) {

@@ -30,11 +30,6 @@ uint32_t Sampler::sample(std::span<const float> logits, std::span<const uint32_t
   return room.draw.draw(adjust(logits, history, room), next_draw());
 }
 
-std::optional<DrawSettings> Sampler::draw_settings() {
-  if (!options_.logit_bias.empty() || has_penalties()) return std::nullopt;
-  return next_draw();
-}
-
 DrawSettings Sampler::next_draw() {
   return {.temperature = options_.temperature,
           .top_k = options_.top_k,
@@ -49,7 +44,7 @@ bool Sampler::has_penalties() const noexcept {
 }
 
 std::span<const float> Sampler::adjust(std::span<const float> logits, std::span<const uint32_t> history, SamplerRoom& room) const {
-  if (options_.logit_bias.empty() && !has_penalties()) return logits;
+  if (!changes_logits()) return logits;
   room.adjusted.assign(logits.begin(), logits.end());
   for (const LogitBias& entry : options_.logit_bias) room.adjusted[entry.token] += entry.bias;
   if (has_penalties()) penalise(history, room);

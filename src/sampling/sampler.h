@@ -15,7 +15,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <random>
 #include <span>
 #include <vector>
@@ -43,8 +42,10 @@ class Sampler {
   // Allocates nothing once `room` has its size.
   uint32_t sample(std::span<const float> logits, std::span<const uint32_t> history, SamplerRoom& room);
 
-  // The same choice for TokenDraw, with the next random number. Nothing where logits are to be changed first.
-  std::optional<DrawSettings> draw_settings();
+  // Whether biases or penalties change the logits first. Where they do not, next_draw() is the same choice for a TokenDraw.
+  bool changes_logits() const noexcept { return !options_.logit_bias.empty() || has_penalties(); }
+  // Takes the next random number.
+  DrawSettings next_draw();
 
   const SamplerOptions& options() const noexcept { return options_; }
 
@@ -52,7 +53,6 @@ class Sampler {
   bool has_penalties() const noexcept;
   std::span<const float> adjust(std::span<const float> logits, std::span<const uint32_t> history, SamplerRoom& room) const;
   void penalise(std::span<const uint32_t> history, SamplerRoom& room) const;
-  DrawSettings next_draw();
 
   SamplerOptions options_;
   size_t vocabulary_size_;

@@ -21,7 +21,7 @@ constexpr uint32_t kMostTokens = 1 << 20;
 class BenchedModel {
  public:
   BenchedModel(ModelFiles files, const BenchOptions& options, uint32_t positions, ThreadPool& pool)
-      : backend_(make_backend(options.device, options.arithmetic, pool)),
+      : backend_(make_backend(options.device, options.arithmetic, pool, device_bytes(files))),
         model_(std::move(files), {.positions = positions, .batch_tokens = options.batch_tokens}, *backend_),
         sequence_(model_, 1, options.cache),
         logits_(model_.config().vocabulary) {}

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/cuda/devices.h"
 #include "backend/device.h"
 #include "core/thread_pool.h"
 #include "io/weight_source.h"
@@ -28,11 +29,24 @@ inline std::vector<float> random_values(size_t count, uint64_t seed) {
 // A kind of device, with the largest errors that it may make.
 struct DeviceKind {
   std::string name;              // of make_backend()
+  std::string missing = {};      // why there is no such device here; empty: there is one
   double float_error = 1e-5;     // of single values of about 1
   double dense_error = 1e-6;     // of products with dense matrices, relative to the root of the sum of squares
   double ternary_error = 0.02;   // of products with ternary ones
   double cache_error = 1e-5;     // of attention
 };
+
+inline std::vector<DeviceKind> device_kinds() {
+  const CudaDevices cuda = find_cuda_devices();
+  // Products are in FP16, with sums in FP32; half-precision functions are not used.
+  return {{.name = "cpu"},
+          {.name = "cuda",
+           .missing = cuda.devices.empty() ? cuda.problem : "",
+           .float_error = 2e-5,
+           .dense_error = 2e-3,
+           .ternary_error = 5e-3,
+           .cache_error = 2e-4}};
+}
 
 inline void PrintTo(const DeviceKind& kind, std::ostream* out) { *out << kind.name; }
 

@@ -182,6 +182,69 @@ TEST(EngineReuse, AfterCancellationInThePromptOnlyWhatWasComputed) {
   EXPECT_EQ(again.tokens, plain.greedy_answer(prompt, 24));
 }
 
+// Steps ahead
+
+TEST(EngineAhead, TheSameTextsAsStepByStep) {
+  const auto prompts = eight_prompts();
+  const auto expected = expected_answers(prompts);
+  SmallEngine engine({.slots = 3, .batch_tokens = 16, .asynchronous = true});
+  std::vector<Heard> heard(prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) engine.submit(greedy(prompts[i], 24 - static_cast<uint32_t>(i)), heard[i]);
+  engine.engine().run();
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    EXPECT_EQ(heard[i].tokens, Tokens(expected[i].begin(), expected[i].end() - static_cast<long>(i))) << i;
+  }
+  EXPECT_GT(engine.steps_ahead(), 10);
+  EXPECT_EQ(engine.engine().metrics().pages_used, 0u);
+}
+
+TEST(EngineAhead, DrawsAndSettingsThatNeedLogitsMix) {
+  std::vector<GenerationRequest> requests;
+  for (uint64_t i = 0; i < 5; ++i) {
+    requests.push_back(greedy(random_prompt(6 + i, i)));
+    requests.back().sampler.temperature = static_cast<float>(i % 3);
+    requests.back().sampler.seed = i;
+    if (i == 3) requests.back().sampler.repeat_penalty = 1.4f;
+    if (i == 4) requests.back().log_probabilities = true;
+  }
+  const auto step_by_step = SmallEngine({.slots = 2}).run(requests);
+  const auto ahead = SmallEngine({.slots = 2, .asynchronous = true}).run(requests);
+  for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(ahead[i].tokens, step_by_step[i].tokens) << i;
+}
+
+TEST(EngineAhead, AnEndThatIsSeenAStepLateCutsNothingElse) {
+  PlainModel plain;
+  const Tokens prompt = random_prompt(9, 6), other = random_prompt(7, 5), answer = plain.greedy_answer(prompt, 24);
+  const TokenId end = answer[7];
+  const auto first = std::find(answer.begin(), answer.end(), end);
+  for (const size_t cancelled_after : {0u, 5u}) {
+    SmallEngine engine({.slots = 2, .end_tokens = {end}, .asynchronous = true});
+    Heard ended, goes_on;
+    engine.submit(greedy(prompt), ended);
+    GenerationRequest request = greedy(other, 60);
+    request.ignore_end_tokens = true;
+    const RequestId id = engine.submit(std::move(request), goes_on);
+    while (cancelled_after > 0 && goes_on.tokens.size() < cancelled_after) engine.engine().step();
+    if (cancelled_after > 0) engine.engine().cancel(id);
+    engine.engine().run();
+    EXPECT_EQ(ended.tokens, Tokens(answer.begin(), first + 1));
+    EXPECT_EQ(ended.reason(), FinishReason::kEndToken);
+    EXPECT_EQ(goes_on.reason(), cancelled_after > 0 ? FinishReason::kCancelled : FinishReason::kLength);
+    const Tokens expected = plain.greedy_answer(other, goes_on.tokens.size());
+    EXPECT_EQ(goes_on.tokens, expected);
+    EXPECT_EQ(engine.run_one(greedy(other, 5)).tokens, Tokens(expected.begin(), expected.begin() + 5)) << "afterwards";
+  }
+}
+
+TEST(EngineAhead, NaNEndsTheRequest) {
+  SmallLlama damaged(kSmallVocabulary);
+  damaged.tensors.at("lm_head.weight").values[7] = NAN;
+  SmallEngine engine({.asynchronous = true}, damaged);
+  const Heard heard = engine.run_one(greedy({1, 2, 3}));
+  EXPECT_EQ(heard.reason(), FinishReason::kFailed);
+  EXPECT_NE(heard.last().error.find("nan"), std::string::npos);
+}
+
 // Pages
 
 // Prompts of three pages of 512 positions with a common beginning of 1,200 tokens.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backend/cpu/backend.h"
+#include "engine/asynchronous_backend.h"
 #include "engine/engine.h"
 #include "kernels/kernel_table.h"
 #include "model/plain_sequences.h"
@@ -38,6 +39,7 @@ struct EngineSetting {
   CacheType cache = CacheType::kFloat32;
   uint64_t cache_tokens = 0;
   uint32_t queued = UINT32_MAX;
+  bool asynchronous = false;
 };
 
 // What one request's listener heard.
@@ -66,7 +68,7 @@ class SmallEngine {
   explicit SmallEngine(const EngineSetting& setting = {}, const SmallLlama& llama = SmallLlama(kSmallVocabulary),
                        Tokenizer tokenizer = letters_tokenizer())
       : pool_(setting.threads),
-        backend_(make_cpu_backend(pool_, kernels::active_table())),
+        backend_(backend_of(setting, pool_)),
         tokenizer_(std::move(tokenizer)),
         model_(llama.files(), {setting.positions, setting.batch_tokens}, *backend_),
         engine_(model_, tokenizer_, setting.end_tokens,
@@ -77,6 +79,7 @@ class SmallEngine {
                  .step_budget = std::chrono::hours(1)}) {}
 
   Model& model() { return model_; }
+  int steps_ahead() const { return static_cast<AsynchronousBackend&>(*backend_).steps_ahead; }  // of an asynchronous one
   Engine& engine() { return engine_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   std::vector<TokenId> encode(std::string_view text) const { return tokenizer_.encode(text); }
@@ -96,6 +99,12 @@ class SmallEngine {
   Heard run_one(GenerationRequest request) { return run({std::move(request)}).front(); }
 
  private:
+  static std::unique_ptr<Backend> backend_of(const EngineSetting& setting, ThreadPool& pool) {
+    auto backend = make_cpu_backend(pool, kernels::active_table());
+    if (!setting.asynchronous) return backend;
+    return std::make_unique<AsynchronousBackend>(std::move(backend));
+  }
+
   ThreadPool pool_;
   std::unique_ptr<Backend> backend_;
   Tokenizer tokenizer_;

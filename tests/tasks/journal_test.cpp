@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/checksum.h"
+#include "core/json.h"
 #include "support/expect_error.h"
 #include "support/model_folder.h"
 #include "support/temporary_folder.h"

@@ -316,6 +316,7 @@ class CudaBackend final : public Backend {
   }
 
   std::string description() const override { return fmt::format("cuda:{} ({})", index_, name_); }
+  bool asynchronous() const noexcept override { return true; }
 
   std::unique_ptr<DeviceMatrix> upload_matrix(const WeightSource& source, const MatrixSlice& slice) override {
     context_.use();
