@@ -31,8 +31,8 @@ GgufFile join_parts(std::span<const std::span<const std::byte>> parts, const std
     if (count > 1 && (count != parts.size() || part.integer("split.no", kMostParts).value_or(0) != i)) {
       throw Error(ErrorCode::kUnsupported, part.where(),
                   fmt::format("is part {} of {} of a split model", part.integer("split.no").value_or(0) + 1, count),
-                  "keep all parts in one folder under their names NAME-00001-of-0000N.gguf, or join them with llama-gguf-split "
-                  "--merge");
+                  "keep all parts in one folder under their names NAME-00001-of-0000N.gguf, or join them with "
+                  "llama.cpp's gguf-split");
     }
     if (whole) whole->add_part(part);
     else whole = std::move(part);
