@@ -16,6 +16,7 @@ MODULES ?=
 help:
 	@echo 'make build     the program, build/release/tritllm (installs the Debian packages it needs, as root or by sudo)'
 	@echo 'make install   the program, its manual page and shell completions below PREFIX (default: /usr/local)'
+	@echo 'make cuda      the same program with the CUDA backend, build/cuda/tritllm (installs a CUDA compiler where there is none)'
 	@echo 'make demo      quantises a small real model with every recipe and prints size, quality and speed'
 	@echo 'make test      builds everything and runs all tests, C++ and Python'
 	@echo 'make test-aarch64  builds the tests of the lower modules for AArch64 and runs them under QEMU'
@@ -33,6 +34,11 @@ build:
 
 install: build
 	cmake --install build/release --prefix $(PREFIX)
+
+cuda:
+	scripts/install_dependencies build
+	cmake --preset cuda
+	cmake --build --preset cuda --target tritllm -j $(JOBS)
 
 demo: build
 	scripts/install_dependencies demo

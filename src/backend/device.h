@@ -10,7 +10,7 @@
 
 namespace tritllm {
 
-// "cpu" is the only device so far; another name is refused. The pool outlives the backend.
+// "cpu", "cuda" or "cuda:NUMBER"; another name is refused. The pool outlives the backend.
 std::unique_ptr<Backend> make_backend(std::string_view device, Arithmetic arithmetic, ThreadPool& pool);
 
 }  // namespace tritllm

@@ -24,7 +24,7 @@ class Conformance : public testing::TestWithParam<DeviceKind> {
   TestDevice device{GetParam()};
 };
 
-INSTANTIATE_TEST_SUITE_P(Devices, Conformance, testing::Values(DeviceKind{.name = "cpu"}),
+INSTANTIATE_TEST_SUITE_P(Devices, Conformance, testing::ValuesIn(device_kinds()),
                          [](const auto& kind) { return kind.param.name; });
 
 std::vector<double> normed(const std::vector<float>& x, size_t width, const std::vector<float>& gain, double epsilon) {

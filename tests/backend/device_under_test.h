@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/cuda/devices.h"
 #include "backend/device.h"
 #include "core/thread_pool.h"
 #include "io/weight_source.h"
@@ -33,6 +34,16 @@ struct DeviceKind {
   double ternary_error = 0.02;   // of products with ternary ones
   double cache_error = 1e-5;     // of attention
 };
+
+// Those that exist here.
+inline std::vector<DeviceKind> device_kinds() {
+  std::vector<DeviceKind> kinds{{.name = "cpu"}};
+  if (!find_cuda_devices().devices.empty()) {
+    // Weights and activations are halves in products.
+    kinds.push_back({.name = "cuda", .dense_error = 1e-3, .ternary_error = 1e-3});
+  }
+  return kinds;
+}
 
 inline void PrintTo(const DeviceKind& kind, std::ostream* out) { *out << kind.name; }
 
