@@ -26,7 +26,8 @@ set(CMAKE_CUDA_FLAGS_INIT "-L${cuda_root}/lib -L${cuda_root}/lib64")
 enable_language(CUDA)
 
 add_library(tritllm_cuda_runtime INTERFACE)
-find_library(cuda_static_runtime cudart_static PATHS ${cuda_root}/lib ${cuda_root}/lib64 NO_DEFAULT_PATH REQUIRED)
+find_library(cuda_static_runtime cudart_static
+  PATHS ${cuda_root}/lib ${cuda_root}/lib64 ${cuda_root}/targets/x86_64-linux/lib NO_DEFAULT_PATH REQUIRED)
 target_include_directories(tritllm_cuda_runtime SYSTEM INTERFACE ${cuda_root}/include)
 target_link_libraries(tritllm_cuda_runtime INTERFACE ${cuda_static_runtime} dl rt pthread)
 

@@ -1,14 +1,14 @@
 // Owns the heads' way into the key/value cache and attention over it, one row of queries at a time: each row reads the keys and
-// values of its own sequence, so rows of one batch may belong to any.
+// values of its own sequence, so rows of one batch may belong to any. Rows of a prompt are left to attention_tiles.cu.
 //
 // A block of four warps takes one row, one key/value head with some of the query heads that share it, and a part of the row's
 // positions; eight lanes hold one position, so that sixteen are at work, each with sums of its own that are merged at the end. Where
 // the positions of a row are split over several blocks, the last one to come merges their parts in order.
 #include <algorithm>
 
+#include "backend/cuda/attention.cuh"
 #include "backend/cuda/kernel_launch.cuh"
 #include "backend/cuda/layout.h"
-#include "backend/cuda/ptx.cuh"
 
 namespace tritllm::cuda {
 namespace {
@@ -16,12 +16,6 @@ namespace {
 constexpr int kTeam = 8, kThreads = 128, kTeams = kThreads / kTeam, kWarps = kThreads / kLanes;
 constexpr int kChunk = 8;  // elements that a lane loads at once
 constexpr int kMostSplits = 64;
-constexpr float kLog2e = 1.4426950408889634f, kLowest = -1e30f;
-
-TRIT_DEVICE int64_t cache_offset(const CacheView& cache, int layer, uint32_t page, int head, int part, int position) {
-  return ((((static_cast<int64_t>(page) * cache.layers + layer) * cache.heads + head) * 2 + part) * kPagePositions + position) *
-         cache.head_stride;
-}
 
 TRIT_DEVICE void store_element(const CacheView& cache, int64_t at, float value) {
   if (cache.halves) {
@@ -102,7 +96,7 @@ TRIT_DEVICE void load_chunk(const float* from, float (&values)[kChunk]) {
 
 // Query heads of a block, and chunks of a head that a lane holds: together as many as registers allow.
 template <typename Element, int kHeads, int kChunks>
-__global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, CacheView cache, StepView step) {
+__global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, CacheView cache, StepView step, bool tiled) {
   constexpr int kWidth = kChunks * kTeam * kChunk;
   __shared__ float largest_of[kWarps][kHeads], total_of[kWarps][kHeads];
   __shared__ float sums_of[kWarps][kHeads][kWidth];
@@ -113,6 +107,7 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
   const int key_head = static_cast<int>(blockIdx.y) / groups, group = static_cast<int>(blockIdx.y) % groups;
   const int first_head = key_head * sharing + group * kHeads, heads = min(kHeads, sharing - group * kHeads);
   wait_for_previous_kernel();
+  if (tiled && has_neighbours(step, row, task.queries.count)) return;
 
   const uint32_t sequence = step.places[2 * row], position = step.places[2 * row + 1];
   const uint32_t begin = task.window != 0 && position >= task.window ? position - task.window + 1 : 0, length = position + 1 - begin;
@@ -263,21 +258,21 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
 int wanted_blocks(const DeviceTraits& traits) { return 4 * traits.multiprocessors; }
 
 template <typename Element, int kHeads, int kChunks>
-Status launch_attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream) {
+Status launch_attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, bool tiled, Stream stream) {
   const int sharing = task.heads / cache.heads, groups = (sharing + kHeads - 1) / kHeads;
   const int64_t pieces = int64_t{task.queries.count} * cache.heads * groups;
   // Few pieces are split; many are not, and then need neither counters nor room for partial sums.
   const int splits = static_cast<int>(std::clamp<int64_t>(wanted_blocks(traits) / pieces, 1, kMostSplits));
   const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(cache.heads * groups), static_cast<unsigned>(task.queries.count));
-  return launch_kernel(attend_kernel<Element, kHeads, kChunks>, traits, grid, kThreads, 0, stream, task, cache, step);
+  return launch_kernel(attend_kernel<Element, kHeads, kChunks>, traits, grid, kThreads, 0, stream, task, cache, step, tiled);
 }
 
 template <typename Element>
-Status attend_elements(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream) {
+Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, bool tiled, Stream stream) {
   const int chunks = (cache.head_stride + kTeam * kChunk - 1) / (kTeam * kChunk);
-  if (chunks <= 1) return launch_attend<Element, 4, 1>(traits, task, cache, step, stream);
-  if (chunks == 2) return launch_attend<Element, 4, 2>(traits, task, cache, step, stream);
-  return launch_attend<Element, 2, 4>(traits, task, cache, step, stream);
+  if (chunks <= 1) return launch_attend<Element, 4, 1>(traits, task, cache, step, tiled, stream);
+  if (chunks == 2) return launch_attend<Element, 4, 2>(traits, task, cache, step, tiled, stream);
+  return launch_attend<Element, 2, 4>(traits, task, cache, step, tiled, stream);
 }
 
 }  // namespace
@@ -296,8 +291,12 @@ Status store_heads(const DeviceTraits& traits, const HeadTask& task, const Cache
 }
 
 Status attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream) {
-  return cache.halves ? attend_elements<__half>(traits, task, cache, step, stream)
-                      : attend_elements<float>(traits, task, cache, step, stream);
+  if (!cache.halves) return attend_rows<float>(traits, task, cache, step, false, stream);
+  const bool tiled = task.queries.count >= kFewestTiledRows;
+  if (tiled) {
+    if (const Status status = attend_tiles(traits, task, cache, step, stream); status != cudaSuccess) return status;
+  }
+  return attend_rows<__half>(traits, task, cache, step, tiled, stream);
 }
 
 }  // namespace tritllm::cuda

@@ -84,11 +84,11 @@ struct HalfSteps {
   float unit = 1.0f;
 
   TRIT_DEVICE void load(const float* steps, int lane) {
-    const float largest = __ldg(steps + kNoScale - 1);
-    const int exponent = static_cast<int>(__float_as_uint(largest) >> 23);
+    const float step = __ldg(steps + lane);
+    const int exponent = static_cast<int>(__reduce_max_sync(0xffffffffu, __float_as_uint(step)) >> 23);
     const bool ordinary = exponent > 20 && exponent < 240;
     unit = ordinary ? __uint_as_float(static_cast<uint32_t>(exponent - 3) << 23) : 1.0f;
-    pair = both_halves(__ldg(steps + lane) / unit);
+    pair = both_halves(step / unit);
   }
 };
 

@@ -12,10 +12,12 @@
 namespace tritllm::cuda {
 namespace {
 
-constexpr int kWarps = 16, kHalfGroup = kGroupColumns / 2;
-// What a block has of shared memory besides its layout, and a bound that keeps sizes far from overflow.
+constexpr int kWarps = 16, kThreads = kWarps * kLanes, kHalfGroup = kGroupColumns / 2;
+// Half groups that a thread prepares at most.
+constexpr int kHeldHalves = 4;
+constexpr int64_t kMostColumns = kThreads * kHeldHalves * kHalfGroup;
+// What a block has of shared memory besides its layout.
 constexpr int kReservedBytes = 2048;
-constexpr int64_t kMostColumns = 1 << 20;
 
 // Shared memory: one word an input (its half in the low or high half-word), a line of zeros for the columns that are other groups',
 // the starting sum of each group, the sums of each tile and warp, and the gains of a norm.
@@ -23,10 +25,10 @@ constexpr int kZeroLine = 8, kZeroWords = 16;  // the line begins 8 words on, so
 struct SharedLayout {
   int starts, sums, gains, bytes;
 
-  __host__ __device__ SharedLayout(int warps, int blocks, int tiles, bool norm) {
+  __host__ __device__ SharedLayout(int blocks, int tiles, bool norm) {
     starts = (blocks * kBlockColumns + kZeroLine + kZeroWords + 31) / 32 * 32;
     sums = starts + (blocks * kBlockGroups + 31) / 32 * 32;
-    gains = sums + tiles * warps * kTileRows;
+    gains = sums + tiles * kWarps * kTileRows;
     bytes = (gains + (norm ? blocks * kBlockColumns : 0)) * 4;
   }
 };
@@ -73,67 +75,99 @@ TRIT_DEVICE void add_block(const uint32_t* words, uint32_t scale_codes, float st
   }
 }
 
-// The place of a half group among the operands: column 2t of the mma is group t of a block, column 2t + 1 is group 4 + t, and groups
-// are stored in the order of columns.
-TRIT_DEVICE int column_place(int group) { return (group & ~7) + 2 * (group & 3) + ((group >> 2) & 1); }
-TRIT_DEVICE uint32_t* operand_place(uint32_t* operands, int half_group) {
-  return operands + column_place(half_group / 2) * kGroupColumns + half_group % 2 * kHalfGroup;
+// Operands are stored in the order of the mma's columns: column 2t is group t of a block, column 2t + 1 is group 4 + t. The half group
+// at a place, both counted over all blocks:
+TRIT_DEVICE int half_group_at(int place) {
+  const int column = place / 2, group = (column & ~7) | ((column >> 1) & 3) | ((column & 1) << 2);
+  return 2 * group + place % 2;
 }
 
-// Copies a half group; zeros beyond `columns`.
-TRIT_DEVICE void fetch_half_group(uint32_t* to, const float* from, int first, int columns) {
+// Eight values from `first` on; zeros beyond `columns`.
+TRIT_DEVICE void load_half_group(float (&values)[kHalfGroup], const float* from, int first, int columns) {
+  if (first + kHalfGroup <= columns) {
+    const float4 a = __ldcg(reinterpret_cast<const float4*>(from + first)), b = __ldcg(reinterpret_cast<const float4*>(from + first) + 1);
+    values[0] = a.x, values[1] = a.y, values[2] = a.z, values[3] = a.w;
+    values[4] = b.x, values[5] = b.y, values[6] = b.z, values[7] = b.w;
+  } else {
 #pragma unroll
-  for (int i = 0; i < kHalfGroup; i += 4) {
-    const int count = max(0, min(4, columns - first - i));
-    copy_async_part(shared_address(to + i), count > 0 ? from + first + i : from, count * 4);
+    for (int i = 0; i < kHalfGroup; ++i) values[i] = first + i < columns ? __ldcg(from + first + i) : 0.0f;
   }
 }
 
-// Brings the activations into shared memory. Each thread has half groups of its own and copies them to the words where their operands
-// will be, so that no thread waits for another. The code is short rather than unrolled: a launch runs it once, and instructions
-// have to be fetched.
-template <int kDepth, int kWarps>
+// Brings the activations into shared memory. Each thread has the half groups of some places, which it holds in registers between the
+// two passes: over the sizes, then over the operands. Where a row is short the later half groups' code is jumped over: a launch runs
+// it once, and instructions have to be fetched.
+template <int kDepth>
 struct OperandPreparation {
-  static constexpr int kThreads = kWarps * kLanes;
   const ProductTask& task;
   uint32_t* operands;
   float* starts;
-  uint32_t* gains;
+  float* gains;  // by place
   int thread, halves;
 
   // The gains do not depend on the previous kernel.
   TRIT_DEVICE void fetch_gains() {
     if (task.input.gain == nullptr) return;
-    for (int half = thread; half < halves; half += kThreads) {
-      fetch_half_group(gains + half * kHalfGroup, task.input.gain, half * kHalfGroup, task.columns);
+#pragma unroll 1
+    for (int place = thread; place < halves; place += kThreads) {
+      float values[kHalfGroup];
+      load_half_group(values, task.input.gain, half_group_at(place) * kHalfGroup, task.columns);
+      float4* to = reinterpret_cast<float4*>(gains + place * kHalfGroup);
+      to[0] = make_float4(values[0], values[1], values[2], values[3]);
+      to[1] = make_float4(values[4], values[5], values[6], values[7]);
     }
+  }
+
+  TRIT_DEVICE void examine(float (&values)[kHalfGroup], int place, float& squares, uint32_t& largest) {
+    if (task.input.gain != nullptr) {
+      const float4* gain = reinterpret_cast<const float4*>(gains + place * kHalfGroup);
+      const float4 a = gain[0], b = gain[1];
+      const float factors[kHalfGroup] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+#pragma unroll
+      for (int i = 0; i < kHalfGroup; ++i) {
+        squares = fmaf(values[i], values[i], squares);
+        values[i] *= factors[i];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kHalfGroup; ++i) largest = max(largest, __float_as_uint(values[i]) & 0x7fffffffu);
+  }
+
+  // Whole warps come here, so that neighbours can exchange their halves' sums.
+  TRIT_DEVICE void store(const float (&values)[kHalfGroup], int place, float factor) {
+    const int second = place % 2, shift = (place & 2) != 0 ? 16 : 0;  // odd columns are groups 4 to 7: high halves
+    uint32_t words[kHalfGroup];
+    float start = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kHalfGroup; ++i) {
+      const float inverse_power = second == 0 ? 1.0f / field_power(kDepth, i) : 1.0f / field_power(kDepth, i + kHalfGroup);
+      const float base = second == 0 ? field_base(kDepth, i) : field_base(kDepth, i + kHalfGroup);
+      const __half value = __float2half_rn(values[i] * factor * inverse_power);
+      start = fmaf(-base, __half2float(value), start);
+      words[i] = static_cast<uint32_t>(__half_as_ushort(value)) << shift;
+    }
+    start += __shfl_xor_sync(0xffffffffu, start, 1);
+    if (place >= halves) return;
+    uint4* to = reinterpret_cast<uint4*>(operands + place * kHalfGroup);
+    to[0] = make_uint4(words[0], words[1], words[2], words[3]);
+    to[1] = make_uint4(words[4], words[5], words[6], words[7]);
+    if (second == 0) starts[place / 2] = start;
   }
 
   // Returns the factor that the sums lack. `scratch` has room for two numbers a warp.
   TRIT_DEVICE float prepare(float* scratch) {
     const int lane = thread % kLanes, warp = thread / kLanes;
-#pragma unroll 1
-    for (int half = thread; half < halves; half += kThreads) {
-      fetch_half_group(operand_place(operands, half), task.input.rows, half * kHalfGroup, task.columns);
-    }
-    commit_copies();
-    wait_for_copies<0>();
-    float squares = 0.0f;
+    float held[kHeldHalves][kHalfGroup], squares = 0.0f;
     uint32_t largest = 0;
-#pragma unroll 1
-    for (int half = thread; half < halves; half += kThreads) {
-      float4* at = reinterpret_cast<float4*>(operand_place(operands, half));
-      float4 a = at[0], b = at[1];
-      if (task.input.gain != nullptr) {
-        squares += a.x * a.x + a.y * a.y + a.z * a.z + a.w * a.w + b.x * b.x + b.y * b.y + b.z * b.z + b.w * b.w;
-        const float4* gain = reinterpret_cast<const float4*>(gains + half * kHalfGroup);
-        const float4 p = gain[0], q = gain[1];
-        a.x *= p.x, a.y *= p.y, a.z *= p.z, a.w *= p.w, b.x *= q.x, b.y *= q.y, b.z *= q.z, b.w *= q.w;
-        at[0] = a, at[1] = b;
-      }
-      const float top = fmaxf(fmaxf(fmaxf(fabsf(a.x), fabsf(a.y)), fmaxf(fabsf(a.z), fabsf(a.w))),
-                              fmaxf(fmaxf(fabsf(b.x), fabsf(b.y)), fmaxf(fabsf(b.z), fabsf(b.w))));
-      largest = max(largest, __float_as_uint(top));
+#pragma unroll
+    for (int i = 0; i < kHeldHalves; ++i) {
+      const int place = thread + i * kThreads;
+      // Places beyond the last block count as columns beyond the row.
+      if (i * kThreads < halves) load_half_group(held[i], task.input.rows, half_group_at(place) * kHalfGroup, task.columns);
+    }
+#pragma unroll
+    for (int i = 0; i < kHeldHalves; ++i) {
+      if (thread + i * kThreads < halves) examine(held[i], thread + i * kThreads, squares, largest);
     }
     largest = __reduce_max_sync(0xffffffffu, largest);
 #pragma unroll
@@ -151,45 +185,22 @@ struct OperandPreparation {
       largest = __float_as_uint(__uint_as_float(largest) * norm);
     }
     const float scale = operand_scale(largest), factor = norm * scale;
-    // Whole warps take part, so that neighbours can exchange their halves' sums; the number of half groups is a multiple of 16.
-#pragma unroll 1
-    for (int half = thread; half - lane < halves; half += kThreads) {
-      const int own = min(half, halves - 1), second = own % 2, group = own / 2;
-      float4* at = reinterpret_cast<float4*>(operand_place(operands, own));
-      const float4 a = at[0], b = at[1];
-      const float values[kHalfGroup] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
-      uint32_t words[kHalfGroup];
-      float start = 0.0f;
-      const int shift = (group & 4) != 0 ? 16 : 0;
 #pragma unroll
-      for (int i = 0; i < kHalfGroup; ++i) {
-        const float inverse_power = second == 0 ? 1.0f / field_power(kDepth, i) : 1.0f / field_power(kDepth, i + kHalfGroup);
-        const float base = second == 0 ? field_base(kDepth, i) : field_base(kDepth, i + kHalfGroup);
-        const __half value = __float2half_rn(values[i] * factor * inverse_power);
-        start -= base * __half2float(value);
-        words[i] = static_cast<uint32_t>(__half_as_ushort(value)) << shift;
-      }
-      start += __shfl_xor_sync(0xffffffffu, start, 1);
-      if (half < halves) {
-        uint4* to = reinterpret_cast<uint4*>(at);
-        to[0] = make_uint4(words[0], words[1], words[2], words[3]);
-        to[1] = make_uint4(words[4], words[5], words[6], words[7]);
-        if (second == 0) starts[column_place(group)] = start;
-      }
+    for (int i = 0; i < kHeldHalves; ++i) {
+      if (warp * kLanes + i * kThreads < halves) store(held[i], thread + i * kThreads, factor);
     }
     return 1.0f / scale;
   }
 };
 
-template <int kDepth, int kWarps, int kBlocksPerMultiprocessor>
-__global__ void __launch_bounds__(kWarps * kLanes, kBlocksPerMultiprocessor) multiply_single(const __grid_constant__ ProductTask task, const Runs runs) {
-  constexpr int kThreads = kWarps * kLanes;
+template <int kDepth>
+__global__ void __launch_bounds__(kThreads, 1) multiply_single(const __grid_constant__ ProductTask task, const Runs runs) {
   extern __shared__ __align__(128) uint32_t memory[];
   __shared__ float scratch[2 * kWarps];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes;
   allow_next_kernel();
   const int first_tile = runs.begin(static_cast<int>(blockIdx.x)), end_tile = runs.begin(static_cast<int>(blockIdx.x) + 1);
-  const SharedLayout layout(kWarps, task.blocks, end_tile - first_tile, task.input.gain != nullptr);
+  const SharedLayout layout(task.blocks, end_tile - first_tile, task.input.gain != nullptr);
   float* starts = reinterpret_cast<float*>(memory) + layout.starts;
   float* sums = reinterpret_cast<float*>(memory) + layout.sums;
 
@@ -211,7 +222,7 @@ __global__ void __launch_bounds__(kWarps * kLanes, kBlocksPerMultiprocessor) mul
     for (int block = 0; block < Blocks::kBlocks; ++block) item.load_block(at, block, count, lane);
     item.load_scales(at, count, lane);
   }
-  OperandPreparation<kDepth, kWarps> preparation{task, memory, starts, memory + layout.gains, thread, task.blocks * kBlockGroups * 2};
+  OperandPreparation<kDepth> preparation{task, memory, starts, reinterpret_cast<float*>(memory) + layout.gains, thread, task.blocks * kBlockGroups * 2};
   preparation.fetch_gains();
   StepTables tables;
   if constexpr (kDepth > 0) tables.load(task, lane);
@@ -284,8 +295,7 @@ __global__ void __launch_bounds__(kWarps * kLanes, kBlocksPerMultiprocessor) mul
   for (int i = thread; i < (end_tile - first_tile) * kTileRows * 8; i += kThreads) {
     const int row = i / 8, part = i % 8, tile_of_block = row / kTileRows;
     const float* from = sums + (tile_of_block * kWarps + part) * kTileRows + row % kTileRows;
-    float total = from[0];
-    if constexpr (kWarps == 16) total += from[8 * kTileRows];
+    float total = from[0] + from[8 * kTileRows];
     total += __shfl_xor_sync(0xffffffffu, total, 1);
     total += __shfl_xor_sync(0xffffffffu, total, 2);
     total += __shfl_xor_sync(0xffffffffu, total, 4);
@@ -293,29 +303,23 @@ __global__ void __launch_bounds__(kWarps * kLanes, kBlocksPerMultiprocessor) mul
   }
 }
 
-template <int kDepth, int kWarps, int kBlocksPerMultiprocessor>
-Status launch_variant(const DeviceTraits& traits, const ProductTask& task, Stream stream) {
-  // One wave where its sums fit into shared memory, else as many blocks as they need.
-  const bool norm = task.input.gain != nullptr;
-  const int room = traits.shared_bytes / kBlocksPerMultiprocessor - SharedLayout(kWarps, task.blocks, 0, norm).bytes - kReservedBytes;
-  const int most_tiles = room / (kWarps * kTileRows * 4);
-  if (most_tiles < 1) return cudaErrorInvalidValue;
-  const int wave = traits.multiprocessors * kBlocksPerMultiprocessor;
-  const int each = std::min((task.tiles + wave - 1) / wave, most_tiles), grid = (task.tiles + each - 1) / each;
-  return launch_kernel(multiply_single<kDepth, kWarps, kBlocksPerMultiprocessor>, traits, static_cast<unsigned>(grid), kWarps * kLanes,
-                       SharedLayout(kWarps, task.blocks, each, norm).bytes, stream, task, Runs(task.tiles, grid));
-}
-
 template <int kDepth>
 Status launch_single(const DeviceTraits& traits, const ProductTask& task, Stream stream) {
-  static const int tune = getenv("TRIT_TUNE") ? atoi(getenv("TRIT_TUNE")) : 0;
-  return tune ? launch_variant<kDepth, 8, 2>(traits, task, stream) : launch_variant<kDepth, 16, 1>(traits, task, stream);
+  // One wave where its sums fit into shared memory, else as many blocks as they need.
+  const bool norm = task.input.gain != nullptr;
+  const int room = traits.shared_bytes - SharedLayout(task.blocks, 0, norm).bytes - kReservedBytes;
+  const int most_tiles = room / (kWarps * kTileRows * 4);
+  if (most_tiles < 1) return cudaErrorInvalidValue;
+  const int each = std::min((task.tiles + traits.multiprocessors - 1) / traits.multiprocessors, most_tiles);
+  const int grid = (task.tiles + each - 1) / each;
+  return launch_kernel(multiply_single<kDepth>, traits, static_cast<unsigned>(grid), kThreads, SharedLayout(task.blocks, each, norm).bytes,
+                       stream, task, Runs(task.tiles, grid));
 }
 
 }  // namespace
 
 bool fits_single(const DeviceTraits& traits, int64_t columns, bool norm) noexcept {
-  return columns <= kMostColumns && SharedLayout(kWarps, blocks_of(columns), 1, norm).bytes + kReservedBytes <= traits.shared_bytes;
+  return columns <= kMostColumns && SharedLayout(blocks_of(columns), 1, norm).bytes + kReservedBytes <= traits.shared_bytes;
 }
 
 Status multiply_single_token(const DeviceTraits& traits, int depth, const ProductTask& task, Stream stream) {
