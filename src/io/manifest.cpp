@@ -166,7 +166,7 @@ uint64_t TensorRecord::elements() const noexcept { return checked_product(shape)
 
 codec::MatrixShape TensorRecord::matrix_shape() const noexcept {
   const uint64_t columns = shape.empty() ? 1 : shape.back();
-  return {columns == 0 ? 0 : elements() / columns, columns};
+  return {columns == 0 ? 0 : elements() / columns, columns, shape.size() == 3 ? shape.front() : 0};
 }
 
 Json to_json(const TensorRecord& record) {
@@ -209,6 +209,9 @@ TensorRecord parse_tensor_record(const Json& json, const std::string& where) {
   }
   record.depth = static_cast<int>(fields.integer("depth", 1, codec::kMaxDepth));
   record.error = parse_stats(fields);
+  if (record.shape.size() != 2 && record.shape.size() != 3) {
+    fields.child("shape").refuse("a matrix [rows, columns] or a stack [experts, rows, columns]");
+  }
   // Far beyond any model; keeps every product of the codec's geometry inside 64 bits.
   if (record.elements() == 0 || record.elements() > (uint64_t{1} << 48)) {
     fields.child("shape").refuse("a matrix of 1 to 2^48 weights");

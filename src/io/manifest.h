@@ -25,11 +25,11 @@ enum class Fate {
 
 std::string_view fate_name(Fate fate) noexcept;
 
-// How far the decoded matrix is from the source (docs/codec.md, "Figures").
+// How far the decoded matrix is from the source (docs/codec.md, "Statistics").
 struct ErrorStats {
   double weight_energy = 0;  // Σ w², so that matrices can be added up
   double relative_mse = 0;
-  std::optional<double> sqnr_db;  // nothing where there is no error
+  std::optional<double> sqnr_db;  // none if there is no error
   double cosine = 1;
   double max_abs_error = 0;
   uint64_t clipped = 0;
@@ -53,7 +53,7 @@ struct TensorRecord {
   ErrorStats error;      // ternary only
 
   uint64_t elements() const noexcept;
-  codec::MatrixShape matrix_shape() const noexcept;  // leading dimensions are rows
+  codec::MatrixShape matrix_shape() const noexcept;  // of a matrix or a stack [experts, rows, columns]
 };
 
 Json to_json(const TensorRecord& record);
@@ -61,8 +61,8 @@ TensorRecord parse_tensor_record(const Json& json, const std::string& where);
 
 enum class FileRole {
   kWeights,  // must match its checksum to be loaded
-  kIndex,    // likewise
-  kSide,     // may be edited by its owner: loaded with a warning
+  kIndex,    // must match as well
+  kSide,     // may be edited by its owner: a difference is a warning
 };
 
 struct FileRecord {

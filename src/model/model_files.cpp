@@ -42,7 +42,7 @@ bool are_equal(const WeightSource& a, const WeightSource& b) {
   }
   if (a.ternary() == nullptr || b.ternary() == nullptr) return false;
   const TernaryMatrix &x = *a.ternary(), &y = *b.ternary();
-  return x.depth == y.depth && x.shape.rows == y.shape.rows && x.shape.columns == y.shape.columns && x.codebook == y.codebook &&
+  return x.depth == y.depth && x.shape.rows == y.shape.rows && x.shape.columns == y.shape.columns && x.codebooks == y.codebooks &&
          same_bytes(std::as_bytes(x.trits), std::as_bytes(y.trits)) && same_bytes(std::as_bytes(x.scales), std::as_bytes(y.scales));
 }
 

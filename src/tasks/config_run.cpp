@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 
 // Part of every fingerprint: work of another codec is never continued.
-constexpr std::string_view kCodecVersion = "tritllm codec 1";
+constexpr std::string_view kCodecVersion = "tritllm codec 2";
 
 std::string run_fingerprint(const ModelSource& model, const std::string& config, const std::vector<TensorPlan>& plans,
                             const CardFacts& card, const std::string& policy) {

@@ -69,7 +69,6 @@ class MatrixJob {
         pool_(pool),
         tally_(on_weights),
         scratch_(pool.threads()),
-        decoders_(targets.size()),
         results_(targets.size()) {
     for (const MatrixTarget& target : targets) quantizers_.emplace_back(target.config, shape_, kernels);
   }
@@ -117,9 +116,6 @@ class MatrixJob {
     };
     quantizers_[i].choose_codebooks(read_group, loop);
     release_pages(tensor_.bytes);
-    for (const codec::Codebook& codebook : quantizers_[i].codebooks()) {
-      decoders_[i].emplace_back(codebook, targets_[i].config.depth);
-    }
     if (const FolderWriter* packed = targets_[i].sinks.packed) {
       packed->write(codebook_name(tensor_.name), 0, std::as_bytes(quantizers_[i].codebooks()));
     }
@@ -132,7 +128,7 @@ class MatrixJob {
     for (size_t i = 0; i < targets_.size(); ++i) {
       timed(i, [&] { quantizers_[i].encode(index, groups, scratch.encoded); });
       if (targets_[i].sinks.packed != nullptr) write_packed(*targets_[i].sinks.packed, stripe, scratch.encoded);
-      if (targets_[i].sinks.plain != nullptr) write_plain(*targets_[i].sinks.plain, decoders_[i], stripe, scratch);
+      if (targets_[i].sinks.plain != nullptr) write_plain(i, stripe, scratch);
     }
     tally_.add(codec::weights_in_groups(shape_, stripe.first_group, stripe.groups).count, worker);
   }
@@ -146,19 +142,18 @@ class MatrixJob {
                  bytes_of(encoded.scales, encoded.scales.size()));
   }
 
-  void write_plain(const FolderWriter& plain, std::span<const codec::HalfDecoder> decoders, const codec::Stripe& stripe,
-                   Scratch& scratch) const {
+  void write_plain(size_t target, const codec::Stripe& stripe, Scratch& scratch) const {
     const codec::WeightRange range = codec::weights_in_groups(shape_, stripe.first_group, stripe.groups);
     scratch.padded_halves.resize(stripe.groups * codec::kGroupSize);
     scratch.halves.resize(range.count);
     codec::for_codebooks(shape_, stripe.first_group, stripe.groups, [&](size_t codebook, uint64_t first, size_t count) {
       const auto offset = static_cast<size_t>(first - stripe.first_group);
-      decoders[codebook].decode(scratch.encoded.codes.data() + offset * codec::kGroupSize,
-                                scratch.encoded.scale_codes.data() + offset, count,
-                                scratch.padded_halves.data() + offset * codec::kGroupSize);
+      codec::HalfDecoder(quantizers_[target].codebooks()[codebook], targets_[target].config.depth)
+          .decode(scratch.encoded.codes.data() + offset * codec::kGroupSize, scratch.encoded.scale_codes.data() + offset, count,
+                  scratch.padded_halves.data() + offset * codec::kGroupSize);
     });
     codec::strip_padding(shape_, stripe.first_group, stripe.groups, scratch.padded_halves.data(), scratch.halves.data());
-    plain.write(tensor_.name, range.first * sizeof(uint16_t), bytes_of(scratch.halves, range.count));
+    targets_[target].sinks.plain->write(tensor_.name, range.first * sizeof(uint16_t), bytes_of(scratch.halves, range.count));
   }
 
   template <typename Work>
@@ -178,7 +173,6 @@ class MatrixJob {
   Tally tally_;
   std::vector<Scratch> scratch_;
   std::vector<codec::MatrixQuantizer> quantizers_;
-  std::vector<std::vector<codec::HalfDecoder>> decoders_;  // [targets][codebooks]
   std::vector<MatrixResult> results_;
   std::mutex mutex_;
 };
@@ -224,15 +218,15 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
   tally.flush();
 }
 
-codec::MatrixShape codec_shape(const SourceTensor& tensor) noexcept { return {tensor.rows(), tensor.columns()}; }
+codec::MatrixShape codec_shape(const SourceTensor& tensor) noexcept {
+  return {tensor.rows(), tensor.columns(), tensor.shape.size() == 3 ? tensor.shape.front() : 0};
+}
 
 uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept {
   // The sample, its sums and the dynamic programme, of one codebook at a time.
-  constexpr uint64_t kSampleBytes = uint64_t{8} << 20;
-  // A quantiser, and what decodes each of its codebooks: up to 27·81 numbers of FP16.
-  constexpr uint64_t kFixedBytes = uint64_t{1} << 16, kCodebookBytes = uint64_t{1} << 13;
-  return configs * (shape.groups() * sizeof(float) + kFixedBytes + shape.codebooks() * kCodebookBytes) +
-         shape.groups() / shape.codebooks() * sizeof(uint64_t) + kSampleBytes;
+  constexpr uint64_t kSampleBytes = uint64_t{8} << 20, kFixedBytes = uint64_t{1} << 16;
+  return configs * (shape.groups() * sizeof(float) + shape.codebook_bytes() + kFixedBytes) +
+         shape.groups_per_codebook() * sizeof(uint64_t) + kSampleBytes;
 }
 
 uint64_t thread_memory(const codec::MatrixShape& shape) noexcept {

@@ -47,7 +47,7 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
 // The type that a kept tensor is stored as.
 ElementType kept_type(ElementType source) noexcept;
 
-// A tensor as the codec sees it.
+// A tensor as the codec sees it: a matrix, or a stack [experts, rows, columns] whose experts have codebooks of their own.
 codec::MatrixShape codec_shape(const SourceTensor& tensor) noexcept;
 
 // Bytes of memory that quantize_matrix() takes for a matrix, without its threads' buffers.

@@ -116,6 +116,14 @@ class Parts {
   std::vector<PlacedTensor> tensors_;  // in the source's order
 };
 
+// What is stored of a tensor, as its part has it: old stacks keep the one codebook of their experts.
+std::vector<PlannedTensor> stored_tensors(const PlacedTensor& tensor) {
+  const TensorRecord& record = *tensor.record;
+  if (record.fate == Fate::kTied) return {};
+  if (record.fate == Fate::kKept) return {{record.name, *element_type_from_safetensors(record.type), record.shape}};
+  return matrix_tensors(record.name, tensor.part->matrix(record).shape, record.depth);
+}
+
 void copy_tensor(const PlacedTensor& tensor, FolderWriter* packed, FolderWriter* plain, ThreadPool& pool) {
   const TensorRecord& record = *tensor.record;
   if (record.fate == Fate::kTied) return;
@@ -131,7 +139,7 @@ void copy_tensor(const PlacedTensor& tensor, FolderWriter* packed, FolderWriter*
   if (packed != nullptr) {
     packed->write(trits_name(record.name), 0, std::as_bytes(matrix.trits));
     packed->write(scales_name(record.name), 0, std::as_bytes(matrix.scales));
-    packed->write(codebook_name(record.name), 0, std::as_bytes(std::span(matrix.codebook)));
+    packed->write(codebook_name(record.name), 0, std::as_bytes(std::span(matrix.codebooks)));
   }
   if (plain != nullptr) write_decoded_matrix(matrix, record.name, tensor.part->place(record), *plain, pool);
 }
@@ -174,10 +182,7 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   const FormerResults former = look_at_former_results(out, manifest);
   for (const char* const name : {"packed", "model"}) remove_tree(partial_folder(out / name));
   std::vector<std::vector<PlannedTensor>> packed_units;
-  for (TensorRecord& record : manifest.tensors) {
-    const ElementType type = record.fate == Fate::kKept ? *element_type_from_safetensors(record.type) : ElementType::kF16;
-    packed_units.push_back(packed_tensors(record.name, record.shape, type, {record.fate, record.depth, record.tied_to}));
-  }
+  for (const PlacedTensor& tensor : parts.tensors()) packed_units.push_back(stored_tensors(tensor));
   const ShardPlan packed_plan = plan_shards(packed_units, packed_naming());
   const ShardPlan plain_plan = plan_shards(plain_units_of(manifest.tensors), plain_naming());
   for (TensorRecord& record : manifest.tensors) {

@@ -59,8 +59,9 @@ class Builder {
     matrix.trits = random_trits(matrix.shape.trit_bytes(depth_), 243);
     matrix.scales = random_trits(matrix.shape.scale_bytes(), 243);
     const float largest = 1.7f / std::sqrt(static_cast<float>(columns));
+    codec::Codebook& codebook = matrix.codebooks.emplace_back();
     for (size_t i = 0; i < codec::kCodebookSize; ++i) {
-      matrix.codebook[i] = largest * static_cast<float>(i + 1) / static_cast<float>(codec::kCodebookSize);
+      codebook[i] = largest * static_cast<float>(i + 1) / static_cast<float>(codec::kCodebookSize);
     }
     files.weights.emplace(name, WeightSource(matrix, /*mapped=*/false));
   }

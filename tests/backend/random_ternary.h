@@ -1,4 +1,4 @@
-// Owns a ternary matrix of random codes, as it lies in a packed file, and the weights that it stands for.
+// Owns a ternary matrix of random codes, as it lies in a packed file, and the weights that it decodes to.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ struct RandomTernary {
     std::mt19937_64 random(static_cast<uint64_t>(depth) * 1000 + columns);
     matrix.shape = {rows, columns};
     matrix.depth = depth;
-    for (float& scale : matrix.codebook) scale = std::uniform_real_distribution<float>(0.01f, 3.0f)(random);
+    for (float& scale : matrix.codebooks.emplace_back()) scale = std::uniform_real_distribution<float>(0.01f, 3.0f)(random);
     const auto lines = static_cast<size_t>(matrix.shape.lines()), groups = static_cast<size_t>(matrix.shape.groups()),
                row_groups = static_cast<size_t>(matrix.shape.groups_per_row());
     const int largest = codec::largest_code(depth);
@@ -44,7 +44,7 @@ struct RandomTernary {
     matrix.trits = trits;
     matrix.scales = scales;
     std::vector<float> decoded(groups * 16);
-    codec::FloatDecoder(matrix.codebook, depth).decode(codes.data(), scale_codes.data(), groups, decoded.data());
+    codec::FloatDecoder(matrix.codebooks.front(), depth).decode(codes.data(), scale_codes.data(), groups, decoded.data());
     for (size_t row = 0; row < rows; ++row) {
       const auto begin = decoded.begin() + static_cast<std::ptrdiff_t>(row * row_groups * 16);
       expected.insert(expected.end(), begin, begin + static_cast<std::ptrdiff_t>(columns));

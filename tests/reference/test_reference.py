@@ -131,6 +131,45 @@ def test_weights_beyond_fp16_are_refused(wrong):
         codec.quantize(matrix, "uniform", 2)
 
 
+def test_an_importance_of_one_everywhere_is_least_squares():
+    matrix = make_golden.small_matrix(make_golden.heavy, 9, 12, 80)
+    quantized = codec.quantize(matrix, "optimal", 2, np.ones(80, np.float32))
+    groups = matrix.reshape(-1, 16)
+    for group, scale_code in zip(groups, quantized.scale_codes):
+        errors = [direct_quantize_group(group, scale, 2)[1] for scale in quantized.codebook]
+        assert scale_code == int(np.argmin(errors))
+
+
+def test_errors_move_to_columns_of_little_importance():
+    matrix = make_golden.small_matrix(make_golden.bell, 10, 200, 80)
+    importance = np.where(np.arange(80) % 2 == 0, 4, 0.25).astype(np.float32)
+
+    def column_errors(quantized):
+        return ((matrix - codec.decode(quantized, 2, 200, 80)) ** 2).sum(axis=0)
+
+    plain = column_errors(codec.quantize(matrix, "optimal", 2))
+    weighed = column_errors(codec.quantize(matrix, "optimal", 2, importance))
+    assert weighed[::2].sum() < 0.97 * plain[::2].sum()
+    assert weighed[1::2].sum() > plain[1::2].sum()
+
+
+@pytest.mark.parametrize("wrong", [0, 2.0**-21, -1, np.nan, np.inf, 2.0**21])
+def test_an_importance_out_of_bounds_is_refused(wrong):
+    importance = np.ones(20, np.float32)
+    importance[17] = wrong
+    with pytest.raises(ValueError, match="importance"):
+        codec.quantize(np.ones((2, 20), np.float32), "optimal", 2, importance)
+
+
+def test_a_stack_is_its_experts_one_by_one():
+    _, stack = make_golden.stack_case()
+    quantized = codec.quantize(stack, "optimal", 2)
+    assert quantized.codebook.shape == (3, 27)
+    decoded = codec.decode(quantized, 2, 21, 50).reshape(3, 7, 50)
+    for expert, matrix in enumerate(stack):
+        assert (decoded[expert] == codec.decode(codec.quantize(matrix, "optimal", 2), 2, 7, 50)).all()
+
+
 # The format
 
 
@@ -152,6 +191,18 @@ def test_decoding_undoes_encoding(depth, rows, cols):
     back = unpack(packed.encode(quantized, depth), rows, cols)
     assert (back.codes == quantized.codes).all()
     assert (back.scale_codes == quantized.scale_codes).all()
+
+
+def test_a_stack_has_a_codebook_for_each_expert_or_one_for_all():
+    _, stack = make_golden.stack_case()
+    stored = packed.encode(codec.quantize(stack, "optimal", 2), 2)
+    parts = stored["trits"], stored["scales"]
+    assert (packed.decode_matrix(*parts, stored["codebook"], (3, 7, 50)) == packed.decode_matrix(**stored, shape=(3, 7, 50))).all()
+    shared = packed.decode_matrix(*parts, stored["codebook"][0], (3, 7, 50))
+    assert (shared == packed.decode_matrix(*parts, stored["codebook"][0], (21, 50)).reshape(3, 7, 50)).all()
+    for codebook, shape in ((stored["codebook"], (21, 50)), (stored["codebook"][:2], (3, 7, 50)), (stored["codebook"][:, :26], (3, 7, 50))):
+        with pytest.raises(packed.Damaged, match="codebook"):
+            packed.unpack(*parts, codebook, shape)
 
 
 @pytest.mark.parametrize("depth", (2, 3, 4))
@@ -316,10 +367,13 @@ def test_checksum_is_verified(folders, monkeypatch):
 # Golden files
 
 
-@pytest.mark.parametrize("case", list(make_golden.small_cases()), ids=lambda case: case[0])
+GOLDEN_CASES = [*make_golden.small_cases(), make_golden.importance_case(), make_golden.stack_case()]
+
+
+@pytest.mark.parametrize("case", GOLDEN_CASES, ids=lambda case: case[0])
 def test_golden_file_is_what_the_reference_makes(case):
-    name, matrix = case
-    golden, made = load_file(GOLDEN / f"{name}.safetensors"), make_golden.tensors_of(matrix)
+    name, *inputs = case
+    golden, made = load_file(GOLDEN / f"{name}.safetensors"), make_golden.tensors_of(*inputs)
     assert golden.keys() == made.keys()
     for part, array in golden.items():
         assert (array.dtype, array.shape, array.tobytes()) == (made[part].dtype, made[part].shape, made[part].tobytes()), part

@@ -49,7 +49,7 @@ TEST(SyntheticModel, HasTheShapeAndDepth) {
     EXPECT_EQ(matrix.trits.size(), matrix.shape.trit_bytes(depth));
     EXPECT_FALSE(codec::find_invalid_trit_byte(matrix.trits));
     EXPECT_FALSE(codec::find_invalid_trit_byte(matrix.scales));
-    EXPECT_TRUE(std::is_sorted(matrix.codebook.begin(), matrix.codebook.end()));
+    EXPECT_TRUE(std::is_sorted(matrix.codebooks.at(0).begin(), matrix.codebooks.at(0).end()));
     // Every value of five trits, equally often: within five standard deviations.
     std::array<size_t, 243> counts{};
     for (const uint8_t byte : matrix.trits) ++counts[codec::digits_from_byte(byte)];

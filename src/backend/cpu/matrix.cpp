@@ -35,40 +35,6 @@ std::optional<WeightType> type_read_in_place(const SourceTensor& tensor) {
 
 size_t element_bytes(WeightType type) noexcept { return type == WeightType::kFloat32 ? 4 : type == WeightType::kCodes ? 1 : 2; }
 
-// Some groups of consecutive rows, taken out of the packed lines around them.
-class DecodedRows {
- public:
-  DecodedRows(const TernaryMatrix& matrix, uint64_t first_row, size_t rows, uint64_t first_group, size_t groups)
-      : rows_(rows), groups_(groups) {
-    const uint64_t row_groups = matrix.shape.groups_per_row();
-    const uint64_t first = first_row * row_groups, last = first + rows * row_groups;
-    const uint64_t first_line = first / codec::kLineGroups, end_line = (last + codec::kLineGroups - 1) / codec::kLineGroups;
-    const auto lines = static_cast<size_t>(end_line - first_line);
-    skipped_ = static_cast<size_t>(first - first_line * codec::kLineGroups);
-    codes_.resize(lines * codec::kLineGroups * codec::kGroupSize);
-    scale_codes_.resize(lines * codec::kLineGroups);
-    decode_lines(matrix, first_line, lines, codes_.data(), scale_codes_.data());
-    if (groups != row_groups) keep_groups(static_cast<size_t>(row_groups), static_cast<size_t>(first_group));
-  }
-
-  kernels::SourceRows rows() const noexcept {
-    return {codes_.data() + skipped_ * codec::kGroupSize, scale_codes_.data() + skipped_, rows_, groups_};
-  }
-
- private:
-  void keep_groups(size_t row_groups, size_t first_group) noexcept {
-    for (size_t row = 0; row < rows_; ++row) {
-      const size_t from = skipped_ + row * row_groups + first_group, to = skipped_ + row * groups_;
-      std::copy_n(codes_.data() + from * codec::kGroupSize, groups_ * codec::kGroupSize, codes_.data() + to * codec::kGroupSize);
-      std::copy_n(scale_codes_.data() + from, groups_, scale_codes_.data() + to);
-    }
-  }
-
-  size_t rows_, groups_, skipped_;
-  std::vector<int8_t> codes_;
-  std::vector<uint8_t> scale_codes_;
-};
-
 // With the numbers of rows and columns in place of UINT64_MAX.
 MatrixSlice resolved(MatrixSlice slice, uint64_t rows, uint64_t columns) {
   const auto resolve = [](uint64_t first, uint64_t count, uint64_t all) {
@@ -107,7 +73,8 @@ CpuMatrix::CpuMatrix(const WeightSource& source, const MatrixSlice& slice, Arith
   }
   const TernaryMatrix& matrix = *source.ternary();
   const auto largest = static_cast<float>(codec::largest_code(matrix.depth));
-  for (size_t i = 0; i < steps_.size(); ++i) steps_[i] = matrix.codebook[i] / largest;
+  const codec::Codebook& codebook = codebook_of_rows(matrix, part.first_row, part.rows);
+  for (size_t i = 0; i < steps_.size(); ++i) steps_[i] = codebook[i] / largest;
   if (arithmetic == Arithmetic::kInteger) pack_tiles(matrix, part, kernels.formats[matrix.depth - 1], arena, pool);
   else unpack_codes(matrix, part, pool);
 }
@@ -138,10 +105,8 @@ void CpuMatrix::unpack_codes(const TernaryMatrix& matrix, const MatrixSlice& sli
   scale_codes_.resize(static_cast<size_t>(rows_) * groups);
   pool.parallel_for((static_cast<size_t>(rows_) + kRowsPerTask - 1) / kRowsPerTask, [&](size_t task, unsigned) {
     const size_t first = task * kRowsPerTask, count = std::min(kRowsPerTask, static_cast<size_t>(rows_) - first);
-    const DecodedRows decoded(matrix, slice.first_row + first, count, first_group(slice), groups);
-    const kernels::SourceRows rows = decoded.rows();
-    std::copy_n(rows.codes, count * stride, codes_.data() + first * stride);
-    std::copy_n(rows.scale_codes, count * groups, scale_codes_.data() + first * groups);
+    decode_rows(matrix, slice.first_row + first, count, first_group(slice), groups, codes_.data() + first * stride,
+                scale_codes_.data() + first * groups);
   });
   weights_ = kernels::WeightRows{WeightType::kCodes, codes_.data(), stride, scale_codes_.data(), steps_.data()};
 }
@@ -156,11 +121,14 @@ void CpuMatrix::pack_tiles(const TernaryMatrix& matrix, const MatrixSlice& slice
                               .scales = &scales_};
   blocks_ = arena.take(tiles.bytes());
   tiles.blocks = blocks_.data;
+  const size_t groups = group_count(slice);
   pool.parallel_for(tiles.bands(), [&](size_t band, unsigned) {
     const uint64_t first_row = band * kBandRows;
     const auto rows = static_cast<size_t>(std::min<uint64_t>(kBandRows, rows_ - first_row));
-    const DecodedRows decoded(matrix, slice.first_row + first_row, rows, first_group(slice), group_count(slice));
-    kernels::pack_band(format, decoded.rows(), blocks_.data + tiles.band_offset(band));
+    std::vector<int8_t> codes(rows * groups * codec::kGroupSize);
+    std::vector<uint8_t> scale_codes(rows * groups);
+    decode_rows(matrix, slice.first_row + first_row, rows, first_group(slice), groups, codes.data(), scale_codes.data());
+    kernels::pack_band(format, {codes.data(), scale_codes.data(), rows, groups}, blocks_.data + tiles.band_offset(band));
   });
   weights_ = tiles;
 }

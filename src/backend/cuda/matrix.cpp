@@ -36,24 +36,6 @@ MatrixSlice resolved(MatrixSlice slice, uint64_t rows, uint64_t columns) {
               "take a slice that lies inside, whose columns begin and end at groups of 16");
 }
 
-// Rows and groups of a packed matrix, taken out of the lines around them.
-void decode_part(const TernaryMatrix& matrix, uint64_t first_row, size_t rows, size_t first_group, size_t groups, std::vector<int8_t>& codes,
-                 std::vector<uint8_t>& scale_codes) {
-  const auto row_groups = static_cast<size_t>(matrix.shape.groups_per_row());
-  const uint64_t first = first_row * row_groups, last = first + rows * row_groups;
-  const uint64_t first_line = first / codec::kLineGroups, end_line = (last + codec::kLineGroups - 1) / codec::kLineGroups;
-  const auto lines = static_cast<size_t>(end_line - first_line), skipped = static_cast<size_t>(first - first_line * codec::kLineGroups);
-  codes.resize(lines * codec::kLineGroups * codec::kGroupSize);
-  scale_codes.resize(lines * codec::kLineGroups);
-  decode_lines(matrix, first_line, lines, codes.data(), scale_codes.data());
-  for (size_t row = 0; row < rows; ++row) {
-    const size_t from = skipped + row * row_groups + first_group, to = row * groups;
-    std::copy_n(codes.begin() + static_cast<std::ptrdiff_t>(from * codec::kGroupSize), groups * codec::kGroupSize,
-                codes.begin() + static_cast<std::ptrdiff_t>(to * codec::kGroupSize));
-    std::copy_n(scale_codes.begin() + static_cast<std::ptrdiff_t>(from), groups, scale_codes.begin() + static_cast<std::ptrdiff_t>(to));
-  }
-}
-
 }  // namespace
 
 CudaMatrix::CudaMatrix(Context& context, const WeightSource& source, const MatrixSlice& slice, ThreadPool& pool, const PinnedMemory& staging) {
@@ -95,7 +77,8 @@ void CudaMatrix::use_ternary(Context& context, const TernaryMatrix& matrix, cons
   view_.columns = static_cast<int64_t>(slice.columns);
   std::array<float, kScaleTableSize> steps{};
   const auto largest = static_cast<float>(codec::largest_code(matrix.depth));
-  for (size_t i = 0; i < matrix.codebook.size(); ++i) steps[i] = matrix.codebook[i] / largest;
+  const codec::Codebook& codebook = codebook_of_rows(matrix, slice.first_row, slice.rows);
+  for (size_t i = 0; i < codebook.size(); ++i) steps[i] = codebook[i] / largest;
   steps_.emplace(context, sizeof steps);
   context.upload(steps.data(), steps_->as<void>(), sizeof steps);
   view_.steps = steps_->as<float>();
@@ -109,7 +92,9 @@ void CudaMatrix::use_ternary(Context& context, const TernaryMatrix& matrix, cons
   const auto groups = static_cast<size_t>((slice.columns + codec::kGroupSize - 1) / codec::kGroupSize);
   pack(context, pool, staging, [&](uint64_t row, int rows, unsigned worker, uint8_t* tile) {
     auto& [codes, scale_codes] = scratch[worker];
-    decode_part(matrix, slice.first_row + row, static_cast<size_t>(rows), first_group, groups, codes, scale_codes);
+    codes.resize(static_cast<size_t>(rows) * groups * codec::kGroupSize);
+    scale_codes.resize(static_cast<size_t>(rows) * groups);
+    decode_rows(matrix, slice.first_row + row, static_cast<size_t>(rows), first_group, groups, codes.data(), scale_codes.data());
     pack_tile(view_.depth, {codes.data(), scale_codes.data(), rows, static_cast<int>(groups)}, tile);
   });
   context.wait();  // `steps` goes
