@@ -45,7 +45,8 @@ class FilledCache {
     step_ = backend_->make_step({std::max(tokens, kStored), 1, static_cast<uint32_t>(pages_.size())});
     queries_ = random_rows(tokens, shape.heads * shape.width);
     out_ = backend_->allocate_rows(tokens, shape.heads * shape.width);
-    const auto queries = random_rows(kStored, shape.heads * shape.width), keys = random_rows(kStored, shape.shared_heads * shape.width);
+    const auto queries = random_rows(kStored, shape.heads * shape.width),
+               keys = random_rows(kStored, shape.shared_heads * shape.width);
     const auto rotary = backend_->make_rotary_table({std::vector<float>(shape.width / 2, 0.0f), 1.0f}, positions);
     for (uint32_t first = 0; first < positions; first += kStored) {
       const uint32_t count = std::min(kStored, positions - first);
@@ -60,7 +61,8 @@ class FilledCache {
   void attend(uint32_t first, uint32_t count) {
     begin(first, count);
     for (uint32_t layer = 0; layer < layers_; ++layer) {
-      backend_->attend(first_rows(queries_, count), *cache_, {layer, shape_.heads, 0, 0.125f, 0.0f}, *step_, first_rows(out_, count));
+      backend_->attend(first_rows(queries_, count), *cache_, {layer, shape_.heads, 0, 0.125f, 0.0f}, *step_,
+                       first_rows(out_, count));
     }
   }
 

@@ -85,8 +85,8 @@ class ServiceBench {
     service_->cancel(second);
     finish(*stream);
     finish(*other);
-    fmt::print("longest wait of a stream for its next token: {:.0f} ms alone, {:.0f} ms while another's prompt is read\n", alone * 1e3,
-               beside * 1e3);
+    fmt::print("longest wait of a stream for its next token: {:.0f} ms alone, {:.0f} ms while another's prompt is read\n",
+               alone * 1e3, beside * 1e3);
   }
 
   void measure_sharing() {
@@ -107,9 +107,10 @@ class ServiceBench {
     service_->cancel(other);
     finish(*first);
     finish(*second);
-    fmt::print("a second live sequence with the same prompt: first token after {:.2f} s instead of {:.2f} s, {} tokens reused; "
-               "{} pages together instead of {}, {} shared\n",
-               again, alone, reused, metrics.pages_used, 2 * pages, metrics.pages_shared);
+    fmt::print(
+        "a second live sequence with the same prompt: first token after {:.2f} s instead of {:.2f} s, {} tokens reused; "
+        "{} pages together instead of {}, {} shared\n",
+        again, alone, reused, metrics.pages_used, 2 * pages, metrics.pages_shared);
   }
 
  private:

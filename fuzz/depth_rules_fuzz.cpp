@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "tasks/tensor_policy.h"
 
 namespace {
