@@ -116,12 +116,13 @@ void AddedTokens::Cut::run() {
   if (done < text.size()) sink({{done, text.size()}, nullptr});
 }
 
+// White space that a token took with it may hold the next one. That one counts as well, as in HF tokenizers, unless it takes white
+// space before it: then it starts where the first has ended, and nothing of it is left.
 void AddedTokens::Cut::emit(const AddedToken& token, TextSpan span) {
-  if (token.lstrip) span.begin = space_start_before(text, span.begin, done);
+  if (token.lstrip) span.begin = std::max(done, space_start_before(text, span.begin, done));
   if (token.rstrip) span.end = space_end_after(span.end);
   if (done < span.begin) sink({{done, span.begin}, nullptr});
-  sink({span, &token});
-  // White space that a token took with it may hold the next one, which then stands for itself, as in HF tokenizers.
+  if (span.begin < span.end) sink({span, &token});
   done = span.end;
 }
 

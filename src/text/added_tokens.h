@@ -49,7 +49,7 @@ class TokenMatcher {
 struct AddedToken {
   TokenId id = 0;
   std::string content;
-  std::string match_text;  // what stands for it in a text: the content or, of a normalized token, what the normalizer makes of it
+  std::string match_text;  // the text that is looked for: the content, normalized for a token that is "normalized"
   bool single_word = false, lstrip = false, rstrip = false, normalized = false, special = false;
 };
 
@@ -57,7 +57,7 @@ class AddedTokens {
  public:
   enum class Pass { kRaw, kNormalized };
 
-  // A stretch of a text: a token, or text between tokens.
+  // A part of a text: a token, or text between tokens.
   struct Part {
     TextSpan span;
     const AddedToken* token;  // null for text
@@ -71,12 +71,12 @@ class AddedTokens {
   // Cuts a text into parts, in order. Of the tokens that `accepts` allows at the leftmost place the longest counts.
   void cut(std::string_view text, Pass pass, const Accepts& accepts, MatchScratch& scratch, const Sink& sink) const;
 
-  // Null for an id that is no added token.
+  // Null where the id is not that of an added token.
   const AddedToken* find(TokenId id) const noexcept;
   std::optional<TokenId> id_of(std::string_view content) const;
   bool is_special_content(std::string_view content) const { return special_contents_.contains(content); }
   bool has_special(Pass pass) const noexcept;
-  // The highest id and one; 0 without added tokens.
+  // One more than the highest id; 0 without added tokens.
   size_t id_limit() const noexcept { return id_limit_; }
 
  private:

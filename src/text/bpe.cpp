@@ -120,7 +120,7 @@ void MergeTable::insert(TokenId left, TokenId right, Merge merge) {
   const uint64_t pair = static_cast<uint64_t>(left) << 32 | right;
   size_t slot = first_slot(pair);
   while (slots_[slot].pair != kEmpty && slots_[slot].pair != pair) slot = (slot + 1) & (slots_.size() - 1);
-  // Of a pair that stands twice HF keeps the later place.
+  // HF tokenizers keeps the last of several merges of one pair.
   slots_[slot] = {pair, merge};
 }
 
@@ -159,7 +159,7 @@ void refuse_dropout(const Component& component) {
 
 Bpe Bpe::parse(const Component& component) {
   if (!component.json.is_object()) throw Error(ErrorCode::kBadInput, component.where, "expected a JSON object");
-  // The oldest files name no type, and theirs is this one.
+  // The oldest files have no type: they are BPE.
   const std::string type = json_optional_string(component.json, "type", component.where).value_or("BPE");
   if (type != "BPE") throw unsupported(component.where, fmt::format("the model \"{}\"", type), "BPE");
   component.allow_only({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
@@ -268,11 +268,11 @@ bool Bpe::append_bytes(std::string_view character, BpeScratch& scratch) const {
   return true;
 }
 
-// Files may name an unknown token that the vocabulary lacks, and do where every character is known.
+// The vocabulary may lack the unknown token that the file names; this matters only if a text has an unknown character.
 TokenId Bpe::unknown_token() const {
   if (const auto id = vocabulary_.find(*unknown_)) return *id;
   throw Error(ErrorCode::kBadInput, where_ + "/unk_token",
-              fmt::format("the text has a character that is no token, and \"{}\" is not in the vocabulary", printable(*unknown_)));
+              fmt::format("the text has a character without a token, and \"{}\" is not in the vocabulary", printable(*unknown_)));
 }
 
 void Bpe::propose(uint32_t left, BpeScratch& scratch, std::vector<uint64_t>& candidates) const {

@@ -25,7 +25,7 @@ class Vocabulary {
     return contains(id) ? std::string_view(contents_[id]) : std::string_view();
   }
   size_t count() const noexcept { return ids_.size(); }
-  // The highest id and one.
+  // One more than the highest id.
   size_t id_limit() const noexcept { return contents_.size(); }
 
  private:
@@ -116,7 +116,7 @@ class Bpe {
   MergeTable merges_;
   std::vector<TokenId> character_tokens_;  // by code point, for those of two bytes at most
   std::vector<TokenId> byte_tokens_;       // of byte_fallback: 256 ids, some perhaps missing; empty without it
-  std::optional<std::string> unknown_;     // what stands for a character that is no token
+  std::optional<std::string> unknown_;     // the token for characters that have none
   bool fuses_unknown_ = false;
   bool ignores_merges_ = false;
 };

@@ -17,8 +17,8 @@ namespace {
 
 using jinja::Value;
 
-// Templates build control tokens from these (<|user|> out of '<|' + role + '|>'), and a caller may give any of them to a message
-// anyway: as whole strings they are the template's. Any other role is text of the request.
+// Templates build control tokens from roles (<|user|> from '<|' + role + '|>'), and a request may use any of these roles anyway:
+// they count as the template's text. Any other role is text of the request.
 constexpr std::array<std::string_view, 12> kKnownRoles = {"system",      "developer", "user",     "assistant",
                                                           "tool",        "function",  "ipython",  "observation",
                                                           "environment", "model",     "document", "context"};
@@ -32,10 +32,11 @@ constexpr std::array<std::string_view, 3> kReasoningFields = {"reasoning_content
 // Makes a request's JSON the values of a template, its texts marked as the request's.
 class Translator {
  public:
-  explicit Translator(const std::string& where) : where_(where) {}
+  Translator(const std::string& where, size_t& input_bytes) : where_(where), input_bytes_(input_bytes) {}
 
   Value translate(const Json& json, int depth = 0) const {
     if (depth >= jinja::kValueDepth) fail(fmt::format("the request nests deeper than the limit of {} levels", jinja::kValueDepth));
+    ++input_bytes_;
     switch (json.type()) {
       case Json::value_t::null: return jinja::none();
       case Json::value_t::boolean: return jinja::boolean(json.get<bool>());
@@ -45,7 +46,7 @@ class Translator {
       case Json::value_t::string: return text(json.get_ref<const std::string&>());
       case Json::value_t::array: return list(json, depth);
       case Json::value_t::object: return mapping(json, depth);
-      default: fail("the request holds a value that is no JSON");
+      default: fail("the request holds a value that JSON does not have");
     }
   }
 
@@ -70,6 +71,7 @@ class Translator {
 
   Value text(const std::string& bytes) const {
     if (!is_valid_utf8(bytes)) fail("the request holds a text that is not valid UTF-8");
+    input_bytes_ += bytes.size();
     return jinja::text_value(jinja::request_text(bytes));
   }
 
@@ -94,7 +96,7 @@ class Translator {
       if (reasoning == nullptr && found != json.end() && !found->is_null()) reasoning = &*found;
     }
     std::vector<std::pair<Value, Value>> items;
-    // Whatever name the request uses for the reasoning, the template finds it under the names that templates read.
+    // Whichever name the request uses, the template finds the reasoning under the names that templates read.
     if (reasoning != nullptr) items.emplace_back(text("thinking"), translate(*reasoning, 2));
     for (const auto& [key, value] : json.items()) {
       items.emplace_back(text(key), key == "role" ? role(value) : translate(value, 2));
@@ -110,15 +112,16 @@ class Translator {
   }
 
   const std::string& where_;
+  size_t& input_bytes_;
 };
 
 bool is_reserved(std::string_view name) {
   return jinja::Globals::is_global(name) || std::find(kOwnVariables.begin(), kOwnVariables.end(), name) != kOwnVariables.end();
 }
 
-// Errors name `where`.
-jinja::Variables template_variables(const ChatTemplateInputs& inputs, const std::string& where) {
-  const Translator translator(where);
+// Errors name `where`. Adds the length of the request to `input_bytes`.
+jinja::Variables template_variables(const ChatTemplateInputs& inputs, const std::string& where, size_t& input_bytes) {
+  const Translator translator(where, input_bytes);
   jinja::Variables variables;
   variables.emplace("messages", translator.messages(inputs.messages));
   variables.emplace("tools", translator.translate(inputs.tools));
@@ -141,17 +144,19 @@ jinja::Variables template_variables(const ChatTemplateInputs& inputs, const std:
 
 struct ChatTemplate::Parsed {
   std::string where;
+  size_t source_bytes;
   jinja::Body body;
 };
 
 ChatTemplate ChatTemplate::parse(std::string source, std::string where) {
   jinja::Body body = jinja::parse_template(source, where);
-  return ChatTemplate(std::make_shared<const Parsed>(Parsed{std::move(where), std::move(body)}));
+  return ChatTemplate(std::make_shared<const Parsed>(Parsed{std::move(where), source.size(), std::move(body)}));
 }
 
 RenderedPrompt ChatTemplate::render(const ChatTemplateInputs& inputs) const {
-  const jinja::Variables variables = template_variables(inputs, parsed_->where);
-  jinja::Budget budget(jinja::kStepLimit + jinja::kStepsPerMessage * inputs.messages.size());
+  size_t input_bytes = parsed_->source_bytes;
+  const jinja::Variables variables = template_variables(inputs, parsed_->where, input_bytes);
+  jinja::Budget budget(input_bytes, inputs.messages.size());
   jinja::Interpreter interpreter(variables, inputs.now, budget);
   try {
     jinja::TrackedText text = interpreter.render(parsed_->body);

@@ -109,8 +109,8 @@ NormalizedText Normalizer::apply(std::string_view source, bool track_origins, Ma
   return text;
 }
 
-// ASCII characters never change, nor does what stands before one depend on it: only an ASCII character together with the run of
-// others behind it is worth a look at the tables.
+// An ASCII character changes only together with marks that follow it, and never what comes before it. So the tables are consulted
+// for runs of other characters and the one ASCII character before each.
 NormalizedText Normalizer::Run::operator()(UnicodeForm form) const {
   NormalizedText result = NormalizedText::like(source);
   const std::string& text = source.text;
@@ -144,7 +144,7 @@ NormalizedText Normalizer::Run::operator()(const Replace& step) const {
       result.copy(source, segment->span);
       continue;
     }
-    // A replacement belongs to the last character that it replaces, as HF has it.
+    // As in HF tokenizers, a replacement belongs to the last character that it replaces.
     const bool is_one_character = segment->span.begin < segment->span.end &&
                                   segment->span.begin + character_at(source.text, segment->span.begin).length == segment->span.end;
     if (segment->span.begin == 0 && (step.content.empty() || !is_one_character)) result.keeps_start = false;

@@ -13,13 +13,13 @@
 
 namespace tritllm {
 
-// A stretch of text on its way through the normalizer.
+// A text on its way through the normalizer.
 struct NormalizedText {
   std::string text;
-  // For each byte of `text` the bytes that it comes from; kept only where `tracks_origins`.
+  // For each byte of `text` the bytes that it comes from; only if `tracks_origins`.
   std::vector<TextSpan> origins;
   bool tracks_origins = false;
-  // Whether `text` still starts with what the stretch started with.
+  // Whether `text` still starts with the first character of the source.
   bool keeps_start = true;
 
   NormalizedText(std::string_view source, bool track);
@@ -27,7 +27,7 @@ struct NormalizedText {
   void append(std::string_view bytes, TextSpan origin);
   // Bytes of the text before this step, unchanged.
   void copy(const NormalizedText& source, TextSpan span);
-  // Where the bytes of `span` come from, all in all.
+  // The smallest span that holds the origins of all bytes of `span`.
   TextSpan origin_of(TextSpan span) const;
 
   // An empty text that tracks what `source` does.

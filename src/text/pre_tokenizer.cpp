@@ -14,7 +14,7 @@ struct ByteMap {
   std::array<int, 0x200> byte_of;
 };
 
-// Bytes that are visible in Latin-1 stand for themselves; the others, in order, for the code points from U+0100 on.
+// Bytes that are visible in Latin-1 map to themselves, the others, in order, to the code points from U+0100 on.
 constexpr bool is_visible(uint32_t byte) { return (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae; }
 
 ByteMap make_map() {
@@ -80,7 +80,7 @@ MetaspaceFields parse_metaspace(const Component& component) {
                 fmt::format("expected a replacement of one character, found \"{}\"", printable(fields.mark)));
   }
   fields.prepend = parse_scheme(component);
-  // The older field of the same meaning; files that carry both say the same with them.
+  // The older field with the same meaning; files that have both agree.
   if (!json_boolean_or(component.json, "add_prefix_space", true, component.where) && fields.prepend != PrependScheme::kNever) {
     throw Error(ErrorCode::kBadInput, component.where, "add_prefix_space is false, but prepend_scheme is not \"never\"");
   }
@@ -120,7 +120,7 @@ std::optional<TextSpan> SegmentJoiner::finish() {
 
 namespace {
 
-// What ByteLevel cuts by unless it is told not to: GPT-2's pattern.
+// GPT-2's pattern, by which ByteLevel cuts unless use_regex is false.
 constexpr std::string_view kGpt2Words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 SplitBehavior parse_behavior(const Component& component) {

@@ -19,10 +19,10 @@ namespace tritllm {
 // Each byte of `text` as its character.
 void append_byte_level(std::string& out, std::string_view text);
 
-// The byte that a character stands for.
+// The byte that a character means; nothing for other characters.
 std::optional<uint8_t> byte_of_character(uint32_t code_point) noexcept;
 
-// A token's bytes: every character undone, or the token as it stands where one of them stands for no byte.
+// A token's bytes, or the token unchanged if one of its characters means no byte.
 std::string undo_byte_level(std::string_view token);
 
 enum class PrependScheme { kAlways, kFirst, kNever };
@@ -37,7 +37,8 @@ MetaspaceFields parse_metaspace(const Component& component);
 
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
-// Takes the segments of a text in order and gives the pieces that they make, in order and none of them empty.
+// Takes the segments of a text in order and returns the pieces that they form: in order, none empty. Decides whether the matches of
+// a split are dropped, kept apart or joined to their neighbours.
 class SegmentJoiner {
  public:
   explicit SegmentJoiner(SplitBehavior behavior) : behavior_(behavior) {}
@@ -63,7 +64,7 @@ class PreTokenizer {
   static PreTokenizer parse(const Component& component);
 
   // Gives the words of `text` to `sink`, in order; a word lives only for its call. `begins_text` says whether this is the start of
-  // the whole text and not what stands behind an added token.
+  // the whole text rather than the text after an added token.
   void cut(std::string_view text, bool begins_text, MatchScratch& scratch, const Sink& sink) const;
 
  private:

@@ -10,11 +10,11 @@ namespace tritllm {
 namespace {
 
 struct BadStart {
-  size_t length;   // bytes that one U+FFFD stands for: the longest start of a valid sequence, at least one byte
+  size_t length;   // bytes that become one U+FFFD: the longest start of a valid sequence, at least one byte
   bool may_go_on;  // whether more bytes could make it valid
 };
 
-// What stands at the start of bytes that start with no valid sequence.
+// For bytes that do not start with a valid sequence.
 BadStart bad_start(std::string_view bytes) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(bytes[i]); };
   const unsigned first = byte(0);
@@ -127,7 +127,7 @@ TokenDecoder::Strip TokenDecoder::parse_strip(const Component& component) {
 
 namespace {
 
-// The byte of a token such as <0xE2>. Two signs after "<0x" are read as HF reads them: one of them may be a plus.
+// The byte of a token such as <0xE2>. As in HF tokenizers, the first of the two digits may be a plus sign.
 std::optional<char> byte_of_token(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || !token.ends_with('>')) return std::nullopt;
   const auto high = token[3] == '+' ? 0u : hexadecimal(token[3]);
@@ -241,8 +241,7 @@ void DecodeRun::apply(const D::ByteFallback&, size_t index, std::string_view tex
   emit(index, token, true, out);
 }
 
-// A run of byte tokens is text as a whole or not at all: one bad byte anywhere makes each of them U+FFFD, so nothing of a run is
-// certain before its end.
+// One bad byte anywhere in a run of byte tokens makes U+FFFD of each of them, so a run is held back until it ends.
 void DecodeRun::flush_bytes(size_t index, std::string& out) {
   const std::string bytes = std::exchange(states_[index].bytes, {});
   if (bytes.empty()) return;

@@ -33,7 +33,7 @@ class TokenDecoder {
   // `component` is the field of tokenizer.json, which may be null.
   static TokenDecoder parse(const Component& component);
 
-  // The bytes that one token stands for within a text.
+  // The bytes of one token within a text.
   std::string token_bytes(std::string_view token) const;
 
  private:
@@ -67,8 +67,8 @@ class TokenDecoder {
   std::vector<Stage> stages_;
 };
 
-// One text on its way through a decoder, which outlives it. A token passes from stage to stage in fragments: behind a stage that
-// makes one token of all, the text still goes on as soon as it is certain.
+// One text on its way through a decoder, which outlives it. Tokens pass from stage to stage in fragments, so that after a stage
+// that joins all tokens into one (Fuse) text still comes out as soon as it is certain.
 class DecodeRun {
  public:
   explicit DecodeRun(const TokenDecoder& decoder);

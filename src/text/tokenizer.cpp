@@ -25,7 +25,7 @@ struct PostProcessor {
 
 constexpr size_t kMostTokens = 1024;
 
-// The ids that a template's special token stands for.
+// The ids of a template's special token.
 std::vector<TokenId> special_ids(const Component& tokens, const std::string& name, const IsKnown& is_known) {
   const Component entry = tokens.child(name);
   const Component ids = entry.child("ids");
@@ -35,7 +35,7 @@ std::vector<TokenId> special_ids(const Component& tokens, const std::string& nam
   for (const Json& id : ids.json) {
     const bool is_whole = id.is_number_unsigned() || (id.is_number_integer() && id.get<int64_t>() >= 0);
     if (!is_whole || id.get<uint64_t>() > kLargestTokenId || !is_known(id.get<TokenId>())) {
-      throw Error(ErrorCode::kBadInput, ids.where, "an id that no token has");
+      throw Error(ErrorCode::kBadInput, ids.where, "expected the id of a token");
     }
     result.push_back(id.get<TokenId>());
   }
@@ -88,7 +88,7 @@ PostProcessor parse_post_processor(const Component& component, const IsKnown& is
   return result;
 }
 
-// Offsets within a word are 32 bits wide, and a normalizer may lengthen a text.
+// Offsets within a word are 32 bits wide, and a normalizer may make a text longer.
 constexpr size_t kLongestText = size_t{1} << 28;
 
 void check_text(std::string_view text) {
@@ -110,7 +110,7 @@ void check_literal(std::span<const TextSpan> literal, size_t text_size) {
   for (const TextSpan span : literal) {
     if (span.begin < done || span.end < span.begin || span.end > text_size) {
       throw Error(ErrorCode::kUsage, "literal spans",
-                  fmt::format("expected ascending stretches of {} bytes, found [{}, {})", text_size, span.begin, span.end));
+                  fmt::format("expected ascending spans within {} bytes, found [{}, {})", text_size, span.begin, span.end));
     }
     done = span.end;
   }
@@ -239,7 +239,7 @@ std::optional<std::string_view> Tokenizer::shown_text(TokenId id, bool skip_spec
   if (!is_known(id)) return std::nullopt;
   const AddedToken* added = parts_->added_tokens.find(id);
   const std::string_view text = added != nullptr ? std::string_view(added->match_text) : parts_->model.vocabulary().content(id);
-  // By its text and not by its id, as HF tokenizers does: a special token that the normalizer changes is shown.
+  // By text and not by id, as HF tokenizers does: a special token that the normalizer changes is shown.
   if (skip_special && parts_->added_tokens.is_special_content(text)) return std::nullopt;
   return text;
 }

@@ -1,4 +1,4 @@
-// Owns the two small types that all of this module passes around. Does not own what is done with them.
+// Owns the two small types that are passed around in this module: spans of texts and ids of tokens.
 #pragma once
 
 #include <cstddef>

@@ -655,6 +655,70 @@ words|join(none)
 text|replace('o', missing)
 "{{ x }}"
 '{% raw %}'
+('<'|safe) + '<'
+'<' + ('<'|safe)
+('<'|safe) + 1
+('a<'|safe) * 2
+2 * ('a<'|safe)
+('%s<%d%r'|safe) % ('<', 5, '<')
+('%s'|safe) % html
+('%s'|safe) % [html]
+('%(a)s'|safe) % {'a': html}
+('<%s>'|safe)|format(html)
+'<%s>'|format(html|safe)
+'<%s>' % (html|e)
+('{}<{x!r}'|safe).format('<', x='>')
+('{}'|safe).format(html|safe)
+'{}'.format(html|safe)
+('<,'|safe).join(['<', 'b', 1, html|safe])
+','.join([html|safe, '<'])
+[html|safe, '<']|join('<'|safe)
+[(html|e)[1:3], (html|e)[0], (html|e)[::-1], (html|e)[5:5]]
+[(html|e)|upper, (html|e)|lower, (html|e)|title, (html|e)|capitalize, (html|e)|trim, (html|e)|string, (html|e)|reverse]
+[(html|e).upper(), (html|e).title(), (html|e).strip('&'), (html|e).removeprefix('&lt;')]
+[(html|e).split('&'), (html|e).splitlines(), (html|e).partition('&'), (html|e).partition('nope'), (html|e).rsplit('&', 1)]
+[(html|e).replace('a', '<'), (html|e)|replace('a', '<'), 'a'.replace('a', html|safe), 'a'|replace('a', html|safe)]
+[(html|e)|first, (html|e)|last, (html|e)|list]
+[('<b>x y z w v u t'|safe)|truncate(10, true, '<'), 'a b c d e f g h i j k'|truncate(10, true, '<'|safe)]
+[('<\n<'|safe)|indent(2), ('<'|safe)|indent('<', true)]
+['<' ~ (html|safe)]
+[(html|safe)|e, (html|e)|e, html|e|safe]
+[('<'|safe) == '<', ('<'|safe) in ['<'], {'<': 1}[('<'|safe)]]
+[('<'|safe)|default('x'), ''|default('<'|safe, true)]
+nested|attr('items') is callable
+(nested|attr('items'))()|list|length
+{'keys': 1}|attr('keys') is callable
+({'keys': 1}|attr('keys'))()|list
+{'get': 1, 'x': 2}|attr('x')
+({'get': 1, 'x': 2}|attr('get'))('x')
+{'items': 1}|attr('values') is defined
+{'upper': 1}|attr('upper') is defined
+{'a': {'b': 1}}|map('attr', 'b')|list
+people|map('attr', 'name')|list
+nested|attr('nope')|default('d')
+(text|attr('upper'))()
+missing|attr('x')
+['b', 'B', 'a', 'A', 'b']|sort
+['b', 'B', 'a', 'A', 'b']|sort(reverse=true)
+[1, true, 1.0, 0, false, 0.0]|sort
+[1, true, 1.0, 0, false, 0.0]|sort(reverse=true)
+[[2, 'x'], [1, 'y'], [2, 'a'], [1, 'b']]|sort(attribute=0)
+[[2, 'x'], [1, 'y'], [2, 'a'], [1, 'b']]|sort(attribute='0', reverse=true)
+[{'k': 1, 'v': 'c'}, {'k': 1, 'v': 'a'}, {'k': 0, 'v': 'b'}]|sort(attribute='k')|map(attribute='v')|list
+[{'k': 1, 'v': 'c'}, {'k': 1, 'v': 'a'}, {'k': 0, 'v': 'b'}]|sort(attribute='k', reverse=true)|map(attribute='v')|list
+[{'k': none, 'v': 1}, {'k': none, 'v': 0}]|sort(attribute='k,v')
+[none, none]|sort
+[{}, {}]|sort
+[{}]|sort
+[[none, 2], [none, 1]]|sort
+{'b': 1, 'a': 1, 'c': 0}|dictsort(by='value')
+{'b': 1, 'a': 1, 'c': 0}|dictsort(by='value', reverse=true)
+[[1], [true], [1.0]]|sort
+[{'a': 1}, {'a': 1.0}, {'a': true}]|min(attribute='a')
+[{'a': 1}, {'a': 1.0}, {'a': true}]|max(attribute='a')
+['a', 'A', 'b', 'B']|unique|list
+['A', 'a']|min
+['A', 'a']|max
 """ + "\n".join(
     f"'{word}' {op} '{other}'" for word in ("a", "", "B") for op in ("==", "<", "in", "~", "and", "+") for other in ("a", "")
 )

@@ -87,7 +87,7 @@ LEAVES = ["1", "0", "-3", "2.5", "'a'", "'Hi there'", "''", "none", "true", "fal
 FILTERS = ["upper", "lower", "trim", "length", "list", "first", "last", "string", "int", "float", "join", "join('-')", "tojson",
            "default('d')", "default('d', true)", "abs", "reverse|list", "sort", "unique|list", "title", "capitalize", "sum",
            "min", "max", "items|list", "dictsort", "map('string')|list", "select|list", "map(attribute='name')|list", "indent",
-           "replace('a', 'b')", "reject('none')|list", "selectattr('name')|list"]
+           "replace('a', 'b')", "e", "safe", "reject('none')|list", "selectattr('name')|list"]
 TESTS = ["defined", "none", "string", "number", "mapping", "sequence", "iterable", "integer", "float", "boolean", "true", "odd",
          "even", "eq(1)", "in(words)", "lower", "upper", "divisibleby(2)", "callable", "undefined"]
 POSTFIXES = ["[0]", "[-1]", "[1:]", "[::-1]", "[:2]", ".name", "['a']", ".upper()", ".items()", ".strip()", ".split()", ".a", "[9]",

@@ -380,6 +380,9 @@ CallArguments ExpressionParser::arguments(int& depth) {
       if (std::any_of(result.keywords.begin(), result.keywords.end(), same)) {
         tokens_.fail(fmt::format("the argument '{}' stands twice", name));
       }
+      if (result.keywords.size() == kNamedArguments) {
+        tokens_.fail(fmt::format("a call with more than the limit of {} named arguments", kNamedArguments));
+      }
       result.keywords.emplace_back(std::move(name), argument());
     } else {
       require(!result.star && !result.double_star && result.keywords.empty());

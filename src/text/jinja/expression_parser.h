@@ -9,7 +9,8 @@
 
 namespace tritllm::jinja {
 
-// The special names that the expressions parsed so far have read; a macro whose body reads one of them accepts what it stands for.
+// The special names that the expressions parsed so far have read; a macro accepts extra arguments or a caller if its body reads
+// them.
 struct MacroNames {
   bool varargs = false, kwargs = false, caller = false;
 };

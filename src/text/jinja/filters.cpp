@@ -21,6 +21,12 @@
 namespace tritllm::jinja {
 namespace {
 
+// Some filters give a plain text even of markup.
+TrackedText plain(TrackedText text) {
+  text.markup = false;
+  return text;
+}
+
 Value trim(Budget& budget, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("trim", arguments, {"chars"});
   return text_value(stripped(budget, printed(budget, input), bound.has(0) ? &bound.text(0) : nullptr, true, true));
@@ -29,7 +35,8 @@ Value trim(Budget& budget, const Value& input, const Arguments& arguments) {
 template <LetterCase kCase>
 Value change_case(Budget& budget, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("a change of case", arguments, {});
-  return text_value(with_case(budget, printed(budget, input), kCase));
+  const TrackedText changed = with_case(budget, printed(budget, input), kCase);
+  return text_value(kCase == LetterCase::kTitleOfFilter ? plain(changed) : changed);
 }
 
 Value string(Budget& budget, const Value& input, const Arguments& arguments) {
@@ -47,22 +54,12 @@ Value safe(Budget& budget, const Value& input, const Arguments& arguments) {
 
 Value escape(Budget& budget, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("escape", arguments, {});
-  TrackedText text = printed(budget, input);
-  if (!text.markup) {
-    static constexpr std::pair<std::string_view, std::string_view> kEntities[] = {
-        {"&", "&amp;"}, {">", "&gt;"}, {"<", "&lt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
-    for (const auto& [character, entity] : kEntities) {
-      const TrackedText with = whole_text(std::string(entity), text.from_request());
-      text = replaced(budget, text, template_text(std::string(character)), with, -1);
-    }
-  }
-  text.markup = true;
-  return text_value(std::move(text));
+  return text_value(escaped(budget, printed(budget, input)));
 }
 
 Value replace(Budget& budget, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("replace", arguments, {"old", "new", "count"}, 2);
-  return text_value(replaced(budget, printed(budget, input), printed(budget, bound.at(0)), printed(budget, bound.at(1)),
+  return text_value(replaced(budget, plain(printed(budget, input)), printed(budget, bound.at(0)), printed(budget, bound.at(1)),
                              bound.has(2) ? bound.integer(2, -1) : -1));
 }
 
@@ -72,7 +69,7 @@ Value join(Budget& budget, const Value& input, const Arguments& arguments) {
   if (bound.has(1)) {
     for (Value& item : items) item = path_of(budget, item, bound.at(1));
   }
-  return text_value(joined(budget, bound.get(0) ? printed(budget, *bound.get(0)) : TrackedText{}, items, false));
+  return text_value(joined(budget, bound.get(0) ? plain(printed(budget, *bound.get(0))) : TrackedText{}, items, false));
 }
 
 Value indent(Budget& budget, const Value& input, const Arguments& arguments) {
@@ -81,6 +78,7 @@ Value indent(Budget& budget, const Value& input, const Arguments& arguments) {
   TrackedText indentation;
   if (bound.get(0) && bound.get(0)->text()) indentation = *bound.get(0)->text();
   else indentation = repeated(budget, template_text(" "), bound.integer(0, 4));
+  if (indentation.markup && !input.text()->markup) refuse("indent by a text marked as safe");
   const bool first = bound.boolean(1, false), blank = bound.boolean(2, false);
   TrackedText text = *input.text();
   append(text, "\n");  // so that a line end at the very end counts as a line of its own
@@ -113,15 +111,12 @@ Value truncate(Budget& budget, const Value& input, const Arguments& arguments) {
     const size_t space = cut == 0 ? std::string::npos : text.bytes.rfind(' ', cut - 1);
     if (space != std::string::npos) cut = space;
   }
-  TrackedText result = slice(text, 0, cut);
-  append(result, end);
-  return text_value(std::move(result));
+  return add(budget, text_value(slice(text, 0, cut)), text_value(end));
 }
 
 Value format(Budget& budget, const Value& input, const Arguments& arguments) {
   if (!arguments.positional.empty() && !arguments.keywords.empty()) fail("format takes values by position or by name, not both");
   const TrackedText pattern = printed(budget, input);
-  if (pattern.markup) refuse("format of a text marked as safe");
   if (arguments.keywords.empty()) return text_value(percent_formatted(budget, pattern, tuple_value(arguments.positional)));
   std::vector<std::pair<Value, Value>> items;
   for (const auto& [name, value] : arguments.keywords) items.emplace_back(template_value(name), value);
@@ -203,7 +198,7 @@ Value first(Budget& budget, const Value& input, const Arguments& arguments) {
     return undefined("an empty sequence has no first element");
   }
   if (input.sequence() && !input.sequence()->items.empty()) return input.sequence()->items.front();
-  if (input.text() && !input.text()->bytes.empty()) return element_of(budget, input, integer(0));
+  if (input.text() && !input.text()->bytes.empty()) return text_value(plain(*element_of(budget, input, integer(0)).text()));
   const std::vector<Value> items = elements(budget, input);
   return items.empty() ? undefined("an empty sequence has no first element") : items.front();
 }
@@ -287,7 +282,9 @@ Value sort(Budget& budget, const Value& input, const Arguments& arguments) {
   for (Value& item : elements(budget, input)) {
     std::vector<Value> keys;
     for (const Value& part : attributes) keys.push_back(comparison_key(budget, item, &part, case_sensitive));
-    Value key = attributes.empty() ? comparison_key(budget, item, attribute, case_sensitive) : list_value(std::move(keys));
+    if (attributes.empty()) keys.push_back(comparison_key(budget, item, attribute, case_sensitive));
+    // Lists, as in Jinja: equal keys need no order between them, so that lists of None or of one mapping can be sorted.
+    Value key = list_value(std::move(keys));
     keyed.emplace_back(std::move(key), std::move(item));
   }
   sort_keyed(budget, keyed, bound.boolean(0, false));
@@ -408,15 +405,10 @@ Value map(Budget& budget, const Value& input, const Arguments& arguments) {
   return iterator_value(std::move(result));
 }
 
-Value attribute(Budget& budget, const Value& input, const Arguments& arguments) {
+Value attribute(Budget&, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("attr", arguments, {"name"}, 1);
   if (is_undefined(input)) fail(reason_of(input));
-  // Keys of a mapping are no attributes.
-  if (input.dict() && find(*input.dict(), std::string_view(bound.text(0).bytes)) != nullptr) {
-    const Value empty = dict_value({});
-    return attribute_of(budget, empty, bound.text(0).bytes);
-  }
-  return attribute_of(budget, input, bound.text(0).bytes);
+  return own_attribute_of(input, bound.text(0).bytes);
 }
 
 using Filter = Value (*)(Budget&, const Value& input, const Arguments&);

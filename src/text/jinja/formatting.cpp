@@ -59,7 +59,7 @@ class Representation {
 
  private:
   void add_text(const TrackedText& text) {
-    budget_.work(text.bytes.size() * 2);
+    budget_.work(text.bytes.size() * 8);
     if (text.markup) out_ += "Markup(";
     out_ += repr_of_text(text.bytes);
     if (text.markup) out_ += ')';
@@ -205,6 +205,7 @@ class BraceFormatter {
         read_field();
       }
     }
+    result_.markup = pattern_.markup;
     return std::move(result_);
   }
 
@@ -254,7 +255,9 @@ class BraceFormatter {
   }
 
   void add(const Value& value, char conversion) {
-    const TrackedText shown = conversion == 'r' ? tracked_repr(budget_, value) : printed(budget_, value);
+    TrackedText shown = conversion == 'r' ? tracked_repr(budget_, value) : printed(budget_, value);
+    if (conversion != '\0') shown.markup = false;
+    if (pattern_.markup) shown = escaped(budget_, shown);
     budget_.work(shown.bytes.size() * 2 + shown.input.size() * sizeof(TextSpan));
     append(result_, shown);
   }
@@ -286,6 +289,7 @@ class PercentFormatter {
     }
     const bool uses_up = is_tuple(values_) ? next_ >= values_.sequence()->items.size() : next_ > 0 || accepts_leftovers();
     if (!uses_up) fail("a format with % has fewer fields than there are values");
+    result_.markup = pattern_.markup;
     return std::move(result_);
   }
 
@@ -341,7 +345,8 @@ class PercentFormatter {
     append(result_, fmt::to_string(number ? static_cast<int64_t>(*number) : integral(value)));
   }
 
-  void add_text(const TrackedText& shown) {
+  void add_text(TrackedText shown) {
+    if (pattern_.markup) shown = escaped(budget_, shown);
     budget_.work(shown.bytes.size() * 2 + shown.input.size() * sizeof(TextSpan));
     append(result_, shown);
   }

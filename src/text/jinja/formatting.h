@@ -19,7 +19,7 @@ const TrackedText& printed(Budget& budget, const Value& value, TrackedText& stor
 std::string repr(Budget& budget, const Value& value);
 std::string repr(double number);
 
-// Whether a value is or holds a text of which any byte came from the request.
+// Whether a value is or holds a text with any byte from the request.
 bool from_request(Budget& budget, const Value& value);
 
 TrackedText brace_formatted(Budget& budget, const TrackedText& pattern, const Arguments& arguments);

@@ -49,6 +49,7 @@ void Interpreter::print(const Value& value) {
   TrackedText storage;
   const TrackedText& text = printed(budget_, value, storage);
   budget_.work(text.bytes.size() + text.input.size() * sizeof(TextSpan));
+  budget_.output(text.bytes.size());
   append(*out_, text);
 }
 
@@ -84,7 +85,7 @@ Interpreter::Flow Interpreter::run(const For& node) {
   if (loop->depth >= kValueDepth) fail("loops over lists nest deeper than the limit on values");
   loop->has_length = !node.condition;
   loop->known_length = items->size();
-  // The condition is asked when an element is due, not before: the body may have changed what it depends on.
+  // The condition is evaluated when its element is due: the body may change what it depends on.
   loop->pull = [this, &node, outer, items, next = size_t{0}](Value& element) mutable {
     while (next < items->size()) {
       const Value& candidate = (*items)[next++];
@@ -193,7 +194,7 @@ void Interpreter::assign(const Target& target, Value value) {
   } else {
     const Value object = evaluate_node(Name{target.name});
     if (!object.name_space()) {
-      fail(fmt::format("'{}.{}' cannot be assigned to: '{}' is no namespace", target.name, target.attribute, target.name));
+      fail(fmt::format("'{}.{}' cannot be assigned to: '{}' is not a namespace", target.name, target.attribute, target.name));
     }
     set_attribute(*object.name_space(), target.attribute, std::move(value));
   }
@@ -348,6 +349,9 @@ Arguments Interpreter::evaluate_arguments(const CallArguments& given) {
       if (!key.text()) fail("a call with ** needs a mapping with strings as keys");
       if (has_keyword(arguments, key.text()->bytes)) fail(fmt::format("a call got the argument '{}' twice", key.text()->bytes));
       budget_.step();
+      if (arguments.keywords.size() == kNamedArguments) {
+        fail(fmt::format("a call with more than the limit of {} named arguments", kNamedArguments));
+      }
       arguments.keywords.emplace_back(key.text()->bytes, value);
     }
   }

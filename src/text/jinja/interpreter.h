@@ -24,20 +24,13 @@ class Scope {
   // The variable of this or the nearest enclosing scope; null where there is none.
   const Value* find(std::string_view name) const noexcept {
     for (const Scope* scope = this; scope != nullptr; scope = scope->parent_) {
-      const auto found = std::find_if(scope->variables_.begin(), scope->variables_.end(),
-                                      [&](const auto& variable) { return variable.first == name; });
-      if (found != scope->variables_.end()) return &found->second;
+      if (const auto found = scope->variables_.find(name); found != scope->variables_.end()) return &found->second;
     }
     return nullptr;
   }
 
   // `name` must outlive the scope: it is part of the syntax tree or a constant.
-  void set(std::string_view name, Value value) {
-    const auto found =
-        std::find_if(variables_.begin(), variables_.end(), [&](const auto& variable) { return variable.first == name; });
-    if (found != variables_.end()) found->second = std::move(value);
-    else variables_.emplace_back(name, std::move(value));
-  }
+  void set(std::string_view name, Value value) { variables_.insert_or_assign(name, std::move(value)); }
 
   // A macro refers to this scope and the ones around it: they must live as long as the rendering.
   void keep() noexcept {
@@ -47,7 +40,7 @@ class Scope {
 
  private:
   Scope* parent_;
-  std::vector<std::pair<std::string_view, Value>> variables_;
+  std::unordered_map<std::string_view, Value> variables_;
   bool kept_ = false;
 };
 
@@ -80,7 +73,7 @@ class Interpreter {
     std::unique_ptr<Scope> scope_;
   };
 
-  // Sends what is printed into a text of its own while it lives.
+  // Redirects printed text into a text of its own while it lives.
   class Capture {
    public:
     explicit Capture(Interpreter& interpreter) : interpreter_(interpreter), outer_(interpreter.out_) { interpreter.out_ = &text_; }

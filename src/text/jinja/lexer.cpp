@@ -65,7 +65,7 @@ std::string unescaped(std::string_view literal) {
     } else if (static_cast<unsigned char>(escape) >= 0x80) {
       refuse("a backslash before a character beyond ASCII");
     } else {
-      result += c;  // what is no escape stays as it is, backslash included
+      result += c;  // other backslashes are kept, as in Python
     }
   }
   return result;

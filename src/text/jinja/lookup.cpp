@@ -88,18 +88,14 @@ Value missing(const Value& object, std::string_view name) {
 
 bool is_internal(std::string_view name) noexcept { return name.substr(0, 2) == "__"; }
 
-const Value* field_of(const Namespace& space, std::string_view name) noexcept {
-  const auto found = std::find_if(space.attributes.begin(), space.attributes.end(), [&](const auto& a) { return a.first == name; });
-  return found == space.attributes.end() ? nullptr : &found->second;
-}
-
 // An attribute in Python's sense; keys of mappings are none.
 bool find_attribute(const Value& object, std::string_view name, Value& found) {
   if (is_internal(name)) return false;
   if (const Namespace* space = object.name_space()) {
-    const Value* field = field_of(*space, name);
-    if (field != nullptr) found = *field;
-    return field != nullptr;
+    const auto field = space->attributes.find(std::string(name));
+    if (field == space->attributes.end()) return false;
+    found = field->second;
+    return true;
   }
   if (object.loop()) return find_loop_field(object, name, found);
   if (object.callable() && std::holds_alternative<MacroClosure>(object.callable()->target)) {
@@ -183,7 +179,7 @@ Positions positions_of(int64_t size, const Value& start, const Value& stop, cons
 Value slice_of_text(Budget& budget, const TrackedText& text, const Value& start, const Value& stop, const Value& step) {
   budget.work(text.bytes.size());
   const Positions positions = positions_of(static_cast<int64_t>(count_code_points(text.bytes)), start, stop, step);
-  if (positions.count == 0) return template_value("");
+  if (positions.count == 0) return text_value(slice(text, 0, 0));
   if (positions.step == 1) {
     const size_t begin = byte_of_code_point(text.bytes, static_cast<size_t>(positions.first));
     const std::string_view rest = std::string_view(text.bytes).substr(begin);
@@ -198,6 +194,7 @@ Value slice_of_text(Budget& budget, const TrackedText& text, const Value& start,
     const auto letter = static_cast<size_t>(positions.first + i * positions.step);
     append(result, text, starts[letter], starts[letter + 1]);
   }
+  result.markup = text.markup;
   return text_value(std::move(result));
 }
 
@@ -212,6 +209,12 @@ Value attribute_of(Budget& budget, const Value& object, std::string_view name) {
     if (const Value* item = find(*dict, name)) return *item;
   }
   return missing(object, name);
+}
+
+Value own_attribute_of(const Value& object, std::string_view name) {
+  require_defined(object);
+  Value found;
+  return find_attribute(object, name, found) ? found : missing(object, name);
 }
 
 Value element_of(Budget& budget, const Value& object, const Value& index) {

@@ -10,6 +10,7 @@
 namespace tritllm::jinja {
 
 Value attribute_of(Budget& budget, const Value& object, std::string_view name);  // object.name
+Value own_attribute_of(const Value& object, std::string_view name);              // the same, but no key of a mapping
 Value element_of(Budget& budget, const Value& object, const Value& index);       // object[index]
 
 // object[start:stop:step]; a bound left out is None.

@@ -134,7 +134,7 @@ Value partition(Budget& budget, const Value& self, const Arguments& arguments) {
   if (kFromRight && separator.bytes.size() > 64) refuse("rpartition with a separator of more than 64 bytes");
   budget.work(text.bytes.size() * (kFromRight ? separator.bytes.size() : 2));
   const size_t found = kFromRight ? text.bytes.rfind(separator.bytes) : find_bytes(text.bytes, separator.bytes);
-  std::vector<Value> parts(3, template_value(""));
+  std::vector<Value> parts(3, text_value(slice(text, 0, 0)));
   if (found == std::string::npos) {
     parts[kFromRight ? 2 : 0] = self;
   } else {
@@ -168,7 +168,7 @@ Value change_case(Budget& budget, const Value& self, const Arguments& arguments)
 }
 
 bool is_digit_or_refused(char32_t c) {
-  if (c >= 0x80 && is_numeral(c) && !is_decimal(c)) refuse("isdigit of a digit that is no decimal (such as ²)");
+  if (c >= 0x80 && is_numeral(c) && !is_decimal(c)) refuse("isdigit of a digit that is not decimal (such as ²)");
   return is_decimal(c);
 }
 

@@ -7,7 +7,7 @@
 
 namespace tritllm::jinja {
 
-// Nothing where the text is no number. Refuses whole numbers beyond 64 bits.
+// Nothing if the text is not a number. Refuses whole numbers beyond 64 bits.
 std::optional<int64_t> parse_integer(std::string_view text, int64_t base);
 std::optional<double> parse_real(std::string_view text);
 

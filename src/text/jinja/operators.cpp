@@ -45,7 +45,7 @@ bool are_both(bool (*predicate)(const Value&) noexcept, const Value& left, const
 }
 
 Value add_texts(Budget& budget, const TrackedText& left, const TrackedText& right) {
-  if (left.markup || right.markup) refuse("adding to a text marked as safe");
+  if (left.markup != right.markup) return add_texts(budget, escaped(budget, left), escaped(budget, right));
   budget.work((left.bytes.size() + right.bytes.size()) * 2 + (left.input.size() + right.input.size()) * sizeof(TextSpan));
   TrackedText sum = left;
   append(sum, right);
@@ -118,7 +118,6 @@ Value subtract(const Value& left, const Value& right) {
 Value multiply(Budget& budget, const Value& left, const Value& right) {
   if (is_integral(left) && !is_number(right)) return multiply(budget, right, left);
   if (left.text() && is_integral(right)) {
-    if (left.text()->markup) refuse("repeating a text marked as safe");
     return text_value(repeated(budget, *left.text(), integral(right)));
   }
   if ((is_list(left) || is_tuple(left)) && is_integral(right)) return repeat_sequence(budget, left, integral(right));
@@ -151,7 +150,6 @@ Value floor_divide(const Value& left, const Value& right) {
 
 Value modulo(Budget& budget, const Value& left, const Value& right) {
   if (left.text()) {
-    if (left.text()->markup) refuse("a format in a text marked as safe");
     return text_value(percent_formatted(budget, *left.text(), right));
   }
   require_numbers("%", left, right);

@@ -161,6 +161,9 @@ class Parser {
       } else if (!macro.parameters.empty() && macro.parameters.back().fallback) {
         tokens_.fail("a parameter without a default follows one with a default", line);
       }
+      if (macro.parameters.size() == kNamedArguments) {
+        tokens_.fail(fmt::format("a macro with more than the limit of {} parameters", kNamedArguments), line);
+      }
       macro.parameters.push_back(std::move(parameter));
     }
     tokens_.expect_operator(")");

@@ -65,6 +65,7 @@ void append(TrackedText& to, const TrackedText& part, size_t begin, size_t end) 
 TrackedText slice(const TrackedText& text, size_t begin, size_t end) {
   TrackedText result;
   append(result, text, begin, end);
+  result.markup = text.markup;
   return result;
 }
 
@@ -115,6 +116,28 @@ class Marks {
 
 }  // namespace
 
+TrackedText escaped(Budget& budget, const TrackedText& text) {
+  if (text.markup) return text;
+  budget.work(text.bytes.size() * 2 + text.input.size() * sizeof(TextSpan));
+  TrackedText result;
+  Marks marks(text);
+  size_t done = 0;
+  for (size_t at = 0; at < text.bytes.size(); ++at) {
+    static constexpr std::string_view kReserved = "&<>'\"";
+    static constexpr std::string_view kEntities[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
+    const size_t index = kReserved.find(text.bytes[at]);
+    if (index == std::string_view::npos) continue;
+    append(result, text, done, at);
+    if (marks.at(at)) append_request(result, kEntities[index]);
+    else append(result, kEntities[index]);
+    budget.work(kEntities[index].size());
+    done = at + 1;
+  }
+  append(result, text, done, text.bytes.size());
+  result.markup = true;
+  return result;
+}
+
 size_t find_bytes(std::string_view text, std::string_view needle, size_t from) noexcept {
   if (from > text.size()) return std::string::npos;
   if (needle.empty()) return from;
@@ -123,7 +146,7 @@ size_t find_bytes(std::string_view text, std::string_view needle, size_t from) n
 }
 
 TrackedText with_case(Budget& budget, const TrackedText& text, LetterCase letter_case) {
-  budget.work(text.bytes.size() * 2);
+  budget.work(text.bytes.size() * 16);  // each letter is looked up in several tables
   TrackedText result;
   result.markup = text.markup;
   Marks marks(text);
@@ -148,7 +171,7 @@ TrackedText with_case(Budget& budget, const TrackedText& text, LetterCase letter
 }
 
 bool all_cased_are(Budget& budget, const TrackedText& text, bool upper) {
-  budget.work(text.bytes.size());
+  budget.work(text.bytes.size() * 8);
   bool any = false;
   for (size_t at = 0; at < text.bytes.size();) {
     const char32_t c = next_code_point(text.bytes, at);
@@ -168,6 +191,7 @@ TrackedText stripped(Budget& budget, const TrackedText& text, const TrackedText*
     std::u32string set;
     for (size_t at = 0; at < chars->bytes.size();) set += next_code_point(chars->bytes, at);
     if (set.size() > 256) refuse("stripping more than 256 different characters");
+    budget.work(text.bytes.size() * set.size() / 8);
     const auto in_set = [&](size_t begin) {
       size_t next = begin;
       return set.find(next_code_point(text.bytes, next)) == std::u32string::npos ? size_t{0} : next - begin;
@@ -190,8 +214,10 @@ TrackedText stripped(Budget& budget, const TrackedText& text, const TrackedText*
 }
 
 TrackedText replaced(Budget& budget, const TrackedText& text, const TrackedText& old, const TrackedText& with, int64_t count) {
+  if (text.markup && !with.markup) return replaced(budget, text, old, escaped(budget, with), count);
   budget.work(text.bytes.size() * 2);
   TrackedText result;
+  result.markup = text.markup;
   const std::string_view bytes = text.bytes;
   size_t from = 0;
   // An empty `old` stands before every letter and at the end.
@@ -216,13 +242,16 @@ TrackedText replaced(Budget& budget, const TrackedText& text, const TrackedText&
 
 TrackedText joined(Budget& budget, const TrackedText& separator, const std::vector<Value>& items, bool only_texts) {
   TrackedText result;
+  result.markup = separator.markup;
   TrackedText storage;
   for (size_t i = 0; i < items.size(); ++i) {
-    if (only_texts && !items[i].text()) fail(fmt::format("join needs strings, found {}", type_name(items[i])));
-    const TrackedText& part = printed(budget, items[i], storage);
-    budget.work((part.bytes.size() + separator.bytes.size()) * 2);
+    // Markup escapes whatever it joins, so that it need not be text.
+    if (only_texts && !separator.markup && !items[i].text()) fail(fmt::format("join needs strings, found {}", type_name(items[i])));
+    const TrackedText* part = &printed(budget, items[i], storage);
+    if (separator.markup && !part->markup) part = &(storage = escaped(budget, *part));
+    budget.work((part->bytes.size() + separator.bytes.size()) * 2);
     if (i > 0) append(result, separator);
-    append(result, part);
+    append(result, *part);
   }
   return result;
 }
@@ -246,6 +275,7 @@ std::vector<TrackedText> lines_of(Budget& budget, const TrackedText& text, bool 
 
 TrackedText repeated(Budget& budget, const TrackedText& text, int64_t count) {
   TrackedText result;
+  result.markup = text.markup;
   if (text.bytes.empty()) return result;
   for (int64_t i = 0; i < count; ++i) {
     budget.work(text.bytes.size() + text.input.size() * sizeof(TextSpan));

@@ -1,5 +1,5 @@
 // Owns the texts of a template: strings that know which of their bytes came from the request, and the operations that filters and
-// methods share. All of them keep track of the origin of each byte. Does not own what becomes of the marks (chat_template).
+// methods share. All of them keep track of the origin of each byte. Does not own how the marks are used (chat_template).
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ struct Value;
 struct TrackedText {
   std::string bytes;
   std::vector<TextSpan> input;  // the bytes that came from the request: ascending, not empty, neither overlapping nor touching
-  bool markup = false;          // what `safe` and `escape` return: Jinja would escape whatever is added to it
+  bool markup = false;          // what `safe` and `escape` return; whatever is added to it is escaped (+, %, format, join, replace)
 
   bool from_request() const noexcept { return !input.empty(); }
 };
@@ -34,7 +34,11 @@ void append(TrackedText& to, const TrackedText& part);
 void append(TrackedText& to, const TrackedText& part, size_t begin, size_t end);
 void append_request(TrackedText& to, std::string_view bytes);
 
+// Markup stays markup.
 TrackedText slice(const TrackedText& text, size_t begin, size_t end);
+
+// With entities for the characters that HTML reserves, as markup; markup as it is.
+TrackedText escaped(Budget& budget, const TrackedText& text);
 
 // The position of `needle` in `text` from byte `from` on, or npos, in linear time whatever the texts are.
 size_t find_bytes(std::string_view text, std::string_view needle, size_t from = 0) noexcept;

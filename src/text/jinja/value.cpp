@@ -192,7 +192,9 @@ std::vector<Value> letters(const TrackedText& text) {
   for (size_t at = 0; at < text.bytes.size();) {
     const size_t begin = at;
     next_code_point(text.bytes, at);
-    result.push_back(text_value(slice(text, begin, at)));
+    TrackedText letter = slice(text, begin, at);
+    letter.markup = false;  // as iterating over markup gives plain texts
+    result.push_back(text_value(std::move(letter)));
   }
   return result;
 }

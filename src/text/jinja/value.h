@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -90,7 +91,7 @@ struct Iterator {
 };
 
 struct Namespace {
-  std::vector<std::pair<std::string, Value>> attributes;
+  std::unordered_map<std::string, Value> attributes;
 };
 
 struct Arguments {
@@ -139,7 +140,7 @@ Value range_value(int64_t start, int64_t step, int64_t count, int64_t stop);
 Value iterator_value(std::vector<Value> items);
 Value native_value(std::string name, NativeFunction function, int depth = 1);
 
-// Where a key stands twice the last value counts, at the first one's place.
+// Of equal keys the last value counts, in the place of the first.
 Value dict_value(std::vector<std::pair<Value, Value>> items);
 const Value* find(const Dict& dict, const Value& key);  // fails where the key is a list or a mapping
 const Value* find(const Dict& dict, std::string_view key) noexcept;
@@ -179,7 +180,7 @@ class BoundArguments {
   int64_t integer(size_t index, int64_t fallback) const;
   std::optional<int64_t> optional_integer(size_t index) const;  // nothing for None as well
   bool boolean(size_t index, bool fallback) const { return values_[index] ? truthy(*values_[index]) : fallback; }
-  const TrackedText& text(size_t index) const;  // of a required one; fails where it is none
+  const TrackedText& text(size_t index) const;  // of a required one; fails if it is not a text
 
  private:
   [[noreturn]] void wrong_type(size_t index, std::string_view expected) const;
