@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 PROBE = os.environ["TRITLLM_LOGITS_PROBE"]
 IDS = sequences()[-1]
-TOLERANCE = 1e-4
+TOLERANCE = 3e-4  # some changes make scores so large that float32 rounds them to 1e-4
 VISIBLE = 1e-3
 ABSENT = "absent"
 
