@@ -288,7 +288,7 @@ void GgufFile::add_part(const GgufFile& part) {
   for (const GgufTensor& tensor : part.tensors_) {
     if (!tensor_index_.emplace(tensor.name, tensors_.size()).second) {
       throw Error(ErrorCode::kBadInput, fmt::format("{}: tensor '{}'", part.where_, printable(tensor.name)),
-                  "stands in another part of the model too");
+                  "is in another part of the model too");
     }
     tensors_.push_back(tensor);
   }

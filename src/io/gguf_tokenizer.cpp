@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\u2581";
 
-// Patterns as they stand in the tokenizer.json of the models that the names of llama.cpp are taken from.
+// Patterns from the tokenizer.json of the models that llama.cpp has named its own after.
 constexpr std::array<std::string_view, 1> kLlama3Splits{
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
 constexpr std::array<std::string_view, 1> kQwen2Splits{
@@ -314,7 +314,7 @@ Json chat_template_json(const GgufFile& file) {
 }
 
 Json tokenizer_config_json(const GgufFile& file, const GgufTokenizer& tokenizer, const AddedEnds& ends, uint64_t context) {
-  // The class that takes tokenizer.json as it stands; a family's own class would put its habits over what the file says.
+  // The class that takes tokenizer.json as it is; a family's own class would put its habits over what the file says.
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"add_bos_token", ends.bos.has_value()},
                  {"add_eos_token", ends.eos.has_value()},

@@ -76,6 +76,11 @@ using ExpectedPlaces = std::unordered_map<std::string, std::string>;
 
 // Says what a folder without safetensors weights of the usual names holds instead.
 [[noreturn]] void explain_missing_weights(const fs::path& folder) {
+  std::error_code error;
+  if (fs::exists(folder / kManifestName, error)) {
+    refuse_folder(folder, "is a packed checkpoint, whose weights are ternary already",
+                  "name the model that it was made from, or dequantise it first");
+  }
   std::vector<std::string> pickles, others;
   for (const fs::path& entry : sorted_entries(folder)) {
     const std::string name = entry.filename().string();
@@ -97,7 +102,7 @@ using ExpectedPlaces = std::unordered_map<std::string, std::string>;
   refuse_folder(folder, missing, "name a Hugging Face model folder with safetensors weights, or a GGUF file");
 }
 
-// An adapter next to a model changes what the model computes, and alone it is no model.
+// An adapter changes what the model next to it computes. Without one, it is not a model.
 void refuse_adapter(const fs::path& folder) {
   const fs::path config = folder / "adapter_config.json";
   std::error_code error;
@@ -142,7 +147,7 @@ void add_weight_file(const fs::path& path, const std::string& name,
   for (StoredTensor& stored : header.tensors) {
     std::string place = fmt::format("{}: tensor '{}'", path.string(), printable(stored.name));
     if (!seen.insert(stored.name).second) {
-      throw Error(ErrorCode::kBadInput, place, "the same tensor stands in two files", "remove the file that does not belong here");
+      throw Error(ErrorCode::kBadInput, place, "the tensor is in another weight file too", "remove the file that does not belong here");
     }
     if (!expected_places.empty()) {
       const auto expected = expected_places.find(stored.name);

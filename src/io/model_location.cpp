@@ -143,7 +143,7 @@ fs::path locate_in_folder(const fs::path& folder) {
     if (is_folder(entry) && is_there(entry / "config.json")) plain.push_back(entry);
   }
   if (!cached.empty()) list_models(folder, "is a cache of the hub", cached);
-  if (!plain.empty()) list_models(folder, "is no model folder itself, but holds some", plain);
+  if (!plain.empty()) list_models(folder, "is not a model folder, but holds some", plain);
   return folder;  // whoever reads it says what is missing
 }
 

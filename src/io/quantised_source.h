@@ -7,8 +7,8 @@
 
 namespace tritllm {
 
-// Gives each eight-bit matrix of the model its scales and takes from config, tensors and side files what speaks of quantisation, so
-// that the model is like an unquantised one. Adds a warning where it found a mark. Throws where the weights cannot be read.
+// Gives each eight-bit matrix of the model its scales, and removes every mark of quantisation from config, tensors and side files,
+// so that the model is like an unquantised one. Adds a warning where it found a mark. Throws where the weights cannot be read.
 void settle_quantisation(ModelSource& model);
 
 }  // namespace tritllm

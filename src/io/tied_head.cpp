@@ -1,4 +1,4 @@
-// Owns the comparison of head and embedding, and the field of config.json that speaks of them.
+// Owns the comparison of head and embedding, and the field of config.json that ties them.
 #include "io/tied_head.h"
 
 #include <algorithm>

@@ -39,7 +39,11 @@ class Parameters {
     const auto older = settings.scaled ? object(config, "rope_scaling") : std::nullopt;
     if (newer) values_ = part_of(*newer, settings);
     else if (older) values_ = *older;
-    if (newer && older && !agrees(*older)) conflict("rope_scaling");
+    if (older && settings.per_layer_type && older->has("type") && !older->has("rope_type")) {
+      throw Error(ErrorCode::kUnsupported, older->where(), "names its type by 'type', which transformers ignores in this architecture",
+                  "call it 'rope_type'");
+    }
+    if (newer && older && !agree(*older, settings)) conflict("rope_scaling");
     refuse_unknown_fields();
     const auto theta = values_.optional_number("rope_theta", 1.0, 1e12);
     const auto older_theta = config.optional_number(settings.theta_key, 1.0, 1e12);
@@ -124,13 +128,27 @@ class Parameters {
     }
   }
 
-  bool agrees(const JsonView& older) const {
-    for (const auto& [key, value] : older.members()) {
+  // Whether all that `a` states is stated by `b` too, with the same values.
+  static bool is_within(const JsonView& a, const JsonView& b) {
+    for (const auto& [key, value] : a.members()) {
       const std::string_view name = key == "type" ? "rope_type" : std::string_view(key);
-      const auto found = values_.json().find(name);
-      if (found != values_.json().end() && *found != value.json()) return false;
+      if (name == "rope_theta") continue;
+      const Json& other = b.json();
+      const auto found = name == "rope_type" && !other.contains(name) ? other.find("type") : other.find(name);
+      if (found == other.end() || *found != value.json()) return false;
     }
     return true;
+  }
+
+  // transformers takes the older dialect where a file has both; where the two say the same, that makes no difference.
+  bool agree(const JsonView& older, const RotarySettings& settings) const {
+    if (!is_within(older, values_)) return false;
+    if (settings.per_layer_type) return true;  // the older one is added to the newer
+    const auto base_of = [&](const JsonView& parameters) {
+      const auto theta = parameters.optional_number("rope_theta", 1.0, 1e12);
+      return theta ? *theta : config_.optional_number(settings.theta_key, 1.0, 1e12).value_or(double{settings.default_theta});
+    };
+    return is_within(values_, older) && base_of(older) == base_of(values_);
   }
 
   [[noreturn]] void conflict(std::string_view key) const {

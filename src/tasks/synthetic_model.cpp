@@ -11,6 +11,8 @@
 #include "core/error.h"
 #include "core/half.h"
 #include "core/json.h"
+#include "io/decoder_tensors.h"
+#include "model/config.h"
 
 namespace tritllm {
 
@@ -49,6 +51,17 @@ class Builder {
  public:
   Builder(ThreadPool& pool, int depth)
       : pool_(pool), depth_(depth), bytes_(std::make_shared<std::deque<std::vector<std::byte>>>()) {}
+
+  void add(const DecoderTensor& tensor) {
+    const auto usual_spread = [&] { return 1.0f / std::sqrt(static_cast<float>(tensor.shape.back())); };
+    switch (tensor.role) {
+      case DecoderRole::kEmbedding: return add_halves(tensor.name, tensor.shape, 1.0f);
+      case DecoderRole::kHead: return add_halves(tensor.name, tensor.shape, usual_spread());
+      case DecoderRole::kMatrix: return add_matrix(tensor.name, tensor.shape[0], tensor.shape[1]);
+      case DecoderRole::kNorm: return add_halves(tensor.name, tensor.shape, 0.0f, 1.0f);
+      case DecoderRole::kBias: return add_halves(tensor.name, tensor.shape, 0.1f);
+    }
+  }
 
   // Weights of about 1/sqrt(columns), so that activations keep their size.
   void add_matrix(const std::string& name, uint64_t rows, uint64_t columns) {
@@ -142,27 +155,13 @@ std::string synthetic_shapes() {
 ModelFiles make_synthetic_model(const SyntheticModel& model, ThreadPool& pool) {
   const Shape& shape = shape_named(model.shape);
   const uint32_t vocabulary = model.vocabulary == 0 ? shape.vocabulary : model.vocabulary;
+  const Json config = config_of(shape, vocabulary);
   Builder builder(pool, model.depth);
-  const uint64_t hidden = shape.hidden, queries = uint64_t{shape.heads} * shape.head_width,
-                 shared = uint64_t{shape.key_value_heads} * shape.head_width;
-  builder.add_halves("model.embed_tokens.weight", {vocabulary, hidden}, 1.0f);
-  builder.add_halves("lm_head.weight", {vocabulary, hidden}, 1.0f / std::sqrt(static_cast<float>(hidden)));
-  builder.add_halves("model.norm.weight", {hidden}, 0.0f, 1.0f);
-  for (uint32_t layer = 0; layer < shape.layers; ++layer) {
-    const std::string at = fmt::format("model.layers.{}.", layer);
-    builder.add_halves(at + "input_layernorm.weight", {hidden}, 0.0f, 1.0f);
-    builder.add_halves(at + "post_attention_layernorm.weight", {hidden}, 0.0f, 1.0f);
-    builder.add_matrix(at + "self_attn.q_proj.weight", queries, hidden);
-    builder.add_matrix(at + "self_attn.k_proj.weight", shared, hidden);
-    builder.add_matrix(at + "self_attn.v_proj.weight", shared, hidden);
-    builder.add_matrix(at + "self_attn.o_proj.weight", hidden, queries);
-    builder.add_matrix(at + "mlp.gate_proj.weight", shape.feed_forward, hidden);
-    builder.add_matrix(at + "mlp.up_proj.weight", shape.feed_forward, hidden);
-    builder.add_matrix(at + "mlp.down_proj.weight", hidden, shape.feed_forward);
-  }
+  for_each_tensor(read_model_config(config, "synthetic model").decoder_shape(),
+                  [&](const DecoderTensor& tensor) { builder.add(tensor); });
   ModelFiles files = std::move(builder.files);
   files.path = model.shape;
-  files.config = config_of(shape, vocabulary);
+  files.config = config;
   files.config_place = "synthetic model";
   files.owner = builder.owner();
   return files;

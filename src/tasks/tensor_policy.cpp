@@ -63,7 +63,7 @@ bool is_numbered(const std::vector<std::string_view>& parts) {
 uint64_t size_in(const Json& config, std::initializer_list<const char*> names) {
   for (const char* const name : names) {
     const auto found = config.find(name);
-    if (found != config.end() && found->is_number_unsigned()) return found->get<uint64_t>();
+    if (found != config.end() && found->is_number_integer() && *found > 0) return found->get<uint64_t>();
   }
   return 0;
 }
@@ -281,7 +281,7 @@ std::vector<TensorPlan> plan_tensors(const ModelSource& model, const TensorPolic
   const auto becomes_ternary = [](const TensorPlan& plan) { return plan.fate == Fate::kTernary; };
   if (std::ranges::none_of(plans, becomes_ternary)) {
     throw Error(ErrorCode::kUnsupported, model.path.string(), "no tensor of the model would become ternary",
-                "'tritllm inspect' lists the tensors and what each is taken for; towers become ternary where a depth rule names them");
+                "inspect the model to see what each tensor is taken for; towers become ternary where a depth rule names them");
   }
   return plans;
 }

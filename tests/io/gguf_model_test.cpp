@@ -73,7 +73,7 @@ TEST(GgufModel, KnowsBaseModelAndLicense) {
   };
   EXPECT_EQ(base_of(fields()), "none");
   Fields all = with("general.name", text("Some Name"));
-  EXPECT_EQ(base_of(all), "none") << "a title is no hub id";
+  EXPECT_EQ(base_of(all), "none") << "a title is not a hub id";
   all["general.base_model.0.repo_url"] = text("https://huggingface.co/owner/name");
   EXPECT_EQ(base_of(all), "owner/name");
   all["general.source.repo_url"] = text("https://example.org/a/b");

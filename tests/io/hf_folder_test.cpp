@@ -81,6 +81,9 @@ TEST_F(HfFolder, ALoneFileGoesBeforeTheIndex) {
 
 TEST_F(HfFolder, SaysWhatAFolderHoldsInsteadOfWeights) {
   fs::remove(path() / "model.safetensors");
+  write_plainly(path() / "tritllm.json", "{}");
+  refused(ErrorCode::kNotFound, "packed checkpoint");
+  fs::remove(path() / "tritllm.json");
   write_plainly(path() / "pytorch_model.bin", "x");
   refused(ErrorCode::kNotFound, "PyTorch's own format (pytorch_model.bin)");
   write_plainly(path() / "consolidated.safetensors", "x");
@@ -109,7 +112,7 @@ TEST_F(HfFolder, RefusesFilesThatDoNotMatchTheIndex) {
   refused(ErrorCode::kBadInput, "does not place it in this file");
   write_index({{"b", "one.safetensors"}, {"a", "one.safetensors"}, {"c", "two.safetensors"}});
   write_plainly(path() / "two.safetensors", safetensors_text({a_}));
-  refused(ErrorCode::kBadInput, "stands in two files");
+  refused(ErrorCode::kBadInput, "in another weight file too");
   write_index({{"b", "one.safetensors"}, {"a", "missing.safetensors"}});
   write_plainly(path() / "one.safetensors", safetensors_text({b_}));
   refused(ErrorCode::kNotFound, "missing.safetensors: is missing");

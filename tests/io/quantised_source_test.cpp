@@ -49,7 +49,7 @@ TEST_F(QuantisedSource, EveryFp8Number) {
   write({{"quantization_config", {{"quant_method", "fp8"}}}},
         {raw_tensor(kName, ElementType::kF8E4M3, {16, 16}, bytes), f32_tensor(std::string(kName) + "_scale", {}, {0.5f})});
   const ModelSource model = open_hf_folder(path());
-  ASSERT_EQ(model.tensors.size(), 1u) << "the scales are no tensor of the model";
+  ASSERT_EQ(model.tensors.size(), 1u) << "the scales are not a tensor of the model";
   EXPECT_TRUE(is_weight_type(model.tensors[0].type));
   EXPECT_FALSE(model.config->contains("quantization_config"));
   ASSERT_EQ(model.warnings.size(), 1u);

@@ -20,9 +20,11 @@ from transformers import AutoModelForCausalLM
 
 PROBE = os.environ["TRITLLM_LOGITS_PROBE"]
 IDS = sequences()[-1]
-TOLERANCE = 1e-4
+TOLERANCE = 3e-4  # some changes make scores so large that float32 rounds them to 1e-4
 VISIBLE = 1e-3
 ABSENT = "absent"
+
+torch.set_num_threads(1)  # the models are too small to share
 
 FAMILIES = {
     "llama": "llama_head_dim",
@@ -76,7 +78,12 @@ REFUSED_AS_UNCLEAR = {"partial_rotary_factor", "use_bidirectional_attention", "r
                       "rope_parameters", "per_layer_config", "is_causal", "truncate"}
 
 
-def rotary_changes(base):
+# Families whose rotary parameters are read by the same lines as Llama's get some of the changes.
+EVERY_ROTARY_CHANGE = {"llama", "qwen2", "gemma3"}
+SOME_ROTARY_CHANGES = ("rope_parameters=yarn+theta", "rope_scaling=linear", "nested=linear", "both=default")
+
+
+def rotary_changes():
     """Rotary parameters in every dialect: for the whole model, for each kind of layer, in the words of transformers 4."""
     kinds = {
         "default": {"rope_type": "default"},
@@ -152,7 +159,7 @@ def values_of(name, present, value):
     return values
 
 
-def changes_of(base):
+def changes_of(base, family):
     names = set(base) | set(VALUES)
     for variant in map(VARIANTS.get, FAMILIES.values()):
         names |= {field.name for field in dataclasses.fields(variant.config_class) if not field.name.startswith("_")}
@@ -161,7 +168,9 @@ def changes_of(base):
             if not (name in base and base[name] == value):
                 yield f"{name}={value}", {name: value}
     yield from layer_type_changes(base)
-    yield from rotary_changes(base)
+    for name, change in rotary_changes():
+        if family in EVERY_ROTARY_CHANGE or name in SOME_ROTARY_CHANGES:
+            yield name, change
 
 
 def write_changed(source, folder, base, change):
@@ -189,7 +198,7 @@ def theirs(folder):
 
 def ours(folder):
     """The engine's logits, or its message."""
-    done = subprocess.run([PROBE, folder, "prefill"], input=(" ".join(map(str, IDS)) + "\n").encode(), capture_output=True)
+    done = subprocess.run([PROBE, folder, "prefill", "--threads", "1"], input=(" ".join(map(str, IDS)) + "\n").encode(), capture_output=True)
     if done.returncode == 0:
         return np.frombuffer(done.stdout, dtype="<f4").reshape(-1, VOCABULARY)
     assert done.returncode == 1, done.stderr
@@ -216,7 +225,7 @@ def test_every_field(tmp_path, family):
     base = json.loads((source / "config.json").read_text())
     unchanged = theirs(source)
     counts, wrong = Counter(), []
-    for name, change in changes_of(base):
+    for name, change in changes_of(base, family):
         folder = tmp_path / "changed"
         write_changed(source, folder, base, change)
         expected, found = theirs(folder), ours(folder)

@@ -215,13 +215,14 @@ TEST_F(QuantizeModel, EmitChoosesTheFolders) {
 }
 
 TEST_F(QuantizeModel, UnusableWeightsNameTensorRowAndColumn) {
+  const TestTensor other = f32_tensor("model.layers.0.mlp.down_proj.weight", {1, 16}, std::vector<float>(16, 0.5f));
   for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 65505.0f, -1e30f}) {
     for (const char* const name : {"model.layers.0.mlp.up_proj.weight", "model.norm.weight"}) {
       fs::remove_all(folder_ / "out");
       std::vector<float> weights(40 * 50, 0.5f);
       weights[7 * 50 + 33] = wrong;
       write_plainly(model_ / "config.json", "{}");
-      write_plainly(model_ / "model.safetensors", safetensors_text({f32_tensor(name, {40, 50}, weights)}));
+      write_plainly(model_ / "model.safetensors", safetensors_text({f32_tensor(name, {40, 50}, weights), other}));
       SCOPED_TRACE(testing::Message() << wrong << " in " << name);
       expect_error(ErrorCode::kBadInput, std::string(name) + "': row 7, column 33", [&] {
         quantize_model(options({{Recipe::kOptimal, 2}}));
