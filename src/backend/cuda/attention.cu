@@ -2,8 +2,8 @@
 // values of its own sequence, so rows of one batch may belong to any. Rows of a prompt are left to attention_tiles.cu.
 //
 // A block of four warps takes one row, one key/value head with some of the query heads that share it, and a part of the row's
-// positions; eight lanes hold one position, so that sixteen are at work, each with sums of its own that are merged at the end. Where
-// the positions of a row are split over several blocks, the last one to come merges their parts in order.
+// positions; eight lanes hold one position, so that sixteen are at work, each with sums of its own that are merged at the end.
+// Where the positions of a row are split over several blocks, the last one to come merges their parts in order.
 #include <algorithm>
 
 #include "backend/cuda/attention.cuh"
@@ -33,7 +33,8 @@ __global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task
   __shared__ float rooms[kHeadWarps][kLargestHead];
   allow_next_kernel();
   wait_for_previous_kernel();
-  const int row = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x) % kLanes, warp = static_cast<int>(threadIdx.x) / kLanes;
+  const int row = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x) % kLanes,
+            warp = static_cast<int>(threadIdx.x) / kLanes;
   const uint32_t sequence = step.places[2 * row], position = step.places[2 * row + 1];
   const uint32_t page = step.pages[static_cast<int64_t>(sequence) * step.pages_of_sequence + position / kPagePositions];
   const int width = cache.head_width, query_heads = task.queries.width / width;
@@ -46,7 +47,8 @@ __global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task
     float* from = rows.data + row * rows.stride + own * width;
     if (!query && !key) {
       for (int i = lane; i < cache.head_stride; i += kLanes) {
-        store_element(cache, cache_offset(cache, layer, page, own, 1, static_cast<int>(position % kPagePositions)) + i, i < width ? from[i] : 0.0f);
+        store_element(cache, cache_offset(cache, layer, page, own, 1, static_cast<int>(position % kPagePositions)) + i,
+                      i < width ? from[i] : 0.0f);
       }
       continue;
     }
@@ -88,7 +90,9 @@ template <>
 struct Chunk<__half> {
   uint4 words;
 
-  TRIT_DEVICE void load(const __half* from, bool wanted) { words = wanted ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0); }
+  TRIT_DEVICE void load(const __half* from, bool wanted) {
+    words = wanted ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+  }
   TRIT_DEVICE void unpack(float (&values)[kChunk]) const {
     const uint32_t pairs[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
@@ -130,7 +134,8 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
   if (tiled && has_neighbours(step, row, task.queries.count)) return;
 
   const uint32_t sequence = step.places[2 * row], position = step.places[2 * row + 1];
-  const uint32_t begin = task.window != 0 && position >= task.window ? position - task.window + 1 : 0, length = position + 1 - begin;
+  const uint32_t begin = task.window != 0 && position >= task.window ? position - task.window + 1 : 0,
+                 length = position + 1 - begin;
   constexpr uint32_t kStep = kTeams * kAtOnce;
   const uint32_t each = (length + gridDim.x - 1) / gridDim.x, per_split = (each + kStep - 1) / kStep * kStep;
   const uint32_t splits = (length + per_split - 1) / per_split;
@@ -141,7 +146,8 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
   float queries[kHeads][kChunks][kChunk], sums[kHeads][kChunks][kChunk], largest[kHeads], totals[kHeads];
 #pragma unroll
   for (int h = 0; h < kHeads; ++h) {
-    const float* from = task.queries.data + row * task.queries.stride + static_cast<int64_t>(first_head + min(h, heads - 1)) * cache.head_width;
+    const float* from =
+        task.queries.data + row * task.queries.stride + static_cast<int64_t>(first_head + min(h, heads - 1)) * cache.head_width;
     largest[h] = kLowest, totals[h] = 0.0f;
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
@@ -163,8 +169,8 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
 #pragma unroll
     for (int a = 0; a < kAtOnce; ++a) {
       const uint32_t at = min(base + a * kTeams + team, end - 1);
-      const Element* key =
-          elements + cache_offset(cache, task.layer, __ldg(pages + at / kPagePositions), key_head, 0, static_cast<int>(at % kPagePositions));
+      const Element* key = elements + cache_offset(cache, task.layer, __ldg(pages + at / kPagePositions), key_head, 0,
+                                                   static_cast<int>(at % kPagePositions));
       const Element* value = key + static_cast<int64_t>(kPagePositions) * cache.head_stride;
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) {
@@ -231,7 +237,9 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
   }
   __syncthreads();
 
-  const auto out_row = [&](int h) { return task.out.data + row * task.out.stride + static_cast<int64_t>(first_head + h) * cache.head_width; };
+  const auto out_row = [&](int h) {
+    return task.out.data + row * task.out.stride + static_cast<int64_t>(first_head + h) * cache.head_width;
+  };
   constexpr int kPartial = kHeads * (kWidth + 2);  // [head][element], then [head][largest, total]
   static_assert(kPartial % 4 == 0);
   const int64_t place = static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y;
@@ -310,17 +318,20 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
 int wanted_blocks(const DeviceTraits& traits) { return 2 * traits.multiprocessors; }
 
 template <typename Element, int kHeads, int kChunks>
-Status launch_attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, bool tiled, Stream stream) {
+Status launch_attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
+                     bool tiled, Stream stream) {
   const int sharing = task.heads / cache.heads, groups = (sharing + kHeads - 1) / kHeads;
   const int64_t pieces = int64_t{task.queries.count} * cache.heads * groups;
   // Few pieces are split; many are not, and then need neither counters nor room for partial sums.
   const int splits = static_cast<int>(std::clamp<int64_t>(wanted_blocks(traits) / pieces, 1, kMostSplits));
-  const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(cache.heads * groups), static_cast<unsigned>(task.queries.count));
+  const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(cache.heads * groups),
+                  static_cast<unsigned>(task.queries.count));
   return launch_kernel(attend_kernel<Element, kHeads, kChunks>, traits, grid, kThreads, 0, stream, task, cache, step, tiled);
 }
 
 template <typename Element>
-Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, bool tiled, Stream stream) {
+Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, bool tiled,
+                   Stream stream) {
   const int chunks = (cache.head_stride + kTeam * kChunk - 1) / (kTeam * kChunk);
   if (chunks <= 1) return launch_attend<Element, 4, 1>(traits, task, cache, step, tiled, stream);
   if (chunks == 2) return launch_attend<Element, 4, 2>(traits, task, cache, step, tiled, stream);
@@ -334,7 +345,8 @@ size_t attention_partial_bytes(const DeviceTraits& traits) noexcept {
   return static_cast<size_t>(wanted_blocks(traits)) * kLargestPartial * sizeof(float);
 }
 
-Status store_heads(const DeviceTraits& traits, const HeadTask& task, const CacheView& cache, int layer, const StepView& step, Stream stream) {
+Status store_heads(const DeviceTraits& traits, const HeadTask& task, const CacheView& cache, int layer, const StepView& step,
+                   Stream stream) {
   const int heads = task.queries.width / cache.head_width + 2 * cache.heads;
   // A single row's heads are spread over several multiprocessors.
   const int spread = task.queries.count >= traits.multiprocessors ? 1 : (heads + kHeadWarps - 1) / kHeadWarps;

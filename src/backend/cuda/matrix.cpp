@@ -37,12 +37,13 @@ MatrixSlice resolved(MatrixSlice slice, uint64_t rows, uint64_t columns) {
 }
 
 // Rows and groups of a packed matrix, taken out of the lines around them.
-void decode_part(const TernaryMatrix& matrix, uint64_t first_row, size_t rows, size_t first_group, size_t groups, std::vector<int8_t>& codes,
-                 std::vector<uint8_t>& scale_codes) {
+void decode_part(const TernaryMatrix& matrix, uint64_t first_row, size_t rows, size_t first_group, size_t groups,
+                 std::vector<int8_t>& codes, std::vector<uint8_t>& scale_codes) {
   const auto row_groups = static_cast<size_t>(matrix.shape.groups_per_row());
   const uint64_t first = first_row * row_groups, last = first + rows * row_groups;
   const uint64_t first_line = first / codec::kLineGroups, end_line = (last + codec::kLineGroups - 1) / codec::kLineGroups;
-  const auto lines = static_cast<size_t>(end_line - first_line), skipped = static_cast<size_t>(first - first_line * codec::kLineGroups);
+  const auto lines = static_cast<size_t>(end_line - first_line),
+             skipped = static_cast<size_t>(first - first_line * codec::kLineGroups);
   codes.resize(lines * codec::kLineGroups * codec::kGroupSize);
   scale_codes.resize(lines * codec::kLineGroups);
   decode_lines(matrix, first_line, lines, codes.data(), scale_codes.data());
@@ -50,13 +51,15 @@ void decode_part(const TernaryMatrix& matrix, uint64_t first_row, size_t rows, s
     const size_t from = skipped + row * row_groups + first_group, to = row * groups;
     std::copy_n(codes.begin() + static_cast<std::ptrdiff_t>(from * codec::kGroupSize), groups * codec::kGroupSize,
                 codes.begin() + static_cast<std::ptrdiff_t>(to * codec::kGroupSize));
-    std::copy_n(scale_codes.begin() + static_cast<std::ptrdiff_t>(from), groups, scale_codes.begin() + static_cast<std::ptrdiff_t>(to));
+    std::copy_n(scale_codes.begin() + static_cast<std::ptrdiff_t>(from), groups,
+                scale_codes.begin() + static_cast<std::ptrdiff_t>(to));
   }
 }
 
 }  // namespace
 
-CudaMatrix::CudaMatrix(Context& context, const WeightSource& source, const MatrixSlice& slice, ThreadPool& pool, const PinnedMemory& staging) {
+CudaMatrix::CudaMatrix(Context& context, const WeightSource& source, const MatrixSlice& slice, ThreadPool& pool,
+                       const PinnedMemory& staging) {
   if (const SourceTensor* const tensor = source.dense()) {
     use_dense(context, *tensor, resolved(slice, tensor->rows(), tensor->columns()), pool, staging);
   } else {
@@ -82,7 +85,8 @@ void CudaMatrix::pack(Context& context, ThreadPool& pool, const PinnedMemory& st
     context.wait();  // for the copy out of the room
     pool.parallel_for(count, [&](size_t tile, unsigned worker) {
       const auto row = static_cast<int64_t>((first + tile) * kTileRows);
-      pack_tile(static_cast<uint64_t>(row), static_cast<int>(std::min<int64_t>(kTileRows, view_.rows - row)), worker, room + tile * bytes);
+      pack_tile(static_cast<uint64_t>(row), static_cast<int>(std::min<int64_t>(kTileRows, view_.rows - row)), worker,
+                room + tile * bytes);
     });
     context.upload(room, tiles_->as<uint8_t>() + first * bytes, count * bytes);
   }
