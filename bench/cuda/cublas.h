@@ -23,7 +23,8 @@ class Cublas {
     multiply_ = reinterpret_cast<Multiply>(dlsym(library_, "cublasGemmEx"));
     set_stream_ = reinterpret_cast<int (*)(void*, cudaStream_t)>(dlsym(library_, "cublasSetStream_v2"));
     const auto set_workspace = reinterpret_cast<int (*)(void*, void*, size_t)>(dlsym(library_, "cublasSetWorkspace_v2"));
-    if (create == nullptr || multiply_ == nullptr || set_stream_ == nullptr || set_workspace == nullptr || create(&handle_) != 0) return;
+    if (create == nullptr || multiply_ == nullptr || set_stream_ == nullptr || set_workspace == nullptr || create(&handle_) != 0)
+      return;
     constexpr size_t kWorkspace = size_t{64} << 20;
     void* workspace = nullptr;
     if (cudaMalloc(&workspace, kWorkspace) == cudaSuccess) available_ = set_workspace(handle_, workspace, kWorkspace) == 0;
@@ -36,13 +37,13 @@ class Cublas {
     constexpr int kTranspose = 1, kPlain = 0, kHalf = 2, kFloatSums = 68, kDefault = -1;
     const float one = 1.0f, zero = 0.0f;
     set_stream_(handle_, stream);
-    return multiply_(handle_, kTranspose, kPlain, rows, tokens, columns, &one, weights, kHalf, columns, x, kHalf, columns, &zero, y, kHalf,
-                     rows, kFloatSums, kDefault);
+    return multiply_(handle_, kTranspose, kPlain, rows, tokens, columns, &one, weights, kHalf, columns, x, kHalf, columns, &zero, y,
+                     kHalf, rows, kFloatSums, kDefault);
   }
 
  private:
-  using Multiply = int (*)(void*, int, int, int, int, int, const void*, const void*, int, int, const void*, int, int, const void*, void*,
-                           int, int, int, int);
+  using Multiply = int (*)(void*, int, int, int, int, int, const void*, const void*, int, int, const void*, int, int, const void*,
+                           void*, int, int, int, int);
   void* library_ = nullptr;
   void* handle_ = nullptr;
   Multiply multiply_ = nullptr;

@@ -1,5 +1,6 @@
-// Owns attention of many queries of one sequence, as in a prompt, on tensor cores: a tile of up to 64 queries of one head walks over the
-// pages of its sequence. A warp has 16 queries; keys and values of a page come to shared memory while the page before is worked on.
+// Owns attention of many queries of one sequence, as in a prompt, on tensor cores: a tile of up to 64 queries of one head walks
+// over the pages of its sequence. A warp has 16 queries; keys and values of a page come to shared memory while the page before is
+// worked on.
 #include "backend/cuda/attention.cuh"
 #include "backend/cuda/kernel_launch.cuh"
 #include "backend/cuda/layout.h"
@@ -58,7 +59,8 @@ __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask ta
     const float query_scale = task.softcap > 0.0f ? task.scale / task.softcap : task.scale * kLog2e;
     for (int i = thread; i < kTileQueries * Rows::kPieces; i += kThreads) {
       const int row = i / Rows::kPieces, piece = i % Rows::kPieces;
-      const float* from = task.queries.data + (first_row + min(row, count - 1)) * task.queries.stride + static_cast<int64_t>(head) * cache.head_width;
+      const float* from = task.queries.data + (first_row + min(row, count - 1)) * task.queries.stride +
+                          static_cast<int64_t>(head) * cache.head_width;
       uint32_t words[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
@@ -127,7 +129,8 @@ __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask ta
         for (int n = 0; n < 8; ++n) {
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
-            const uint32_t key = static_cast<uint32_t>(page * kPagePositions + n * 8 + 2 * t + i % 2), query = i < 2 ? position : position8;
+            const uint32_t key = static_cast<uint32_t>(page * kPagePositions + n * 8 + 2 * t + i % 2),
+                           query = i < 2 ? position : position8;
             const bool seen = key <= query && (task.window == 0 || query - key < task.window);
             float score = scores[n][i];
             if (task.softcap > 0.0f) score = task.softcap * kLog2e * tanhf(score);
@@ -193,15 +196,17 @@ __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask ta
 }
 
 template <int kDims>
-Status launch_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream) {
+Status launch_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
+                    Stream stream) {
   const dim3 grid(static_cast<unsigned>((task.queries.count + kTileQueries - 1) / kTileQueries), static_cast<unsigned>(task.heads));
-  return launch_kernel(attend_tiles_kernel<kDims>, traits, grid, kThreads, Tile<kDims>::kBytes * (1 + 2 * stages_of(kDims)), stream, task,
-                       cache, step);
+  return launch_kernel(attend_tiles_kernel<kDims>, traits, grid, kThreads, Tile<kDims>::kBytes * (1 + 2 * stages_of(kDims)), stream,
+                       task, cache, step);
 }
 
 }  // namespace
 
-Status attend_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream) {
+Status attend_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
+                    Stream stream) {
   if (cache.head_stride <= 64) return launch_tiles<64>(traits, task, cache, step, stream);
   if (cache.head_stride <= 128) return launch_tiles<128>(traits, task, cache, step, stream);
   return launch_tiles<256>(traits, task, cache, step, stream);

@@ -1,5 +1,5 @@
-// Owns the Backend of a CUDA device: memory behind the interface's handles, the recording of steps as graphs, and which launcher each
-// operation is. Does not own a kernel (launch.h).
+// Owns the Backend of a CUDA device: memory behind the interface's handles, the recording of steps as graphs, and which launcher
+// each operation is. Does not own a kernel (launch.h).
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -38,7 +38,8 @@ class CudaRows final : public RowBuffer {
     context.clear(memory_.as<void>(), memory_.bytes());
   }
   RowsView view(size_t first, size_t count) const noexcept {
-    return {memory_.as<float>() + first * stride_, static_cast<int64_t>(stride_), static_cast<int32_t>(count), static_cast<int32_t>(width())};
+    return {memory_.as<float>() + first * stride_, static_cast<int64_t>(stride_), static_cast<int32_t>(count),
+            static_cast<int32_t>(width())};
   }
 
  private:
@@ -65,7 +66,9 @@ class CudaVector final : public DeviceVector {
 class CudaRotaryTable final : public RotaryTable {
  public:
   CudaRotaryTable(Context& context, const RotaryFrequencies& frequencies, uint32_t positions)
-      : pairs_(frequencies.inverse_wavelengths.size()), memory_(context, 2 * positions * pairs_ * sizeof(float)), sines_(positions * pairs_) {
+      : pairs_(frequencies.inverse_wavelengths.size()),
+        memory_(context, 2 * positions * pairs_ * sizeof(float)),
+        sines_(positions * pairs_) {
     std::vector<float> values(2 * sines_);
     for (size_t position = 0; position < positions; ++position) {
       for (size_t pair = 0; pair < pairs_; ++pair) {
@@ -122,7 +125,10 @@ class CudaCache final : public KeyValueCache {
 class CudaStep final : public Step {
  public:
   CudaStep(Context& context, const StepLimits& limits)
-      : context_(context), limits_(limits), memory_(context, words() * sizeof(uint32_t)), staging_{Staging(words()), Staging(words())} {}
+      : context_(context),
+        limits_(limits),
+        memory_(context, words() * sizeof(uint32_t)),
+        staging_{Staging(words()), Staging(words())} {}
 
   uint32_t tokens() const noexcept override { return tokens_; }
   uint32_t scored() const noexcept override { return scored_; }
@@ -138,8 +144,8 @@ class CudaStep final : public Step {
     if (inputs.tokens.size() > limits_.tokens || inputs.scored.size() > limits_.tokens || sequences > limits_.sequences ||
         inputs.pages_per_sequence > limits_.pages_per_sequence) {
       throw Error(ErrorCode::kUsage, "step",
-                  fmt::format("{} tokens and {} sequences of {} pages; it was made for {}, {} and {}", inputs.tokens.size(), sequences,
-                              inputs.pages_per_sequence, limits_.tokens, limits_.sequences, limits_.pages_per_sequence),
+                  fmt::format("{} tokens and {} sequences of {} pages; it was made for {}, {} and {}", inputs.tokens.size(),
+                              sequences, inputs.pages_per_sequence, limits_.tokens, limits_.sequences, limits_.pages_per_sequence),
                   "make a larger step");
     }
     tokens_ = static_cast<uint32_t>(inputs.tokens.size());
@@ -201,7 +207,9 @@ class CudaChosenTokens final : public ChosenTokens {
 class CudaMoments final : public Moments {
  public:
   CudaMoments(Context& context, size_t columns, MomentKind kind)
-      : columns_(columns), kind_(kind), memory_(context, (kind == MomentKind::kSquares ? columns : columns * columns) * sizeof(double)) {
+      : columns_(columns),
+        kind_(kind),
+        memory_(context, (kind == MomentKind::kSquares ? columns : columns * columns) * sizeof(double)) {
     context.clear(memory_.as<void>(), memory_.bytes());
   }
   MomentKind kind() const noexcept override { return kind_; }
@@ -234,8 +242,9 @@ class GrowingMemory {
 struct KeyHash {
   size_t operator()(const StepKey& key) const noexcept {
     size_t hash = 0;
-    for (const uint64_t part : {reinterpret_cast<uint64_t>(key.owner), reinterpret_cast<uint64_t>(key.step), reinterpret_cast<uint64_t>(key.cache),
-                                uint64_t{key.tokens} << 32 | key.first, uint64_t{key.scored}}) {
+    for (const uint64_t part :
+         {reinterpret_cast<uint64_t>(key.owner), reinterpret_cast<uint64_t>(key.step), reinterpret_cast<uint64_t>(key.cache),
+          uint64_t{key.tokens} << 32 | key.first, uint64_t{key.scored}}) {
       hash = (hash ^ part) * 0x9e3779b97f4a7c15u;
     }
     return hash;
@@ -335,15 +344,16 @@ class CudaBackend final : public Backend {
   uint32_t page_positions() const noexcept override { return kPagePositions; }
   std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) override {
     if (shape.head_width > kLargestHead) {
-      throw Error(ErrorCode::kUnsupported, "head_dim", fmt::format("heads of {} elements; CUDA devices take up to {}", shape.head_width, kLargestHead),
-                  "use cpu");
+      throw Error(ErrorCode::kUnsupported, "head_dim",
+                  fmt::format("heads of {} elements; CUDA devices take up to {}", shape.head_width, kLargestHead), "use cpu");
     }
     return std::make_unique<CudaCache>(context_, shape);
   }
   void copy_page(KeyValueCache& cache, PageId from, PageId to) override {
     const auto& pages = own<CudaCache>(cache);
     context_.use();
-    check(cudaMemcpyAsync(pages.page(to), pages.page(from), pages.page_bytes(), cudaMemcpyDeviceToDevice, context_.stream()), "copy a page");
+    check(cudaMemcpyAsync(pages.page(to), pages.page(from), pages.page_bytes(), cudaMemcpyDeviceToDevice, context_.stream()),
+          "copy a page");
   }
 
   std::unique_ptr<Step> make_step(const StepLimits& limits) override {
@@ -357,7 +367,8 @@ class CudaBackend final : public Backend {
     const bool any_chosen = std::ranges::any_of(inputs.tokens, [](uint32_t token) { return (token & kChosenToken) != 0; });
     if (any_chosen) {
       const auto& chosen = own<const CudaChosenTokens>(*inputs.chosen);
-      launch(resolve_tokens(traits(), own_step.tokens_on_device(), static_cast<int>(inputs.tokens.size()), chosen.data(), stream()));
+      launch(
+          resolve_tokens(traits(), own_step.tokens_on_device(), static_cast<int>(inputs.tokens.size()), chosen.data(), stream()));
     }
   }
   void run(const StepKey& key, const std::function<void()>& operations) override {
@@ -389,8 +400,8 @@ class CudaBackend final : public Backend {
           const Matrix& matrix = own<const CudaMatrix>(*projection.weights).view();
           if (matrix.depth != depth) break;
           const RowsView out = view_of(projection.out.slice(first, count));
-          products[taken] = {matrix, projection.bias == nullptr ? nullptr : own<const CudaVector>(*projection.bias).data(), out.data, out.stride,
-                             projection.adds};
+          products[taken] = {matrix, projection.bias == nullptr ? nullptr : own<const CudaVector>(*projection.bias).data(),
+                             out.data, out.stride, projection.adds};
           in_place |= out.data == rows.data;
         }
         // Blocks of the kernel for one token read all of x, and some may have written their rows before others have.
@@ -434,10 +445,12 @@ class CudaBackend final : public Backend {
   }
 
   void gate(Activation activation, Rows gate, Rows up, Rows out) override {
-    if (out.count > 0) launch(cuda::gate(traits(), static_cast<GateKind>(activation), view_of(gate), view_of(up), view_of(out), stream()));
+    if (out.count > 0)
+      launch(cuda::gate(traits(), static_cast<GateKind>(activation), view_of(gate), view_of(up), view_of(out), stream()));
   }
   void add_normed(Rows x, const Norm& norm, Rows to) override {
-    if (to.count > 0) launch(cuda::add_normed(traits(), view_of(x), own<const CudaVector>(*norm.gain).data(), norm.epsilon, view_of(to), stream()));
+    if (to.count > 0)
+      launch(cuda::add_normed(traits(), view_of(x), own<const CudaVector>(*norm.gain).data(), norm.epsilon, view_of(to), stream()));
   }
   void gather(Rows x, const Step& step, size_t first, Rows out) override {
     if (out.count > 0) launch(cuda::gather(traits(), view_of(x), view_of(step), static_cast<int>(first), view_of(out), stream()));
@@ -446,7 +459,9 @@ class CudaBackend final : public Backend {
     if (x.count > 0) launch(cuda::soft_cap(traits(), view_of(x), cap, stream()));
   }
 
-  std::unique_ptr<ChosenTokens> make_chosen_tokens(uint32_t capacity) override { return std::make_unique<CudaChosenTokens>(context_, capacity); }
+  std::unique_ptr<ChosenTokens> make_chosen_tokens(uint32_t capacity) override {
+    return std::make_unique<CudaChosenTokens>(context_, capacity);
+  }
 
   void choose(Rows logits, std::span<const DrawSettings> draws, ChosenTokens& chosen) override {
     context_.use();
@@ -463,7 +478,8 @@ class CudaBackend final : public Backend {
     std::vector<float> values(drawn.size() * width);
     for (size_t i = 0; i < drawn.size(); ++i) {
       const RowsView row = view_of(logits.slice(drawn[i], 1));
-      check(cudaMemcpyAsync(values.data() + i * width, row.data, width * sizeof(float), cudaMemcpyDeviceToHost, stream()), "copy logits");
+      check(cudaMemcpyAsync(values.data() + i * width, row.data, width * sizeof(float), cudaMemcpyDeviceToHost, stream()),
+            "copy logits");
     }
     context_.wait();
     std::vector<uint32_t> tokens(drawn.size());
@@ -482,7 +498,9 @@ class CudaBackend final : public Backend {
     context_.download(own<const CudaChosenTokens>(chosen).data(), out.data(), out.size_bytes());
   }
 
-  std::unique_ptr<Moments> make_moments(size_t columns, MomentKind kind) override { return std::make_unique<CudaMoments>(context_, columns, kind); }
+  std::unique_ptr<Moments> make_moments(size_t columns, MomentKind kind) override {
+    return std::make_unique<CudaMoments>(context_, columns, kind);
+  }
   void add_moments(Rows x, const Norm* norm, Moments& sums) override {
     context_.use();
     if (x.count == 0) return;
@@ -554,14 +572,16 @@ CudaDevices find_cuda_devices() {
   int count = 0;
   if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess) {
     cudaGetLastError();
-    found.problem = status == cudaErrorInsufficientDriver ? "no NVIDIA driver, or one that is too old for this program" : cudaGetErrorString(status);
+    found.problem = status == cudaErrorInsufficientDriver ? "no NVIDIA driver, or one that is too old for this program"
+                                                          : cudaGetErrorString(status);
     return found;
   }
   for (int index = 0; index < count; ++index) {
     cudaDeviceProp properties{};
     CudaDevice device{index, {}, 0, 0, 0};
     size_t free = 0, all = 0;
-    if (cudaGetDeviceProperties(&properties, index) != cudaSuccess || cudaSetDevice(index) != cudaSuccess || cudaMemGetInfo(&free, &all) != cudaSuccess) {
+    if (cudaGetDeviceProperties(&properties, index) != cudaSuccess || cudaSetDevice(index) != cudaSuccess ||
+        cudaMemGetInfo(&free, &all) != cudaSuccess) {
       continue;
     }
     device.name = properties.name;

@@ -32,7 +32,8 @@ bool is_sticky(cudaError_t status) {
 void check(Status status, const char* action) {
   const auto code = static_cast<cudaError_t>(status);
   if (code == cudaSuccess) return;
-  throw Error(ErrorCode::kUnsupported, "CUDA device", fmt::format("cannot {}: {} ({})", action, cudaGetErrorString(code), cudaGetErrorName(code)),
+  throw Error(ErrorCode::kUnsupported, "CUDA device",
+              fmt::format("cannot {}: {} ({})", action, cudaGetErrorString(code), cudaGetErrorName(code)),
               is_sticky(code) ? "the device cannot be used any more by this process; start it again" : "");
 }
 

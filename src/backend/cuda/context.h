@@ -1,5 +1,5 @@
-// Owns a CUDA device as the backend uses it: its stream, memory on it, and how its errors become Errors. Does not own what is computed
-// there.
+// Owns a CUDA device as the backend uses it: its stream, memory on it, and how its errors become Errors. Does not own what is
+// computed there.
 #pragma once
 
 #include <cstddef>
@@ -49,7 +49,9 @@ class DeviceMemory {
  public:
   DeviceMemory(Context& context, size_t bytes);
   ~DeviceMemory();
-  DeviceMemory(DeviceMemory&& other) noexcept : context_(other.context_), data_(other.data_), bytes_(other.bytes_) { other.data_ = nullptr; }
+  DeviceMemory(DeviceMemory&& other) noexcept : context_(other.context_), data_(other.data_), bytes_(other.bytes_) {
+    other.data_ = nullptr;
+  }
   DeviceMemory& operator=(DeviceMemory&&) = delete;
 
   size_t bytes() const noexcept { return bytes_; }

@@ -8,8 +8,8 @@
 namespace tritllm::cuda {
 
 template <typename... Parameters, typename... Arguments>
-Status launch_kernel(void (*kernel)(Parameters...), const DeviceTraits& traits, dim3 grid, int threads, int shared_bytes, Stream stream,
-                     Arguments&&... arguments) {
+Status launch_kernel(void (*kernel)(Parameters...), const DeviceTraits& traits, dim3 grid, int threads, int shared_bytes,
+                     Stream stream, Arguments&&... arguments) {
   constexpr int kAlwaysAllowed = 40 << 10;  // 48 KB less what kernels have of fixed size
   if (shared_bytes > kAlwaysAllowed) {
     const cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);

@@ -54,7 +54,7 @@ inline constexpr int kMaxProducts = 3;
 
 // Device memory that products of several tokens need; one product at a time may use it.
 struct Workspace {
-  void* operands;     // operand_bytes(tokens, columns)
+  void* operands;      // operand_bytes(tokens, columns)
   void* partial_sums;  // partial_sum_bytes(traits)
   uint32_t* counters;  // kCounters, zero between products
 };
@@ -89,13 +89,15 @@ struct StepView {
 Status resolve_tokens(const DeviceTraits& traits, uint32_t* tokens, int count, const uint32_t* chosen, Stream stream);
 
 // out[i] = scale · row tokens[i] of the table; from `floats` [rows][columns] where it is not null.
-Status embed(const DeviceTraits& traits, const Matrix& table, const float* floats, const StepView& step, float scale, const RowsView& out,
-             Stream stream);
+Status embed(const DeviceTraits& traits, const Matrix& table, const float* floats, const StepView& step, float scale,
+             const RowsView& out, Stream stream);
 
 enum class GateKind : int { kSilu, kGeluTanh, kGeluErf };
-Status gate(const DeviceTraits& traits, GateKind kind, const RowsView& gate, const RowsView& up, const RowsView& out, Stream stream);
+Status gate(const DeviceTraits& traits, GateKind kind, const RowsView& gate, const RowsView& up, const RowsView& out,
+            Stream stream);
 // to += norm(x)
-Status add_normed(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& to, Stream stream);
+Status add_normed(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& to,
+                  Stream stream);
 Status gather(const DeviceTraits& traits, const RowsView& x, const StepView& step, int first, const RowsView& out, Stream stream);
 Status soft_cap(const DeviceTraits& traits, const RowsView& x, float cap, Stream stream);
 // Greedy: the lowest token of the largest logit; kNoChoice where the row has NaN, plus infinity, or nothing above minus infinity.
@@ -125,7 +127,8 @@ struct HeadTask {
   const float* sines;
   int32_t pairs;
 };
-Status store_heads(const DeviceTraits& traits, const HeadTask& task, const CacheView& cache, int layer, const StepView& step, Stream stream);
+Status store_heads(const DeviceTraits& traits, const HeadTask& task, const CacheView& cache, int layer, const StepView& step,
+                   Stream stream);
 
 struct AttentionTask {
   RowsView queries, out;

@@ -25,9 +25,9 @@ inline constexpr int kGroupColumns = 16;
 inline constexpr int kBlockColumns = 128;
 inline constexpr int kBlockGroups = kBlockColumns / kGroupColumns;
 inline constexpr int kLanes = 32;
-inline constexpr int kScaleWords = 3;      // a lane's 16 scale codes of 5 bits in an item of four blocks
+inline constexpr int kScaleWords = 3;  // a lane's 16 scale codes of 5 bits in an item of four blocks
 inline constexpr int kScaleCodeBits = 5;
-inline constexpr uint8_t kNoScale = 27;    // the scale code of groups beyond the matrix
+inline constexpr uint8_t kNoScale = 27;     // the scale code of groups beyond the matrix
 inline constexpr int kScaleTableSize = 32;  // steps a matrix's table has room for, so that any five bits may index it
 
 // Words that hold the 16 slots of two groups (low and high halves) of one row, and of a block and lane: two rows.

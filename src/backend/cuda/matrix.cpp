@@ -38,7 +38,8 @@ MatrixSlice resolved(MatrixSlice slice, uint64_t rows, uint64_t columns) {
 
 }  // namespace
 
-CudaMatrix::CudaMatrix(Context& context, const WeightSource& source, const MatrixSlice& slice, ThreadPool& pool, const PinnedMemory& staging) {
+CudaMatrix::CudaMatrix(Context& context, const WeightSource& source, const MatrixSlice& slice, ThreadPool& pool,
+                       const PinnedMemory& staging) {
   if (const SourceTensor* const tensor = source.dense()) {
     use_dense(context, *tensor, resolved(slice, tensor->rows(), tensor->columns()), pool, staging);
   } else {
@@ -64,7 +65,8 @@ void CudaMatrix::pack(Context& context, ThreadPool& pool, const PinnedMemory& st
     context.wait();  // for the copy out of the room
     pool.parallel_for(count, [&](size_t tile, unsigned worker) {
       const auto row = static_cast<int64_t>((first + tile) * kTileRows);
-      pack_tile(static_cast<uint64_t>(row), static_cast<int>(std::min<int64_t>(kTileRows, view_.rows - row)), worker, room + tile * bytes);
+      pack_tile(static_cast<uint64_t>(row), static_cast<int>(std::min<int64_t>(kTileRows, view_.rows - row)), worker,
+                room + tile * bytes);
     });
     context.upload(room, tiles_->as<uint8_t>() + first * bytes, count * bytes);
   }

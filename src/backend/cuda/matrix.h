@@ -27,8 +27,10 @@ class CudaMatrix final : public DeviceMatrix {
  private:
   template <typename PackTile>
   void pack(Context& context, ThreadPool& pool, const PinnedMemory& staging, PackTile&& pack_tile);
-  void use_ternary(Context& context, const TernaryMatrix& matrix, const MatrixSlice& slice, ThreadPool& pool, const PinnedMemory& staging);
-  void use_dense(Context& context, const SourceTensor& tensor, const MatrixSlice& slice, ThreadPool& pool, const PinnedMemory& staging);
+  void use_ternary(Context& context, const TernaryMatrix& matrix, const MatrixSlice& slice, ThreadPool& pool,
+                   const PinnedMemory& staging);
+  void use_dense(Context& context, const SourceTensor& tensor, const MatrixSlice& slice, ThreadPool& pool,
+                 const PinnedMemory& staging);
 
   Matrix view_;
   std::optional<DeviceMemory> tiles_, steps_, floats_;

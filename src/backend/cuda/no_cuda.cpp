@@ -9,7 +9,8 @@ namespace tritllm {
 CudaDevices find_cuda_devices() { return {{}, "this program was built without CUDA (make cuda builds it in)"}; }
 
 std::unique_ptr<Backend> make_cuda_backend(int index, ThreadPool&) {
-  throw Error(ErrorCode::kUnsupported, "options.device", fmt::format("CUDA device {}: {}", index, find_cuda_devices().problem), "use cpu");
+  throw Error(ErrorCode::kUnsupported, "options.device", fmt::format("CUDA device {}: {}", index, find_cuda_devices().problem),
+              "use cpu");
 }
 
 }  // namespace tritllm

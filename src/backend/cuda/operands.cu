@@ -69,7 +69,8 @@ __global__ void __launch_bounds__(kThreads) prepare(const __grid_constant__ Oper
   if (thread == 0) operands.factors[token] = 1.0f / scale;
 
   const int tile = token / operands.tile_tokens, token_of_tile = token % operands.tile_tokens;
-  uint8_t* to = operands.tiles + (static_cast<int64_t>(tile) * operands.chunks * operands.tile_tokens + token_of_tile) * kChunkBytes;
+  uint8_t* to =
+      operands.tiles + (static_cast<int64_t>(tile) * operands.chunks * operands.tile_tokens + token_of_tile) * kChunkBytes;
   for (int piece = thread; piece < columns / 8; piece += kThreads) {
     const int block = piece / (kBlockColumns / 8), in_block = piece % (kBlockColumns / 8);
     const int step = in_block / 2, second = in_block % 2, slot = 2 * step + second;

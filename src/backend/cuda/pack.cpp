@@ -20,9 +20,7 @@ struct GroupPlace {
   int lane, half, upper_row;
 };
 
-constexpr GroupPlace group_place(int row, int group) noexcept {
-  return {row % 8 * 4 + group % 4, group / 4 % 2, row / 8};
-}
+constexpr GroupPlace group_place(int row, int group) noexcept { return {row % 8 * 4 + group % 4, group / 4 % 2, row / 8}; }
 
 uint32_t load_word(const uint8_t* at) noexcept {
   uint32_t word;
@@ -54,7 +52,8 @@ void pack_group(const uint32_t* fields, GroupPlace place, uint8_t* block) noexce
     }
   }
   for (int word = 0; word < kHalfWords; ++word) {
-    or_word(block + word_offset(2 * kHalfWords, place.upper_row * kHalfWords + word, place.lane), words[static_cast<size_t>(word)] << (16 * place.half));
+    or_word(block + word_offset(2 * kHalfWords, place.upper_row * kHalfWords + word, place.lane),
+            words[static_cast<size_t>(word)] << (16 * place.half));
   }
 }
 
@@ -63,7 +62,8 @@ void unpack_group(const uint8_t* block, GroupPlace place, uint32_t* fields) noex
   constexpr int kHalfWords = half_words(kDepth);
   std::array<uint32_t, size_t{kHalfWords}> words{};
   for (int word = 0; word < kHalfWords; ++word) {
-    words[static_cast<size_t>(word)] = load_word(block + word_offset(2 * kHalfWords, place.upper_row * kHalfWords + word, place.lane)) >> (16 * place.half);
+    words[static_cast<size_t>(word)] =
+        load_word(block + word_offset(2 * kHalfWords, place.upper_row * kHalfWords + word, place.lane)) >> (16 * place.half);
   }
   for (size_t slot = 0; slot < kGroupColumns; ++slot) {
     const FieldPlace& at = kPlaces<kDepth>[slot];
@@ -166,7 +166,8 @@ void pack_dense_tile(const uint16_t* halves, int rows, int64_t columns, uint8_t*
     for (int group = 0; group < blocks * kBlockGroups; ++group) {
       const int64_t first = int64_t{group} * kGroupColumns;
       uint32_t fields[kGroupColumns] = {};
-      for (int64_t slot = 0; slot < kGroupColumns && first + slot < columns; ++slot) fields[slot] = halves[row * columns + first + slot];
+      for (int64_t slot = 0; slot < kGroupColumns && first + slot < columns; ++slot)
+        fields[slot] = halves[row * columns + first + slot];
       pack_group<0>(fields, group_place(row, group % kBlockGroups), tile + block_offset(0, group / kBlockGroups));
     }
   }

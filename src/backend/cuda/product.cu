@@ -17,9 +17,9 @@ constexpr int kLargestTile = 128;
 Status device_traits(int device, DeviceTraits& traits) {
   const auto read = [&](cudaDeviceAttr attribute, int& value) { return cudaDeviceGetAttribute(&value, attribute, device); };
   int major = 0, minor = 0;
-  for (const cudaError_t status :
-       {read(cudaDevAttrComputeCapabilityMajor, major), read(cudaDevAttrComputeCapabilityMinor, minor),
-        read(cudaDevAttrMultiProcessorCount, traits.multiprocessors), read(cudaDevAttrMaxSharedMemoryPerBlockOptin, traits.shared_bytes)}) {
+  for (const cudaError_t status : {read(cudaDevAttrComputeCapabilityMajor, major), read(cudaDevAttrComputeCapabilityMinor, minor),
+                                   read(cudaDevAttrMultiProcessorCount, traits.multiprocessors),
+                                   read(cudaDevAttrMaxSharedMemoryPerBlockOptin, traits.shared_bytes)}) {
     if (status != cudaSuccess) return status;
   }
   traits.compute_capability = 10 * major + minor;
@@ -40,14 +40,15 @@ Status multiply(const DeviceTraits& traits, const Input& input, const Product* p
   const int depth = products[0].weights.depth;
   if (kernel == ProductKernel::kAutomatic) {
     kernel = input.tokens == 1 && fits_single(traits, task.columns, input.gain != nullptr) ? ProductKernel::kSingle
-             : input.tokens >= kPrefillTokens && traits.warpgroup_mma ? ProductKernel::kPrefill
-                                                                      : ProductKernel::kBatch;
+             : input.tokens >= kPrefillTokens && traits.warpgroup_mma                      ? ProductKernel::kPrefill
+                                                                                           : ProductKernel::kBatch;
   }
   if (kernel == ProductKernel::kSingle) return multiply_single_token(traits, depth, task, stream);
   const bool many = kernel == ProductKernel::kPrefill;
   const int tile_tokens = !many ? batch_tile_tokens(traits, input.tokens) : input.tokens <= 64 ? 64 : kLargestTile;
   const Operands operands = place_operands(workspace, input.tokens, tile_tokens, task.blocks);
-  if (const Status status = prepare_operands(traits, depth, input, task.columns, operands, stream); status != cudaSuccess) return status;
+  if (const Status status = prepare_operands(traits, depth, input, task.columns, operands, stream); status != cudaSuccess)
+    return status;
   return many ? multiply_many_tokens(traits, depth, task, operands, stream)
               : multiply_several_tokens(traits, depth, task, operands, workspace, stream);
 }

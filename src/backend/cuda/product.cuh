@@ -39,14 +39,16 @@ inline ProductTask make_task(const Input& input, const Product* products, int co
   for (int i = 0; i < count; ++i) {
     const Product& product = products[i];
     const Matrix& matrix = product.weights;
-    task.parts[i] = {static_cast<const uint8_t*>(matrix.tiles), matrix.steps, product.bias, product.out, product.out_stride,
-                     task.tiles, static_cast<int32_t>(matrix.rows), matrix.unit, product.adds};
+    task.parts[i] = {
+        static_cast<const uint8_t*>(matrix.tiles), matrix.steps, product.bias, product.out, product.out_stride, task.tiles,
+        static_cast<int32_t>(matrix.rows),         matrix.unit,  product.adds};
     task.tiles += static_cast<int32_t>(tiles_of(matrix.rows));
   }
   return task;
 }
 
-// Work dealt out to `count` blocks in consecutive runs whose lengths differ by one at most. A division on the host, none in kernels.
+// Work dealt out to `count` blocks in consecutive runs whose lengths differ by one at most. A division on the host, none in
+// kernels.
 struct Runs {
   int32_t length, longer;  // the first `longer` runs have one more
 
@@ -111,7 +113,8 @@ inline constexpr int kOperandExponent = 11;
 TRIT_DEVICE float operand_scale(uint32_t largest_bits) {
   const int exponent = static_cast<int>(largest_bits >> 23);
   // Beyond 2^-100 the power itself stays a normal number; such a row is zero for every purpose.
-  return exponent < 27 || exponent == 255 ? 1.0f : __uint_as_float(static_cast<uint32_t>(2 * 127 + kOperandExponent - exponent) << 23);
+  return exponent < 27 || exponent == 255 ? 1.0f
+                                          : __uint_as_float(static_cast<uint32_t>(2 * 127 + kOperandExponent - exponent) << 23);
 }
 
 // product_single.cu

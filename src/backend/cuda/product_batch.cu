@@ -146,8 +146,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_batch(const __grid_const
           const uint32_t bits = block_scale_codes(codes, block);
           // The low half is scaled by the low half's group, the high half by the other's.
           scale = __byte_perm(look_up(steps.pair, bits), look_up(steps.pair, bits >> kScaleCodeBits), 0x7610);
-          scale8 =
-              __byte_perm(look_up(steps.pair, bits >> (2 * kScaleCodeBits)), look_up(steps.pair, bits >> (3 * kScaleCodeBits)), 0x7610);
+          scale8 = __byte_perm(look_up(steps.pair, bits >> (2 * kScaleCodeBits)), look_up(steps.pair, bits >> (3 * kScaleCodeBits)),
+                               0x7610);
         }
         decode_scaled<kDepth>(w, scale, rows);
         decode_scaled<kDepth>(w + kHalfWords, scale8, rows8);
@@ -156,7 +156,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_batch(const __grid_const
       if constexpr (kHeld == kUnitBlocks) {
         weights.load_block(weights.words[block], next, block, lane);
       } else {
-        weights.load_block(weights.words[block % kHeld], block + kHeld < kUnitBlocks ? unit : next, (block + kHeld) % kUnitBlocks, lane);
+        weights.load_block(weights.words[block % kHeld], block + kHeld < kUnitBlocks ? unit : next, (block + kHeld) % kUnitBlocks,
+                           lane);
       }
       if (block < unit.blocks) {
 #pragma unroll
@@ -184,7 +185,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_batch(const __grid_const
     if (!complete) {
       constexpr int kPartial = 4 * kColumnTiles;
       const auto slot = [&](int block, int which) {
-        return reinterpret_cast<float4*>(task.partial_sums + (static_cast<int64_t>(block * 2 + which) * kThreads + thread) * kPartial);
+        return reinterpret_cast<float4*>(task.partial_sums +
+                                         (static_cast<int64_t>(block * 2 + which) * kThreads + thread) * kPartial);
       };
       // The first row of a run goes to slot 0, the last one to slot 1.
       float4* mine = slot(static_cast<int>(blockIdx.x), first_row == row ? 0 : 1);

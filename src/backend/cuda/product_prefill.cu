@@ -1,9 +1,9 @@
 // Owns the product of packed matrices with many tokens on Hopper: warpgroup instructions with the weights in registers, expanded
 // there, and the activations in shared memory.
 //
-// A block has four warpgroups of 64 rows each, so 16 tiles, and one tile of tokens. While one warpgroup expands the next 128 inputs of
-// its weights, the others keep the tensor cores busy. Activations come block by block (128 inputs) through a ring of bulk copies;
-// weights are asked for one block ahead.
+// A block has four warpgroups of 64 rows each, so 16 tiles, and one tile of tokens. While one warpgroup expands the next 128 inputs
+// of its weights, the others keep the tensor cores busy. Activations come block by block (128 inputs) through a ring of bulk
+// copies; weights are asked for one block ahead.
 #include "backend/cuda/kernel_launch.cuh"
 #include "backend/cuda/operands.cuh"
 #include "backend/cuda/warpgroup.cuh"
@@ -46,9 +46,10 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_prefill(const __grid_con
   load_run<kBlockWords>(words, weights, lane);
   uint32_t scales[kScaleWords] = {};
   const auto load_scales = [&](int item) {
-    load_scale_words(
-        scales, weights + static_cast<size_t>(item) * item_bytes(kDepth) + static_cast<size_t>(item_blocks_left(item)) * block_bytes(kDepth),
-        lane);
+    load_scale_words(scales,
+                     weights + static_cast<size_t>(item) * item_bytes(kDepth) +
+                         static_cast<size_t>(item_blocks_left(item)) * block_bytes(kDepth),
+                     lane);
   };
   HalfSteps steps;
   if constexpr (kDepth > 0) {
@@ -83,7 +84,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_prefill(const __grid_con
         const uint32_t low = bit < 32 ? scales[0] : scales[1], high = bit < 32 ? scales[1] : scales[2];
         const uint32_t codes = __funnelshift_r(low, high, static_cast<uint32_t>(bit));
         scale = __byte_perm(look_up(steps.pair, codes), look_up(steps.pair, codes >> kScaleCodeBits), 0x7610);
-        scale8 = __byte_perm(look_up(steps.pair, codes >> (2 * kScaleCodeBits)), look_up(steps.pair, codes >> (3 * kScaleCodeBits)), 0x7610);
+        scale8 = __byte_perm(look_up(steps.pair, codes >> (2 * kScaleCodeBits)), look_up(steps.pair, codes >> (3 * kScaleCodeBits)),
+                             0x7610);
       }
       decode_scaled<kDepth>(words, scale, rows);
       decode_scaled<kDepth>(words + kHalfWords, scale8, rows8);
@@ -91,7 +93,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_prefill(const __grid_con
     if (block + 1 < product.blocks) {
       const int item = (block + 1) / kItemBlocks, in_item = (block + 1) % kItemBlocks;
       load_run<kBlockWords>(
-          words, weights + static_cast<size_t>(item) * item_bytes(kDepth) + static_cast<size_t>(in_item) * block_bytes(kDepth), lane);
+          words, weights + static_cast<size_t>(item) * item_bytes(kDepth) + static_cast<size_t>(in_item) * block_bytes(kDepth),
+          lane);
       if (kDepth > 0 && in_item == 0) load_scales(item);
     }
     const int stage = block % kStages;
@@ -140,10 +143,12 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_prefill(const __grid_con
 
 template <int kDepth>
 Status launch_prefill(const DeviceTraits& traits, const PrefillTask& task, Stream stream) {
-  const dim3 grid(static_cast<unsigned>(task.operands.tile_count()), static_cast<unsigned>((task.product.tiles + kWarps - 1) / kWarps));
+  const dim3 grid(static_cast<unsigned>(task.operands.tile_count()),
+                  static_cast<unsigned>((task.product.tiles + kWarps - 1) / kWarps));
   const int bytes = shared_bytes(task.operands.tile_tokens);
-  return task.operands.tile_tokens == 64 ? launch_kernel(multiply_prefill<kDepth, 64>, traits, grid, kThreads, bytes, stream, task)
-                                         : launch_kernel(multiply_prefill<kDepth, 128>, traits, grid, kThreads, bytes, stream, task);
+  return task.operands.tile_tokens == 64
+             ? launch_kernel(multiply_prefill<kDepth, 64>, traits, grid, kThreads, bytes, stream, task)
+             : launch_kernel(multiply_prefill<kDepth, 128>, traits, grid, kThreads, bytes, stream, task);
 }
 
 }  // namespace

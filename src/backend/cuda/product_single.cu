@@ -75,8 +75,8 @@ TRIT_DEVICE void add_block(const uint32_t* words, uint32_t scale_codes, float st
   }
 }
 
-// Operands are stored in the order of the mma's columns: column 2t is group t of a block, column 2t + 1 is group 4 + t. The half group
-// at a place, both counted over all blocks:
+// Operands are stored in the order of the mma's columns: column 2t is group t of a block, column 2t + 1 is group 4 + t. The half
+// group at a place, both counted over all blocks:
 TRIT_DEVICE int half_group_at(int place) {
   const int column = place / 2, group = (column & ~7) | ((column >> 1) & 3) | ((column & 1) << 2);
   return 2 * group + place % 2;
@@ -85,7 +85,8 @@ TRIT_DEVICE int half_group_at(int place) {
 // Eight values from `first` on; zeros beyond `columns`.
 TRIT_DEVICE void load_half_group(float (&values)[kHalfGroup], const float* from, int first, int columns) {
   if (first + kHalfGroup <= columns) {
-    const float4 a = __ldcg(reinterpret_cast<const float4*>(from + first)), b = __ldcg(reinterpret_cast<const float4*>(from + first) + 1);
+    const float4 a = __ldcg(reinterpret_cast<const float4*>(from + first)),
+                 b = __ldcg(reinterpret_cast<const float4*>(from + first) + 1);
     values[0] = a.x, values[1] = a.y, values[2] = a.z, values[3] = a.w;
     values[4] = b.x, values[5] = b.y, values[6] = b.z, values[7] = b.w;
   } else {
@@ -94,9 +95,9 @@ TRIT_DEVICE void load_half_group(float (&values)[kHalfGroup], const float* from,
   }
 }
 
-// Brings the activations into shared memory. Each thread has the half groups of some places, which it holds in registers between the
-// two passes: over the sizes, then over the operands. Where a row is short the later half groups' code is jumped over: a launch runs
-// it once, and instructions have to be fetched.
+// Brings the activations into shared memory. Each thread has the half groups of some places, which it holds in registers between
+// the two passes: over the sizes, then over the operands. Where a row is short the later half groups' code is jumped over: a launch
+// runs it once, and instructions have to be fetched.
 template <int kDepth>
 struct OperandPreparation {
   const ProductTask& task;
@@ -222,7 +223,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_single(const __grid_cons
     for (int block = 0; block < Blocks::kBlocks; ++block) item.load_block(at, block, count, lane);
     item.load_scales(at, count, lane);
   }
-  OperandPreparation<kDepth> preparation{task, memory, starts, reinterpret_cast<float*>(memory) + layout.gains, thread, task.blocks * kBlockGroups * 2};
+  OperandPreparation<kDepth> preparation{
+      task, memory, starts, reinterpret_cast<float*>(memory) + layout.gains, thread, task.blocks * kBlockGroups * 2};
   preparation.fetch_gains();
   StepTables tables;
   if constexpr (kDepth > 0) tables.load(task, lane);
@@ -271,8 +273,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_single(const __grid_cons
       item.load_block(next, block, next_count, lane);
       uint32_t codes = 0;
       if constexpr (kDepth > 0) codes = block_scale_codes(scales, block);
-      add_block<kDepth>(words, codes, steps, operands + block * block_step, *reinterpret_cast<const float2*>(start + block * kBlockGroups),
-                        sum, sum8);
+      add_block<kDepth>(words, codes, steps, operands + block * block_step,
+                        *reinterpret_cast<const float2*>(start + block * kBlockGroups), sum, sum8);
     };
     if (count == Blocks::kBlocks) {
       // Without a branch between blocks their instructions mix.
@@ -282,7 +284,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_single(const __grid_cons
       // The last item of a tile: the next one of this warp has no more blocks than a full one, and is asked for whole.
 #pragma unroll
       for (int block = 0; block < Blocks::kBlocks; ++block) {
-        if (block < count) work(block); else item.load_block(next, block, next_count, lane);
+        if (block < count) work(block);
+        else item.load_block(next, block, next_count, lane);
       }
     }
     item.load_scales(next, next_count, lane);
@@ -312,8 +315,8 @@ Status launch_single(const DeviceTraits& traits, const ProductTask& task, Stream
   if (most_tiles < 1) return cudaErrorInvalidValue;
   const int each = std::min((task.tiles + traits.multiprocessors - 1) / traits.multiprocessors, most_tiles);
   const int grid = (task.tiles + each - 1) / each;
-  return launch_kernel(multiply_single<kDepth>, traits, static_cast<unsigned>(grid), kThreads, SharedLayout(task.blocks, each, norm).bytes,
-                       stream, task, Runs(task.tiles, grid));
+  return launch_kernel(multiply_single<kDepth>, traits, static_cast<unsigned>(grid), kThreads,
+                       SharedLayout(task.blocks, each, norm).bytes, stream, task, Runs(task.tiles, grid));
 }
 
 }  // namespace

@@ -66,13 +66,12 @@ TRIT_DEVICE void wait_for_copies() {
 }
 
 // Weights are read once: they leave no trace in the first-level cache. Volatile keeps the loads where they are written, ahead of
-// the wait for the previous kernel. Where `wanted` is false nothing is read and the words stay as they are; a predicate rather than a
-// branch, so that the loads of one step mix with the arithmetic of the next.
+// the wait for the previous kernel. Where `wanted` is false nothing is read and the words stay as they are; a predicate rather than
+// a branch, so that the loads of one step mix with the arithmetic of the next.
 TRIT_DEVICE void stream4(uint32_t* words, const void* pointer, bool wanted) {
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\n@p ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];\n}"
-      : "+r"(words[0]), "+r"(words[1]), "+r"(words[2]), "+r"(words[3])
-      : "l"(pointer), "r"(static_cast<int>(wanted)));
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\n@p ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];\n}"
+               : "+r"(words[0]), "+r"(words[1]), "+r"(words[2]), "+r"(words[3])
+               : "l"(pointer), "r"(static_cast<int>(wanted)));
 }
 TRIT_DEVICE void stream2(uint32_t* words, const void* pointer, bool wanted) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %3, 0;\n@p ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];\n}"

@@ -23,7 +23,8 @@ __global__ void embed_kernel(Matrix table, StepView step, float scale, RowsView 
   float* row = out.data + static_cast<int64_t>(blockIdx.x) * out.stride;
   if (token >= table.rows) return;  // tokens are checked before; never read beyond
   const int blocks = blocks_of(table.columns), in_tile = static_cast<int>(token % kTileRows);
-  const uint8_t* tile = static_cast<const uint8_t*>(table.tiles) + static_cast<uint64_t>(token / kTileRows) * tile_bytes(kDepth, blocks);
+  const uint8_t* tile =
+      static_cast<const uint8_t*>(table.tiles) + static_cast<uint64_t>(token / kTileRows) * tile_bytes(kDepth, blocks);
   for (int place = static_cast<int>(threadIdx.x); place < blocks * 4; place += kThreads) {
     constexpr int kHalfWords = half_words(kDepth), kItemBlocks = item_blocks(kDepth);
     const int block = place / 4, t = place % 4, lane = in_tile % 8 * 4 + t, upper = in_tile / 8;
@@ -42,7 +43,8 @@ __global__ void embed_kernel(Matrix table, StepView step, float scale, RowsView 
       for (int half = 0; half < 2; ++half) {
         const int bit = kScaleCodeBits * ((block - first) * 4 + upper * 2 + half);
         const uint32_t low = *reinterpret_cast<const uint32_t*>(codes + bit / 32 * kLanes * 4);
-        const uint32_t high = bit / 32 + 1 < kScaleWords ? *reinterpret_cast<const uint32_t*>(codes + (bit / 32 + 1) * kLanes * 4) : 0;
+        const uint32_t high =
+            bit / 32 + 1 < kScaleWords ? *reinterpret_cast<const uint32_t*>(codes + (bit / 32 + 1) * kLanes * 4) : 0;
         steps[half] = table.steps[__funnelshift_r(low, high, static_cast<uint32_t>(bit % 32)) & 31u];
       }
     }
@@ -168,7 +170,8 @@ __global__ void __launch_bounds__(kChooseThreads) choose_kernel(RowsView logits,
     const uint64_t other = __shfl_xor_sync(0xffffffffu, top, distance);
     top = other > top ? other : top;
   }
-  const uint64_t infinite = choice_key(__uint_as_float(0x7f800000u), 0) >> 32, none = choice_key(__uint_as_float(0xff800000u), 0) >> 32;
+  const uint64_t infinite = choice_key(__uint_as_float(0x7f800000u), 0) >> 32,
+                 none = choice_key(__uint_as_float(0xff800000u), 0) >> 32;
   const bool possible = top >> 32 < infinite && top >> 32 > none;
   if (thread == 0) chosen[blockIdx.x] = possible ? 0xffffffffu - static_cast<uint32_t>(top) : kNoChoice;
 }
@@ -214,11 +217,14 @@ Status resolve_tokens(const DeviceTraits& traits, uint32_t* tokens, int count, c
   return launch_kernel(resolve_tokens_kernel, traits, parts(count, kThreads), kThreads, 0, stream, tokens, count, chosen);
 }
 
-Status embed(const DeviceTraits& traits, const Matrix& table, const float* floats, const StepView& step, float scale, const RowsView& out,
-             Stream stream) {
+Status embed(const DeviceTraits& traits, const Matrix& table, const float* floats, const StepView& step, float scale,
+             const RowsView& out, Stream stream) {
   const dim3 grid(static_cast<unsigned>(out.count));
-  if (floats != nullptr) return launch_kernel(embed_floats_kernel, traits, grid, kThreads, 0, stream, floats, table.rows, step, scale, out);
-  const auto launch = [&](auto kernel) { return launch_kernel(kernel, traits, grid, kThreads, 0, stream, table, step, scale, out); };
+  if (floats != nullptr)
+    return launch_kernel(embed_floats_kernel, traits, grid, kThreads, 0, stream, floats, table.rows, step, scale, out);
+  const auto launch = [&](auto kernel) {
+    return launch_kernel(kernel, traits, grid, kThreads, 0, stream, table, step, scale, out);
+  };
   switch (table.depth) {
     case 0: return launch(embed_kernel<0>);
     case 1: return launch(embed_kernel<1>);
@@ -228,7 +234,8 @@ Status embed(const DeviceTraits& traits, const Matrix& table, const float* float
   }
 }
 
-Status gate(const DeviceTraits& traits, GateKind kind, const RowsView& gate, const RowsView& up, const RowsView& out, Stream stream) {
+Status gate(const DeviceTraits& traits, GateKind kind, const RowsView& gate, const RowsView& up, const RowsView& out,
+            Stream stream) {
   const dim3 grid(parts(out.width, 4 * kThreads), static_cast<unsigned>(out.count));
   const auto launch = [&](auto kernel) { return launch_kernel(kernel, traits, grid, kThreads, 0, stream, gate, up, out); };
   switch (kind) {
@@ -238,7 +245,8 @@ Status gate(const DeviceTraits& traits, GateKind kind, const RowsView& gate, con
   }
 }
 
-Status add_normed(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& to, Stream stream) {
+Status add_normed(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& to,
+                  Stream stream) {
   return launch_kernel(add_normed_kernel, traits, static_cast<unsigned>(x.count), kThreads, 0, stream, x, gain, epsilon, to);
 }
 
@@ -247,7 +255,8 @@ Status gather(const DeviceTraits& traits, const RowsView& x, const StepView& ste
 }
 
 Status soft_cap(const DeviceTraits& traits, const RowsView& x, float cap, Stream stream) {
-  return launch_kernel(soft_cap_kernel, traits, dim3(parts(x.width, kThreads), static_cast<unsigned>(x.count)), kThreads, 0, stream, x, cap);
+  return launch_kernel(soft_cap_kernel, traits, dim3(parts(x.width, kThreads), static_cast<unsigned>(x.count)), kThreads, 0, stream,
+                       x, cap);
 }
 
 Status choose_greedily(const DeviceTraits& traits, const RowsView& logits, uint32_t* chosen, Stream stream) {

@@ -34,8 +34,8 @@ TRIT_DEVICE void warpgroup_mma(float (&d)[64], uint32_t a0, uint32_t a1, uint32_
       "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
       "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
       "{%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}"
-      : TRIT_SUMS_8(d, 0), TRIT_SUMS_8(d, 8), TRIT_SUMS_8(d, 16), TRIT_SUMS_8(d, 24), TRIT_SUMS_8(d, 32),
-        TRIT_SUMS_8(d, 40), TRIT_SUMS_8(d, 48), TRIT_SUMS_8(d, 56)
+      : TRIT_SUMS_8(d, 0), TRIT_SUMS_8(d, 8), TRIT_SUMS_8(d, 16), TRIT_SUMS_8(d, 24), TRIT_SUMS_8(d, 32), TRIT_SUMS_8(d, 40),
+        TRIT_SUMS_8(d, 48), TRIT_SUMS_8(d, 56)
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(static_cast<int>(add)));
 }
 #undef TRIT_SUMS_8

@@ -1,5 +1,6 @@
-// Attention of prompts on a GPU, many queries of a sequence at a time, against the same rows one by one, which the conformance suite
-// holds to formulas. Batches mix prompts of several sequences with single rows. Skipped, with the reason, where there is no card.
+// Attention of prompts on a GPU, many queries of a sequence at a time, against the same rows one by one, which the conformance
+// suite holds to formulas. Batches mix prompts of several sequences with single rows. Skipped, with the reason, where there is no
+// card.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -39,8 +40,8 @@ TEST_P(CudaAttention, PromptsGiveWhatSingleRowsGive) {
     const auto q = device.rows(test.heads * test.head_width, random_values(count * test.heads * test.head_width, seed)),
                k = device.rows(test.shared * test.head_width, random_values(count * test.shared * test.head_width, seed + 1)),
                v = device.rows(test.shared * test.head_width, random_values(count * test.shared * test.head_width, seed + 2));
-    device->store_heads(first_rows(q, count), first_rows(k, count), first_rows(v, count), {nullptr, nullptr, rotary.get()}, *part.begin(device),
-                        1, *cache);
+    device->store_heads(first_rows(q, count), first_rows(k, count), first_rows(v, count), {nullptr, nullptr, rotary.get()},
+                        *part.begin(device), 1, *cache);
   };
   std::vector<TokenPlace> before;
   for (uint32_t i = 0; i < 90; ++i) before.push_back({1, i});
@@ -60,8 +61,10 @@ TEST_P(CudaAttention, PromptsGiveWhatSingleRowsGive) {
   for (size_t first = 0; first < rows; first += 10) {
     const size_t count = std::min<size_t>(10, rows - first);
     TestStep part = inputs;
-    part.places.assign(inputs.places.begin() + static_cast<std::ptrdiff_t>(first), inputs.places.begin() + static_cast<std::ptrdiff_t>(first + count));
-    device->attend(first_rows(queries, rows).slice(first, count), *cache, settings, *part.begin(device), first_rows(single, rows).slice(first, count));
+    part.places.assign(inputs.places.begin() + static_cast<std::ptrdiff_t>(first),
+                       inputs.places.begin() + static_cast<std::ptrdiff_t>(first + count));
+    device->attend(first_rows(queries, rows).slice(first, count), *cache, settings, *part.begin(device),
+                   first_rows(single, rows).slice(first, count));
   }
   const std::vector<float> found = device.values(together), expected = device.values(single);
   double difference = 0.0, size = 0.0;
@@ -74,8 +77,8 @@ TEST_P(CudaAttention, PromptsGiveWhatSingleRowsGive) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Heads, CudaAttention,
-                         testing::Values(Case{64, 9, 3, 0, 0.0f}, Case{128, 8, 2, 0, 0.0f}, Case{128, 4, 4, 70, 0.0f}, Case{80, 4, 2, 0, 30.0f},
-                                         Case{256, 4, 2, 100, 50.0f}, Case{20, 5, 1, 0, 0.0f}));
+                         testing::Values(Case{64, 9, 3, 0, 0.0f}, Case{128, 8, 2, 0, 0.0f}, Case{128, 4, 4, 70, 0.0f},
+                                         Case{80, 4, 2, 0, 30.0f}, Case{256, 4, 2, 100, 50.0f}, Case{20, 5, 1, 0, 0.0f}));
 
 }  // namespace
 }  // namespace tritllm

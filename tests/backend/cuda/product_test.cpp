@@ -49,7 +49,8 @@ double relative_error(const DeviceTraits& traits, const Case& test) {
     double squares = 0.0;
     for (int64_t i = 0; i < test.columns; ++i) squares += std::pow(static_cast<double>(input[first + static_cast<size_t>(i)]), 2);
     const double factor = test.norm ? 1.0 / std::sqrt(squares / static_cast<double>(test.columns) + kEpsilon) : 1.0;
-    for (size_t i = 0; i < gain.size(); ++i) normed[first + i] = input[first + i] * factor * (test.norm ? static_cast<double>(gain[i]) : 1.0);
+    for (size_t i = 0; i < gain.size(); ++i)
+      normed[first + i] = input[first + i] * factor * (test.norm ? static_cast<double>(gain[i]) : 1.0);
   }
 
   const DeviceArray<float> device_input(input), device_gain(gain);
@@ -68,7 +69,8 @@ double relative_error(const DeviceTraits& traits, const Case& test) {
     bias_values.push_back(std::move(bias));
   }
   for (size_t i = 0; i < matrices.size(); ++i) {
-    products.push_back({matrices[i].view(), test.bias ? biases[i].data() : nullptr, outputs[i].data(), matrices[i].rows + 3, test.adds});
+    products.push_back(
+        {matrices[i].view(), test.bias ? biases[i].data() : nullptr, outputs[i].data(), matrices[i].rows + 3, test.adds});
   }
   DeviceArray<uint8_t> operands(operand_bytes(test.tokens, test.columns)), partial_sums(partial_sum_bytes(traits));
   DeviceArray<uint32_t> counters(kCounters);
@@ -77,8 +79,9 @@ double relative_error(const DeviceTraits& traits, const Case& test) {
   // Twice into the same memory when nothing is added: counters must be back at zero, and the bits the same.
   std::vector<std::vector<float>> first_run;
   for (int run = 0; run < (test.adds ? 1 : 2); ++run) {
-    check(multiply(traits, {device_input.data(), stride, test.tokens, test.norm ? device_gain.data() : nullptr, kEpsilon}, products.data(),
-                   static_cast<int>(products.size()), {operands.data(), partial_sums.data(), counters.data()}, nullptr, test.kernel),
+    check(multiply(traits, {device_input.data(), stride, test.tokens, test.norm ? device_gain.data() : nullptr, kEpsilon},
+                   products.data(), static_cast<int>(products.size()), {operands.data(), partial_sums.data(), counters.data()},
+                   nullptr, test.kernel),
           "multiply");
     check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
     for (size_t i = 0; i < matrices.size(); ++i) {
@@ -172,7 +175,8 @@ TEST_P(CudaProduct, NormBiasAndResidual) {
   for (const int tokens : {1, 5, 70}) {
     for (const bool norm : {false, true}) {
       for (const bool bias : {false, true}) {
-        for (const bool adds : {false, true}) expect_close(traits_, {GetParam(), {100}, 576, tokens, ProductKernel::kAutomatic, norm, bias, adds});
+        for (const bool adds : {false, true})
+          expect_close(traits_, {GetParam(), {100}, 576, tokens, ProductKernel::kAutomatic, norm, bias, adds});
       }
     }
   }
@@ -187,7 +191,8 @@ TEST_P(CudaProduct, ThreeMatricesInOneLaunch) {
 
 TEST_P(CudaProduct, VerySmallAndVeryLargeActivations) {
   for (const int tokens : {1, 3, 100}) {
-    for (const float size : {1e-12f, 1e-3f, 1e8f}) expect_close(traits_, {GetParam(), {64}, 512, tokens, ProductKernel::kAutomatic, false, false, false, size});
+    for (const float size : {1e-12f, 1e-3f, 1e8f})
+      expect_close(traits_, {GetParam(), {64}, 512, tokens, ProductKernel::kAutomatic, false, false, false, size});
   }
 }
 

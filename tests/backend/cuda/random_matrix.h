@@ -7,11 +7,11 @@
 #include <random>
 #include <vector>
 
+#include "backend/cuda/device_memory.h"
 #include "backend/cuda/launch.h"
 #include "backend/cuda/layout.h"
 #include "backend/cuda/pack.h"
 #include "core/half.h"
-#include "backend/cuda/device_memory.h"
 
 namespace tritllm::cuda {
 
@@ -33,7 +33,8 @@ inline RandomMatrix random_matrix(int depth, int64_t rows, int64_t columns, unsi
   const size_t bytes = tile_bytes(depth, blocks_of(columns));
   std::vector<uint8_t> tiles(static_cast<size_t>(tiles_of(rows)) * bytes);
   std::vector<float> steps(kScaleTableSize, 0.0f), values(static_cast<size_t>(rows * columns));
-  for (size_t i = 0; i < 27; ++i) steps[i] = 0.002f * std::exp2(0.25f * static_cast<float>(i)) / static_cast<float>(largest_code(depth));
+  for (size_t i = 0; i < 27; ++i)
+    steps[i] = 0.002f * std::exp2(0.25f * static_cast<float>(i)) / static_cast<float>(largest_code(depth));
   const float unit = depth == 0 ? 0.5f : 1.0f;
   for (int64_t first = 0; first < rows; first += kTileRows) {
     const int64_t count = std::min<int64_t>(kTileRows, rows - first);
