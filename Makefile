@@ -1,23 +1,29 @@
-# One word for each thing that one does with this tree; the work is done by CMake presets and scripts/.
-.PHONY: help build demo test-environment test test-aarch64 bench check sanitize tsan fuzz clean
+# One word for each thing that people do with this tree; CMake presets and scripts/ do the work.
+.PHONY: help build cuda install demo test-environment test test-aarch64 bench check sanitize tsan fuzz clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 JOBS ?= $(shell nproc)
+# Where `make install` puts things; DESTDIR goes before it.
+PREFIX ?= /usr/local
 # How long `make fuzz` runs each target.
 FUZZ_SECONDS ?= 60
 # What `make check` takes as the state before the change.
 BASE ?=
+# Whose tests `make sanitize` and `make tsan` build and run, e.g. MODULES="core io"; empty: all.
+MODULES ?=
 
 help:
 	@echo 'make build     the program, build/release/tritllm (installs the Debian packages it needs, as root or by sudo)'
-	@echo 'make demo      quantises a small real model with every recipe and prints what became of it'
+	@echo 'make cuda      the same with the CUDA backend, build/cuda/tritllm (installs the CUDA compiler where there is none)'
+	@echo 'make install   the program, its manual page and shell completions below PREFIX (default: /usr/local)'
+	@echo 'make demo      quantises a small real model with every recipe and prints size, quality and speed'
 	@echo 'make test      builds everything and runs all tests, C++ and Python'
 	@echo 'make test-aarch64  builds the tests of the lower modules for AArch64 and runs them under QEMU'
 	@echo 'make bench     runs the micro-benchmarks'
 	@echo 'make check     format, lint and layering, clang-tidy on what changed since BASE (default: the merge base with main)'
-	@echo 'make sanitize  runs all tests under the address and undefined-behaviour sanitizers'
-	@echo 'make tsan      runs all tests under the thread sanitizer'
+	@echo 'make sanitize  runs all tests, or those of MODULES, under the address and undefined-behaviour sanitizers'
+	@echo 'make tsan      runs all tests, or those of MODULES, under the thread sanitizer'
 	@echo 'make fuzz      runs each fuzz target for FUZZ_SECONDS (default: 60)'
 	@echo 'make clean     removes build/; the Python environment .venv/ and demo/ stay'
 
@@ -25,6 +31,14 @@ build:
 	scripts/install_dependencies build
 	cmake --preset release
 	cmake --build --preset release --target tritllm -j $(JOBS)
+
+install: build
+	cmake --install build/release --prefix $(PREFIX)
+
+cuda:
+	scripts/install_dependencies build cuda
+	cmake --preset cuda
+	cmake --build --preset cuda --target tritllm -j $(JOBS)
 
 demo: build
 	scripts/install_dependencies demo
@@ -49,14 +63,14 @@ bench:
 	scripts/bench
 
 check:
-	scripts/install_dependencies build check
+	scripts/install_dependencies build test check
 	scripts/check $(BASE)
 
 sanitize: test-environment
-	scripts/run_tests dev $(JOBS)
+	scripts/run_tests dev $(JOBS) $(MODULES)
 
 tsan: test-environment
-	scripts/run_tests tsan $(JOBS)
+	scripts/run_tests tsan $(JOBS) $(MODULES)
 
 fuzz:
 	scripts/install_dependencies build check

@@ -1,6 +1,5 @@
-// Measures the codec on simulated matrices: signal-to-noise ratio by distribution, and weights per second beside the copy bandwidth
-// that the same machine reaches in the same run. Every speed is of one thread, from float32 weights in memory to packed bytes in
-// memory.
+// Measures the codec on simulated matrices: signal-to-noise ratio by distribution, or weights per second of one thread, from
+// float32 weights in memory to packed bytes in memory. Prints the copy bandwidth of the same run for comparison.
 //
 //   codec_bench [--rows N] [--columns N] [--repetitions N] [--quality]
 #include <fmt/format.h>
@@ -44,26 +43,28 @@ std::vector<float> simulate(const std::string& distribution, codec::MatrixShape 
   return weights;
 }
 
-codec::MatrixFigures quantize(const std::vector<float>& weights, codec::MatrixShape shape, codec::Config config,
-                              const codec::GroupKernels& kernels) {
+codec::MatrixStats quantize(const std::vector<float>& weights, codec::MatrixShape shape, codec::Config config,
+                            const codec::GroupKernels& kernels) {
   codec::MatrixQuantizer quantizer(config, shape, kernels);
-  codec::EncodedBlock encoded;
-  std::vector<float> last(codec::kBlockWeights);
-  const auto block_of = [&](size_t block) {
-    const size_t first = block * codec::kBlockWeights, wanted = quantizer.padded_groups(block) * codec::kGroupSize;
-    if (first + wanted <= weights.size()) return weights.data() + first;
-    std::fill(last.begin(), last.end(), 0.0f);
-    std::copy(weights.begin() + static_cast<ptrdiff_t>(first), weights.end(), last.begin());
+  const codec::Stripes& stripes = quantizer.stripes();
+  codec::EncodedStripe encoded;
+  std::vector<float> last;
+  const auto weights_of = [&](size_t index) {
+    const codec::Stripe stripe = stripes[index];
+    const float* const first = weights.data() + stripe.first_group * codec::kGroupSize;
+    if (stripe.groups == stripe.padded_groups()) return first;
+    last.assign(first, first + stripe.groups * codec::kGroupSize);
+    last.resize(stripe.padded_groups() * codec::kGroupSize);
     return static_cast<const float*>(last.data());
   };
-  for (size_t block = 0; block < quantizer.blocks(); ++block) quantizer.survey(block, block_of(block));
-  quantizer.choose_codebook(
+  for (size_t i = 0; i < stripes.size(); ++i) quantizer.collect_scales(i, weights_of(i));
+  quantizer.choose_codebooks(
       [&](uint64_t group, float* out) { std::copy_n(weights.data() + group * codec::kGroupSize, codec::kGroupSize, out); },
       [](size_t count, const std::function<void(size_t)>& body) {
         for (size_t i = 0; i < count; ++i) body(i);
       });
-  for (size_t block = 0; block < quantizer.blocks(); ++block) quantizer.encode(block, block_of(block), encoded);
-  return quantizer.figures();
+  for (size_t i = 0; i < stripes.size(); ++i) quantizer.encode(i, weights_of(i), encoded);
+  return quantizer.stats();
 }
 
 double copy_gigabytes_per_second(size_t bytes) {
@@ -91,16 +92,16 @@ int main(int argc, char** argv) {
     }
   }
   const std::vector<std::string> distributions{"gauss", "t5", "laplace", "t5+spread"};
-  const auto config_at = [](codec::Recipe recipe, int depth) { return codec::Config{recipe, depth}; };
   if (quality) {
     fmt::print("SQNR in dB, {} x {}\n| distribution | recipe | d=1 | d=2 | d=3 | d=4 |\n|---|---|---|---|---|---|\n", shape.rows,
                shape.columns);
     for (const std::string& distribution : distributions) {
       const std::vector<float> weights = simulate(distribution, shape);
-      for (const codec::Recipe recipe : {codec::Recipe::kUniform, codec::Recipe::kOptimal}) {
-        fmt::print("| {} | {} |", distribution, codec::recipe_name(recipe));
-        for (int depth = 1; depth <= codec::kMaxDepth; ++depth) {
-          fmt::print(" {:.2f} |", quantize(weights, shape, config_at(recipe, depth), *kernels::active_table().groups).sqnr_db());
+      for (const codec::RecipeRow& recipe : codec::recipes()) {
+        fmt::print("| {} | {} |", distribution, recipe.name);
+        for (int depth = recipe.least_depth; depth <= recipe.most_depth; ++depth) {
+          fmt::print(" {:.2f} |",
+                     quantize(weights, shape, codec::Config{recipe.recipe, depth}, *kernels::active_table().groups).sqnr_db());
         }
         fmt::print("\n");
       }
@@ -113,12 +114,12 @@ int main(int argc, char** argv) {
   fmt::print("| instruction set | recipe | d=1 | d=2 | d=3 | d=4 | (million weights/s, median of {})\n|---|---|---|---|---|---|\n",
              repetitions);
   for (const kernels::KernelTable& table : kernels::supported_tables()) {
-    for (const codec::Recipe recipe : {codec::Recipe::kUniform, codec::Recipe::kOptimal}) {
-      fmt::print("| {} | {} |", table.name, codec::recipe_name(recipe));
-      for (int depth = 1; depth <= codec::kMaxDepth; ++depth) {
+    for (const codec::RecipeRow& recipe : codec::recipes()) {
+      fmt::print("| {} | {} |", table.name, recipe.name);
+      for (int depth = recipe.least_depth; depth <= recipe.most_depth; ++depth) {
         std::vector<double> seconds;
         for (int i = 0; i < repetitions; ++i) {
-          seconds.push_back(seconds_of([&] { quantize(weights, shape, config_at(recipe, depth), *table.groups); }));
+          seconds.push_back(seconds_of([&] { quantize(weights, shape, codec::Config{recipe.recipe, depth}, *table.groups); }));
         }
         fmt::print(" {:.0f} |", 1e-6 * static_cast<double>(weights.size()) / median(seconds));
       }

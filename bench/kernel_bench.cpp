@@ -1,6 +1,6 @@
-// Measures the products with ternary matrices, the engine's inner loops, beside what the machine can read in the same run. For one
-// token: weights per cycle and thread and GB/s, with weights in memory and in the second-level cache. For many: products per cycle
-// and thread.
+// Measures the products with ternary matrices, the engine's inner loops, and in the same run how fast the machine reads memory. For
+// one token: weights per cycle and thread and GB/s, with weights in memory and in the second-level cache. For many tokens: products
+// per cycle and thread.
 //
 //   kernel_bench [--threads N] [--megabytes N] [--repetitions N] [--isa NAME]
 #include <fmt/format.h>
@@ -28,7 +28,7 @@ using namespace tritllm::kernels;
 
 struct Options {
   unsigned threads = std::max(1u, std::thread::hardware_concurrency());
-  size_t megabytes = 512;  // of weights for each thread
+  size_t megabytes = 512;  // weights per thread
   int repetitions = 5;
   std::string isa;  // empty: all
 };
@@ -39,7 +39,7 @@ struct Times {
   double median, best;  // seconds
 };
 
-// Of a loop in which each thread does the work of its number once.
+// Times a loop in which each thread calls work(thread) once.
 Times time(ThreadPool& pool, int repetitions, const std::function<void(unsigned thread)>& work) {
   std::vector<double> seconds;
   for (int i = 0; i < repetitions + 1; ++i) {
@@ -51,7 +51,7 @@ Times time(ThreadPool& pool, int repetitions, const std::function<void(unsigned 
   return {median(std::move(seconds)), best};
 }
 
-// Cycles per second, by a chain of multiplications that wait for each other: three cycles each on all that these kernels run on.
+// Cycles per second, from a chain of dependent multiplications: three cycles each on every processor that these kernels run on.
 double measure_clock() {
   constexpr int kSteps = 5'000'000, kLatency = 3;
   double best = 0.0;
@@ -67,7 +67,7 @@ double measure_clock() {
   return best;
 }
 
-// Of so much work; the median time's, and the best time's in brackets.
+// A rate from the median time, and one from the best time, printed in brackets.
 struct Rate {
   double median, best;  // per second
 
@@ -75,7 +75,7 @@ struct Rate {
   std::string text(double unit) const { return fmt::format("{:.1f} ({:.1f})", median / unit, best / unit); }
 };
 
-// Sums what several streams hold, 64 bytes of each in turn.
+// Sums several streams, 64 bytes of each in turn.
 using Words = uint64_t __attribute__((vector_size(16)));
 Words read_streams(const uint8_t* from, size_t bytes, size_t streams) {
   const size_t part = bytes / streams / 64 * 64;
@@ -121,7 +121,7 @@ class Bench {
   }
 
  private:
-  static constexpr size_t kManyTokens = 512;  // or fewer, as a prompt's that are multiplied at once
+  static constexpr size_t kManyTokens = 512;  // fewer where a table multiplies fewer at once
 
   size_t per_thread() const { return options_.megabytes << 20; }
   uint8_t* region(unsigned thread) { return memory_.data() + thread * per_thread(); }
@@ -137,7 +137,7 @@ class Bench {
     }
   }
 
-  // Random bytes serve as weights: only entries out of range would be slower or faster to look up, and there are none.
+  // Random bytes serve as weights: speed does not depend on their values.
   Rate weights_per_second(const KernelTable& table, TileFormat format, size_t bytes, size_t tokens, size_t columns) {
     const size_t blocks = blocks_of(columns), tile_bytes = blocks * block_bytes(format),
                  tiles = bytes / tile_bytes / kBandTiles * kBandTiles;

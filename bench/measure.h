@@ -1,4 +1,4 @@
-// Owns what the micro-benchmarks measure with.
+// Owns the clock and the median of the micro-benchmarks.
 #pragma once
 
 #include <time.h>
@@ -9,7 +9,7 @@
 
 namespace tritllm {
 
-// Processor time of this thread, so that other programs on the machine do not count.
+// Processor time of this thread: other programs on the machine do not count.
 inline double thread_seconds() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);

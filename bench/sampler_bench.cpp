@@ -1,12 +1,12 @@
-// Measures how long choosing a token takes, on rows of random logits: microseconds of one thread's processor time, median of 41.
+// Measures the time to choose a token from a row of random logits: microseconds of one thread's processor time, median of 41.
 #include <fmt/format.h>
 
 #include <cstdint>
 #include <random>
 #include <vector>
 
-#include "engine/sampler.h"
 #include "measure.h"
+#include "sampling/sampler.h"
 
 namespace {
 
@@ -17,7 +17,7 @@ struct Case {
   SamplerOptions options;
 };
 
-// A normal distribution with a few tokens that stand out, as a model's answer has.
+// A normal distribution and a few tokens far above it, like the logits of a real model.
 std::vector<float> random_logits(size_t vocabulary) {
   std::mt19937_64 generator(1);
   std::normal_distribution<float> normal(0.0f, 3.0f);
@@ -29,9 +29,11 @@ std::vector<float> random_logits(size_t vocabulary) {
 
 double microseconds(const SamplerOptions& options, const std::vector<float>& logits) {
   Sampler sampler(options, logits.size());
+  SamplerRoom room;
+  std::vector<uint32_t> history;
   std::vector<double> seconds;
   for (int i = 0; i < 41; ++i) {
-    seconds.push_back(seconds_of([&] { sampler.accept(sampler.sample(logits)); }));
+    seconds.push_back(seconds_of([&] { history.push_back(sampler.sample(logits, history, room)); }));
   }
   return 1e6 * median(std::move(seconds));
 }

@@ -1,5 +1,5 @@
 # Toolchain for AArch64 from another machine: Debian's cross compiler, the libraries that scripts/aarch64_libraries unpacks, and QEMU
-# to run what was built. QEMU_CPU in the environment chooses the processor that it plays; by default it has all that it knows.
+# to run the result. QEMU_CPU in the environment chooses the emulated processor; by default it has every extension.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)

@@ -7,14 +7,16 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 include(CheckPIESupported)
 check_pie_supported()
 
+# Paths in the compiler cache are relative to this tree, so that clones in different places share its contents.
 find_program(CCACHE ccache)
 if(CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE})
 endif()
 
 add_library(tritllm_flags INTERFACE)
 target_compile_options(tritllm_flags INTERFACE
-  -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor -Werror
+  -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor $<$<BOOL:${TRITLLM_WERROR}>:-Werror>
   # The codec's bytes must not depend on whether a multiply and an add are fused: docs/codec.md, "Arithmetic".
   -ffp-contract=off
   -fstack-protector-strong)
@@ -23,7 +25,7 @@ target_compile_definitions(tritllm_flags INTERFACE
 target_link_options(tritllm_flags INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack)
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  # Every x86-64 machine since about 2009; faster instruction sets are chosen at run time (src/kernels).
+  # x86-64 machines since about 2009; src/kernels chooses faster instruction sets at run time.
   target_compile_options(tritllm_flags INTERFACE -march=x86-64-v2 -fcf-protection -fstack-clash-protection)
 endif()
 

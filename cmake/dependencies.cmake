@@ -4,7 +4,7 @@ find_package(nlohmann_json 3.11 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
 find_package(fmt 9 REQUIRED)
 
-# find_static_first(VARIABLE NAME): the archive of a C library where the system ships one, else the shared library.
+# find_static_first(VARIABLE NAME): the static archive of a C library where the system ships one, else the shared library.
 function(find_static_first variable name)
   if(TRITLLM_STATIC)
     find_library(${variable} NAMES lib${name}.a ${name} REQUIRED)
@@ -13,7 +13,7 @@ function(find_static_first variable name)
   endif()
 endfunction()
 
-# Debian ships no archive of fmt; its header-only form keeps the binary free of the shared library.
+# Debian ships no static archive of fmt; its header-only form avoids the shared library.
 add_library(tritllm_fmt INTERFACE)
 target_link_libraries(tritllm_fmt INTERFACE $<IF:$<BOOL:${TRITLLM_STATIC}>,fmt::fmt-header-only,fmt::fmt>)
 
@@ -37,8 +37,8 @@ target_link_libraries(utf8proc INTERFACE ${UTF8PROC_LIBRARY})
 target_include_directories(utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE})
 target_compile_definitions(utf8proc INTERFACE $<$<BOOL:${TRITLLM_STATIC}>:UTF8PROC_STATIC>)
 
-# Line editing for `tritllm chat`. Of ncurses it uses the terminal descriptions alone (tinfo), of libbsd a few string functions,
-# which the shared library brings along by itself.
+# Line editing for `tritllm chat`. The static archive needs tinfo (terminal descriptions) and libbsd (string functions); the shared
+# library loads them itself.
 find_static_first(EDIT_LIBRARY edit)
 find_path(EDIT_INCLUDE histedit.h REQUIRED)
 add_library(edit INTERFACE)

@@ -1,5 +1,5 @@
 # tritllm_module(NAME SOURCES file... [LINKS target...]): the library of one folder of src/.
-# A module names here everything that it may use; tests/layering checks the includes against the levels.
+# LINKS names everything that the module may use; the test `layering` checks it, and the includes, against ARCHITECTURE.md.
 function(tritllm_module name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
   add_library(tritllm_${name} STATIC ${ARG_SOURCES})

@@ -14,19 +14,18 @@ if(NOT TRITLLM_TEST_PYTHON AND default_test_python)
   set_property(CACHE TRITLLM_TEST_PYTHON PROPERTY VALUE "${default_test_python}")
 endif()
 
-# A real model that scripts/get_demo_model brings; a test that wants it skips itself, with the reason, where it is missing.
+# A real model that scripts/get_demo_model downloads; a test that needs it skips itself, with the reason, where it is missing.
 set(tritllm_demo_model "TRITLLM_DEMO_MODEL=${PROJECT_SOURCE_DIR}/demo/SmolLM2-135M-Instruct.Q4_1.gguf")
 
 # tritllm_test(NAME SOURCES file... [LINKS target...]): one executable of GoogleTest cases, usually one for each module; every
-# case is a test of ctest's, named NAME.Suite.Case. Headers under tests/ are included as "support/...". The cases see the
-# environment variable TRITLLM_DEMO_MODEL.
+# case becomes a ctest test named NAME.Suite.Case. Headers under tests/ are included as "support/...". The cases get the environment
+# variable TRITLLM_DEMO_MODEL.
 function(tritllm_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
   add_executable(${name}_test ${ARG_SOURCES})
   target_include_directories(${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-  target_compile_definitions(${name}_test PRIVATE TRITLLM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${name}_test PRIVATE ${ARG_LINKS} GTest::gtest GTest::gtest_main tritllm_flags)
-  # PRE_TEST: cases are listed when ctest starts, so a build never runs what it has just built.
+  # PRE_TEST: cases are listed when ctest starts, so building never runs a test program.
   gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
     PROPERTIES TIMEOUT 300 ENVIRONMENT "${tritllm_demo_model}")
 endfunction()
@@ -37,8 +36,8 @@ function(tritllm_skipped_test name reason)
   set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "^test skipped: ")
 endfunction()
 
-# tritllm_python_test(NAME file...): pytest files that see the environment variables TRITLLM_BINARY (the program under test),
-# TRITLLM_SOURCE_DIR and TRITLLM_DEMO_MODEL. One test of ctest's; pytest's own account of its cases goes to
+# tritllm_python_test(NAME file...): pytest files with the environment variables TRITLLM_BINARY (the program under test),
+# TRITLLM_SOURCE_DIR and TRITLLM_DEMO_MODEL. They are one ctest test; pytest writes the results of its cases to
 # test-results/NAME.xml of the build folder.
 function(tritllm_python_test name)
   if(NOT TRITLLM_TEST_PYTHON)

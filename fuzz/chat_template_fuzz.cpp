@@ -1,11 +1,12 @@
 // Owns the fuzz target of chat templates: any template over any conversation gives a prompt or an Error within the limits, and the
-// marked places of a prompt are ascending ranges of it. An input is "template 0xff conversation"; the conversation is a JSON object
-// {messages, tools, documents, variables}, or messages alone.
+// marked places of a prompt are ascending ranges of it. The prompt's length and the time are in proportion to the input. An input
+// is "template 0xff conversation"; the conversation is a JSON object {messages, tools, documents, variables}, or messages alone.
 #include <cstdlib>
 #include <string_view>
 
 #include "core/error.h"
 #include "core/utf8.h"
+#include "growth_oracle.h"
 #include "text/chat_template.h"
 
 namespace {
@@ -52,10 +53,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const size_t separator = input.find('\xff');
   const std::string_view conversation = separator == std::string_view::npos ? kConversation : input.substr(separator + 1);
+  const GrowthOracle growth(size + conversation.size());
   try {
     const ChatTemplate parsed = ChatTemplate::parse(std::string(input.substr(0, separator)), "fuzz");
-    check(parsed.render(inputs_of(conversation)));
+    const RenderedPrompt prompt = parsed.render(inputs_of(conversation));
+    growth.check_output(prompt.text.size(), 4 << 20, 64);
+    check(prompt);
   } catch (const Error&) {
   }
+  growth.check_time(8, 100);
   return 0;
 }

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "io/hf_folder.h"
 #include "scratch_folder.h"
 #include "tasks/config_run.h"

@@ -7,6 +7,7 @@
 
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "io/manifest.h"
 #include "tasks/model_card.h"
 #include "tasks/report.h"

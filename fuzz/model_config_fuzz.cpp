@@ -1,5 +1,6 @@
-// Fuzzes what a model's JSON files say about running it. An input is config.json, generation_config.json, tokenizer_config.json and
-// chat_template.json, with bytes 0xff between them. Each must give values that hold what the readers promise, or an Error.
+// Fuzzes what a model's JSON files say about running it. An input is config.json, generation_config.json, tokenizer_config.json,
+// chat_template.json, added_tokens.json and special_tokens_map.json, with bytes 0xff between them. Each must give values that hold
+// what the readers promise, or an Error.
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -8,7 +9,9 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "engine/generation_defaults.h"
+#include "engine/named_tokens.h"
 #include "model/config.h"
 #include "scratch_folder.h"
 
@@ -42,13 +45,26 @@ void read_config(std::string_view text) {
   }
 }
 
+constexpr const char* kTokenizer = R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [
+    {"id": 3, "content": "<end>", "special": true, "normalized": false}], "normalizer": null,
+    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}, "post_processor": null,
+    "decoder": {"type": "ByteLevel"}, "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2}, "merges": []}})";
+
+// Tokens that other files name are added so that the tokenizer's parser accepts them, or refuses them by name.
+Tokenizer read_tokenizer(std::vector<SideFile> files) {
+  files.push_back({"tokenizer.json", kTokenizer});
+  const auto completed = completed_tokenizer(files, "fuzz");
+  return Tokenizer::parse(completed ? *completed : kTokenizer, "fuzz");
+}
+
 void read_defaults(const std::vector<SideFile>& files, std::string_view config) {
   constexpr size_t kVocabulary = 1000;
   try {
     Json document = Json::object();
     if (!config.empty()) document = parse_json(config, "config.json");
     if (!document.is_object()) return;
-    const GenerationDefaults defaults = read_generation_defaults(files, document, kVocabulary, "fuzz");
+    const GenerationDefaults defaults =
+        read_generation_defaults(files, document, read_tokenizer(files), ChatTemplates::find(files, "fuzz"), kVocabulary, "fuzz");
     for (const TokenId token : defaults.end_tokens) require(token < kVocabulary);
     try {
       validate(defaults.sampler, kVocabulary);
@@ -72,11 +88,15 @@ void ignore_errors(Action&& action) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto parts = sections({reinterpret_cast<const char*>(data), size});
   const auto part = [&](size_t index) { return index < parts.size() ? std::string(parts[index]) : std::string("{}"); };
-  const std::vector<SideFile> files{
-      {"generation_config.json", part(1)}, {"tokenizer_config.json", part(2)}, {"chat_template.json", part(3)}};
+  const std::vector<SideFile> files{{"generation_config.json", part(1)},
+                                    {"tokenizer_config.json", part(2)},
+                                    {"chat_template.json", part(3)},
+                                    {"added_tokens.json", part(4)},
+                                    {"special_tokens_map.json", part(5)}};
   read_config(parts[0]);
   read_defaults(files, parts[0]);
   ignore_errors([&] { special_token_text(files, "bos_token", "fuzz"); });
-  ignore_errors([&] { find_chat_template(files, "fuzz"); });
+  ignore_errors([&] { read_tokenizer(files); });
+  ignore_errors([&] { static_cast<void>(ChatTemplates::find(files, "fuzz").choose(/*with_tools=*/true)); });
   return 0;
 }

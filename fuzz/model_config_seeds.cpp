@@ -43,6 +43,10 @@ const std::string kTokenizer = R"({"bos_token": {"content": "<s>"}, "eos_token":
 const std::string kTemplates =
     R"({"chat_template": [{"name": "default", "template": "{% for m in messages %}{{ m.content }}{% endfor %}"}]})";
 
+const std::string kAddedTokens = R"({"<turn>": 4, "<end>": 3})";
+const std::string kSpecialTokens =
+    R"({"eos_token": {"content": "<end>", "lstrip": true}, "additional_special_tokens": ["<turn>"]})";
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -51,8 +55,8 @@ int main(int argc, char** argv) {
   std::filesystem::create_directories(folder);
   int count = 0;
   const auto write = [&](const Json& document) {
-    std::ofstream(folder / std::to_string(count++))
-        << document.dump() << '\xff' << kGeneration << '\xff' << kTokenizer << '\xff' << kTemplates;
+    std::ofstream(folder / std::to_string(count++)) << document.dump() << '\xff' << kGeneration << '\xff' << kTokenizer << '\xff'
+                                                    << kTemplates << '\xff' << kAddedTokens << '\xff' << kSpecialTokens;
   };
   for (const char* const name :
        {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM"}) {

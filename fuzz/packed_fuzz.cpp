@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <vector>
 
 #include "codec/decoder.h"
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "io/packed_checkpoint.h"
 #include "scratch_folder.h"
 #include "tasks/dequantize.h"
@@ -47,13 +49,15 @@ std::string fitted_manifest(std::string_view text, std::string_view weights) {
 void decode(const PackedCheckpoint& checkpoint, const TensorRecord& record) {
   const TernaryMatrix matrix = checkpoint.matrix(record);
   validate_matrix(matrix, checkpoint.place(record), kLoop);
-  const codec::HalfDecoder decoder(matrix.codebook, matrix.depth);
-  std::array<int8_t, codec::kLineGroups * codec::kGroupSize> codes;
-  std::array<uint8_t, codec::kLineGroups> entries;
-  std::array<uint16_t, codec::kLineGroups * codec::kGroupSize> halves;
-  for (uint64_t line = 0; line < matrix.shape.lines(); ++line) {
-    decode_lines(matrix, line, 1, codes.data(), entries.data());
-    decoder.decode(codes.data(), entries.data(), codec::kLineGroups, halves.data());
+  const size_t groups = matrix.shape.groups_per_row();
+  const uint64_t rows_per_codebook = matrix.shape.rows / matrix.shape.codebooks();
+  std::vector<int8_t> codes(groups * codec::kGroupSize);
+  std::vector<uint8_t> scale_codes(groups);
+  std::vector<uint16_t> halves(groups * codec::kGroupSize);
+  for (uint64_t row = 0; row < matrix.shape.rows; ++row) {
+    decode_rows(matrix, row, 1, 0, groups, codes.data(), scale_codes.data());
+    codec::HalfDecoder(matrix.codebooks[row / rows_per_codebook], matrix.depth)
+        .decode(codes.data(), scale_codes.data(), groups, halves.data());
     for (const uint16_t half : halves) {
       if ((half & 0x7c00u) == 0x7c00u) std::abort();  // no accepted matrix decodes to infinity or NaN
     }

@@ -1,8 +1,8 @@
 """Compares the speed of tritllm with that of llama.cpp: same shapes, same machine, same minutes.
 
 Builds llama.cpp's llama-bench, writes GGUF models of random weights in the shapes of `tritllm bench --synthetic`, measures both
-programs in turn, round after round, and prints ratios of the same round with their spread. Needs Linux, Python 3.11, cmake, a C++
-compiler and, unless --llama-cpp names sources, the network. Everything is kept under --work; the models are deleted at the end.
+programs in turn, round after round, and prints ratios within a round with their spread. Needs Linux, Python 3.11, cmake, a C++
+compiler and, unless --llama-cpp names sources, the network. All files are under --work; the models are deleted at the end.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def parse_arguments():
     parser.add_argument("--vocab", type=positive, default=4096, help="tokens of the vocabulary (default 4096)")
     parser.add_argument("--types", default="Q4_0,TQ2_0,Q3_K,Q5_K,Q6_K,F16", help="llama.cpp's, with commas (default: %(default)s)")
     parser.add_argument("--depths", default="1,2,3,4", help="tritllm's trits per weight (default: %(default)s)")
-    parser.add_argument("--tests", default="pp512,tg64", help="ppN: prompt, tgN: answer of N tokens (default: %(default)s)")
+    parser.add_argument("--tests", default="pp512,tg64", help="ppN: prefill of N tokens, tgN: decoding (default: %(default)s)")
     parser.add_argument("--rounds", type=positive, default=5, help="how often everything is measured (default 5)")
     parser.add_argument("--threads", type=positive, default=os.cpu_count(), help="of both programs (default: all processors)")
     parser.add_argument("--isa", default="avx2", choices=llama_cpp_build.ISA_OPTIONS, help="instruction set of both (default avx2)")
@@ -71,7 +71,7 @@ def positive(text):
 
 
 def answer_of(command, environment=None):
-    """The JSON that the program prints."""
+    """The program's output, parsed as JSON."""
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, check=False)
     if done.returncode != 0:
         tail = "\n".join(done.stderr.splitlines()[-10:])
@@ -84,13 +84,13 @@ def answer_of(command, environment=None):
 
 @functools.cache
 def without_mmap(program):
-    """tritllm reads into memory too. The option's name has changed."""
+    """tritllm reads weights into memory too, so llama.cpp must. The option's name differs between versions."""
     usage = subprocess.run([program, "--help"], capture_output=True, text=True, errors="replace", check=False).stdout
     return ["-lm", "none"] if "--load-mode" in usage else ["-mmp", "0"]
 
 
 class LlamaCpp:
-    """One model of llama.cpp. `flash` has the tests for which flash attention is on."""
+    """One model of llama.cpp. `flash` names the tests with flash attention."""
 
     def __init__(self, program, model, type_name, arguments, flash=frozenset()):
         self.name, self.flash, self.arguments = f"llama.cpp {type_name}", flash, arguments
@@ -148,7 +148,7 @@ def faster_with_flash_attention(program, model, type_name, arguments):
 
 
 def measure_quietly(subject, number, arguments):
-    """The subject's rows, measured again while others use the machine; after the last try they count as not accepted."""
+    """The subject's rows. While others use the machine they are measured again; after the last try they count as rejected."""
     kept = []
     for attempt in range(arguments.retries + 1):
         machine_state.wait_for_quiet(arguments.foreign / 100, arguments.wait)
@@ -187,7 +187,7 @@ def usable_types(arguments):
     shape = synthetic_gguf.SHAPES[arguments.shape]
     for name in arguments.types:
         if not synthetic_gguf.fits(shape, name):
-            print(f"leaving out {name}: rows of {arguments.shape} are no whole number of its blocks", file=sys.stderr)
+            print(f"leaving out {name}: rows of {arguments.shape} do not divide into its blocks", file=sys.stderr)
     return [name for name in arguments.types if synthetic_gguf.fits(shape, name)]
 
 
@@ -199,7 +199,7 @@ def check_program(arguments):
 
 
 def interleaved(types, depths):
-    """Each depth next to the type it is compared with, and Q4_0, of which all are ratios, first."""
+    """The order of a round: Q4_0, the base of the ratios, first; each depth right after the type that it is compared with."""
     order = [f"llama.cpp {name}" for name in types]
     for depth in depths:
         name = f"tritllm d={depth}"

@@ -1,7 +1,7 @@
 """Turns the rows of interleaved speed measurements into ratios with their spread and into Markdown. Runs nothing.
 
-A row: {"config", "round", "test", "tokens_per_second", "accepted", "bytes_per_token", …}. A ratio is always of two rows of the
-same round and test, because what disturbs a machine for minutes disturbs both alike.
+A row: {"config", "round", "test", "tokens_per_second", "accepted", "bytes_per_token", …}. A ratio always compares two rows of one
+round and test, because a disturbance of minutes hits both.
 """
 
 import statistics
@@ -23,7 +23,7 @@ def rates_by_round(rows, config, test):
 
 
 def ratios(rows, config, base, test):
-    """Of the rounds in which both were measured, in the rounds' order."""
+    """One ratio per round in which both were measured, in order."""
     above, below = rates_by_round(rows, config, test), rates_by_round(rows, base, test)
     return [above[number] / below[number] for number in sorted(above.keys() & below.keys())]
 
@@ -42,12 +42,12 @@ def table(rows, test):
     for config in configs:
         rates = list(rates_by_round(rows, config, test).values())
         nearest = NEAREST.get(config)
-        beside = spread(ratios(rows, config, nearest, test), 2) if nearest in configs else "–"
-        if beside != "–":
-            beside += f" {nearest.split()[-1]}"
+        compared = spread(ratios(rows, config, nearest, test), 2) if nearest in configs else "–"
+        if compared != "–":
+            compared += f" {nearest.split()[-1]}"
         size = next(row["bytes_per_token"] for row in rows if row["config"] == config)
-        # A prompt's tokens share the reading of the weights, so that bytes per second say nothing of them.
+        # In prefill many tokens share one reading of the weights, so bytes per second would mean nothing.
         speed = f"{statistics.median(rates) * size * 1e-9:.1f}" if rates and test.startswith("tg") else "–"
-        lines.append(f"| {config} | {spread(rates, 1)} | {spread(ratios(rows, config, YARDSTICK, test), 2)} | {beside} "
+        lines.append(f"| {config} | {spread(rates, 1)} | {spread(ratios(rows, config, YARDSTICK, test), 2)} | {compared} "
                      f"| {size * 1e-6:.0f} | {speed} |")
     return "\n".join(lines)

@@ -1,35 +1,18 @@
-"""Prints a row for the source and for each config of the demo: size, bits per weight, quality, speed. Standard library only.
+"""Prints a row for the source and for each configuration of the demo: size, bits per weight, quality, speed. Standard library only.
 
-Usage: demo_table.py OUT        (OUT holds source/ and CONFIG/, each with eval.json and bench.json, as scripts/demo leaves them)
+Usage: demo_table.py OUT        (OUT holds source/, CONFIG/ and EMBEDDINGS/CONFIG/ as scripts/demo leaves them)
 """
 
 import json
 import pathlib
 import sys
 
-HEADINGS = ["", "weights MB", "bits/weight, whole file", "bits/weight, ternary", "SQNR dB", "perplexity", "KL divergence", "same top token",
-            "prompt tokens/s", "answer tokens/s"]
+HEADINGS = ["", "file MB", "bits/weight, file", "bits/weight, ternary", "SQNR dB", "perplexity", "KL divergence", "same top token",
+            "prefill tokens/s", "decode tokens/s"]
 
 
 def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def weight_bytes(folder):
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
-def weight_count(folder):
-    """Of the whole model: the elements of every tensor in the headers of an FP16 folder's files."""
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                begin, end = tensor["data_offsets"]
-                total += (end - begin) // 2
-    return total
 
 
 def speeds(folder):
@@ -38,20 +21,20 @@ def speeds(folder):
 
 
 def quality(folder):
-    figures = read(folder / "eval.json")
-    return [f"{figures['perplexity']:.2f}", f"{figures['kl_divergence_mean']:.4f}", f"{100 * figures['same_top_token']:.1f} %"]
+    result = read(folder / "eval.json")
+    return [f"{result['perplexity']:.2f}", f"{result['kl_divergence_mean']:.4f}", f"{100 * result['same_top_token']:.1f} %"]
 
 
 def source_row(folder, weights):
-    size = weight_bytes(folder / "model")
+    size = sum(path.stat().st_size for path in (folder / "model").glob("*.safetensors"))
     return ["source, FP16", f"{size / 1e6:.1f}", f"{8 * size / weights:.2f}", "", "", *quality(folder), *speeds(folder)]
 
 
-def config_row(folder, weights):
+def config_row(folder, out):
     report = read(folder / "report.json")
-    size = weight_bytes(folder / "packed")
-    return [folder.name, f"{size / 1e6:.1f}", f"{8 * size / weights:.2f}", f"{report['stored_bits_per_weight']:.2f}",
-            f"{report['sqnr_db']:.2f}", *quality(folder), *speeds(folder)]
+    name = folder.name if folder.parent == out else f"{folder.name}, {folder.parent.name}"
+    return [name, f"{report['packed_bytes'] / 1e6:.1f}", f"{report['file_bits_per_weight']:.2f}",
+            f"{report['stored_bits_per_weight']:.2f}", f"{report['sqnr_db']:.2f}", *quality(folder), *speeds(folder)]
 
 
 def table(rows):
@@ -66,17 +49,18 @@ def table(rows):
 
 
 def config_order(folder):
-    """Depth first, so that recipes of equal size stand side by side."""
+    """By depth, so that recipes of equal size are next to each other; then `uniform`; the one with packed embeddings last."""
     recipe, _, depth = folder.name.rpartition("-d")
-    return depth, recipe != "uniform", recipe
+    return depth, recipe != "uniform", recipe, len(folder.parts)
 
 
 def main(out):
-    folders = sorted((path.parent for path in out.glob("*-d?/eval.json")), key=config_order)
+    folders = sorted((path.parent for pattern in ("*-d?", "embeddings-d?/*-d?") for path in out.glob(pattern + "/eval.json")),
+                     key=config_order)
     if not folders:
         sys.exit(f"demo_table.py: no */eval.json in {out}; run scripts/demo first")
-    weights = weight_count(out / "source" / "model")
-    print(table([source_row(out / "source", weights), *(config_row(folder, weights) for folder in folders)]))
+    weights = read(folders[0] / "report.json")["all_weights"]
+    print(table([source_row(out / "source", weights), *(config_row(folder, out) for folder in folders)]))
 
 
 if __name__ == "__main__":

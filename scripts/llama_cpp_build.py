@@ -1,7 +1,7 @@
-"""Gets llama.cpp's sources and builds its llama-bench in a folder of its own. Measures nothing.
+"""Gets llama.cpp's sources and builds its llama-bench in a separate folder. Measures nothing.
 
-The sources come from the sdist of the Python package llama-cpp-python, which holds them whole, or from a folder. Standard library
-only; pip is used in a virtual environment made for it.
+The sources come from the sdist of the Python package llama-cpp-python, which contains them, or from a folder. Standard library only;
+pip runs in a virtual environment made for it.
 """
 
 import os
@@ -14,8 +14,8 @@ import tarfile
 PACKAGE = "llama-cpp-python"
 VERSION = "0.3.36"
 
-# Static, so that the program can be copied; nothing that needs the network or OpenSSL. GGML_OPENMP and the repacking of weights at
-# load time keep their default: on.
+# Static, so that the program can be copied; without network support and OpenSSL. GGML_OPENMP and the repacking of weights at load
+# time stay on, their default.
 COMMON_OPTIONS = [
     "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_TOOLS=ON", "-DLLAMA_BUILD_COMMON=ON",
@@ -25,7 +25,7 @@ ISA_OPTIONS = {
              "-DGGML_AVX512=OFF"],
     "native": ["-DGGML_NATIVE=ON"],
 }
-# Sources, objects and what pip leaves; seen: 0.5 GB.
+# Sources, objects and pip's files; 0.5 GB seen.
 NEEDED_DISK = 2 << 30
 
 
@@ -34,7 +34,7 @@ class Failure(Exception):
 
 
 def run(command, doing, remedy):
-    """The command's output; where it fails, the end of it is in the Failure."""
+    """The command's output. A Failure holds its last lines."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
     except OSError as error:
@@ -114,7 +114,7 @@ def unpack(archive, folder):
 
 
 def build(source, work, isa, jobs):
-    """The program llama-bench. What is built already stays."""
+    """The program llama-bench, built where it is not there yet."""
     check_tools()
     folder = work / f"build-{isa}"
     stamp = folder / "source.txt"

@@ -1,6 +1,6 @@
-"""What the machine does and can do at the moment of a measurement: its processor, other programs' use of it, its present speed.
+"""The state of the machine during a measurement: its processor, other programs' use of it, its present speed.
 
-Linux and the standard library only. Measures nothing of any model.
+Linux and the standard library only. Knows nothing of models.
 """
 
 import multiprocessing
@@ -38,14 +38,14 @@ def available_memory():
 
 
 def busy_seconds():
-    """Of all processors since the start: everything but idling and waiting for disks; what the host stole counts as busy."""
+    """All processors' busy seconds since boot: everything but idling and waiting for disks. Time stolen by the host is busy."""
     with open("/proc/stat", encoding="utf-8") as file:
         user, nice, system, _idle, _wait, irq, soft_irq, steal = map(int, file.readline().split()[1:9])
     return (user + nice + system + irq + soft_irq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def own_seconds():
-    """Processor time of this process and of its children that have ended."""
+    """Processor time of this process and of its ended children."""
     return sum(usage.ru_utime + usage.ru_stime
                for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 

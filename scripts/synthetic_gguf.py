@@ -1,9 +1,8 @@
 """Writes GGUF files of well-known shapes with random weights, all layer matrices of one type, to measure llama.cpp's speed on.
 
-The shapes are those of `tritllm bench --synthetic`, and like there embedding and head are FP16 and not tied, so that only the
-layers' matrices differ. The blocks hold random codes under scales that give weights of about 1/sqrt(columns). What the file
-does not own: any quality (nothing is quantised) and any text (the model has no vocabulary, only a number of tokens).
-Standard library only.
+The shapes are those of `tritllm bench --synthetic`. As there, embedding and head are FP16 and not tied, so only the layers' matrices
+differ. The blocks hold random codes with scales that give weights of about 1/sqrt(columns). The models have no quality (nothing
+is quantised) and no text (no vocabulary, only a number of tokens). Standard library only.
 
 Usage: synthetic_gguf.py SHAPE TYPE VOCABULARY OUT
 """
@@ -37,11 +36,11 @@ def f16(value):
 
 
 def normal_scale(value):
-    """The scale as FP16 that is not denormal: real scales seldom are, and some processors take long over those."""
+    """The scale as a normal FP16 number: real scales are rarely denormal, and some processors are slow on those."""
     return f16(max(value, 2.0**-13))
 
 
-# Four fields of two bits, none of them 3: the only bytes that a ternary block holds.
+# Four fields of two bits, none of them 3: the only bytes that a ternary block may hold.
 TERNARY_BYTES = bytes(a | b << 2 | c << 4 | d << 6 for a in range(3) for b in range(3) for c in range(3) for d in range(3))
 TO_TERNARY_BYTE = bytes(TERNARY_BYTES[i % len(TERNARY_BYTES)] for i in range(256))
 
@@ -62,7 +61,7 @@ def q3_k_block(spread):
 
 def q5_k_block(spread):
     scale = spread / 523
-    # The second scale is that of the minimum, which is taken off: 15.5 times makes the weights' mean zero.
+    # The second scale belongs to the minimum, which is subtracted: 15.5 times the first makes the weights' mean zero.
     return normal_scale(scale) + normal_scale(15.5 * max(scale, 2.0**-13)) + os.urandom(12 + 32 + 128)
 
 
@@ -105,13 +104,13 @@ def matrix_bytes(columns, rows, block_type):
 
 
 def bytes_per_token(shape, type_name, vocabulary):
-    """Of weights that one answer token reads: all but the embedding, of which it takes one row."""
+    """Weight bytes that decoding one token reads: all but the embedding, from which it takes one row."""
     layer = sum(matrix_bytes(columns, rows, TYPES[type_name]) for _, columns, rows in matrices(shape)) + 2 * 4 * shape.hidden
     return shape.layers * layer + 4 * shape.hidden + 2 * shape.hidden * (vocabulary + 1)
 
 
 def file_bytes(shape, type_name, vocabulary):
-    """About: without the header and padding, which are under a mebibyte."""
+    """Approximate: without header and padding, which are under a mebibyte."""
     return bytes_per_token(shape, type_name, vocabulary) + 2 * shape.hidden * vocabulary
 
 
@@ -170,7 +169,7 @@ TILES = {}
 
 
 def tile_maker(block_type, spread):
-    """Random blocks of about TILE_BYTES, made once and written over and over: an odd number, so that rows do not repeat."""
+    """Random blocks of about TILE_BYTES, made once and written repeatedly: an odd number, so that rows differ."""
     def make():
         key = (block_type.number, spread)
         if key not in TILES:
@@ -180,7 +179,7 @@ def tile_maker(block_type, spread):
 
 
 def write_model(path, shape_name, type_name, vocabulary):
-    """Writes beside `path` and renames: a file of that name is always whole."""
+    """Writes under a temporary name and renames: a file named `path` is always complete."""
     shape = SHAPES[shape_name]
     entries = metadata(shape_name, shape, type_name, vocabulary)
     table = list(tensors(shape, type_name, vocabulary))

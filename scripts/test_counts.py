@@ -1,9 +1,11 @@
 """Counts the results that scripts/run_tests leaves and prints "N passed, N failed, N skipped" as its last line.
 
 Every ctest entry counts once, but an entry that ran pytest counts as the cases of its file, so that a case skipped inside it
-shows. Names every failed and every skipped test with the reason. Exit status 1 where a test failed or none ran.
+shows. A folder without results counts as a failed test, since its build or its start failed. A gate that is not a test comes as
+NAME=passed or NAME=failed and counts once. Names every failed and every skipped test with the reason. Exit status 1 where a test
+failed or none ran.
 
-Usage: test_counts.py RESULTS_FOLDER
+Usage: test_counts.py [GATE=passed|failed]... RESULTS_FOLDER...
 """
 
 import pathlib
@@ -49,7 +51,11 @@ def pytest_outcome(case):
 
 def outcomes(folder):
     """Yields (test, outcome, reason)."""
-    for entry in ElementTree.parse(folder / "ctest.xml").getroot().iter("testcase"):
+    results = folder / "ctest.xml"
+    if not results.exists():
+        yield str(folder), "failed", "ended before any test ran"
+        return
+    for entry in ElementTree.parse(results).getroot().iter("testcase"):
         name = entry.get("name")
         outcome, reason = ctest_outcome(entry)
         cases_file = folder / f"{name}.xml"
@@ -61,15 +67,25 @@ def outcomes(folder):
         yield from inner
 
 
-def main(folder):
+def outcomes_of(argument):
+    gate, found, result = argument.rpartition("=")
+    if found and result in ("passed", "failed"):
+        return [(gate, result, "")]
+    return outcomes(pathlib.Path(argument))
+
+
+def main(arguments):
     counts = Counter()
-    for test, outcome, reason in outcomes(folder):
-        counts[outcome] += 1
-        if outcome != "passed":
-            print(f"{outcome}: {test}" + (f" ({reason.splitlines()[0]})" if reason else ""))
+    for argument in arguments:
+        for test, outcome, reason in outcomes_of(argument):
+            counts[outcome] += 1
+            if outcome != "passed":
+                print(f"{outcome}: {test}" + (f" ({reason.splitlines()[0]})" if reason else ""))
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     return 1 if counts["failed"] or not counts["passed"] else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(pathlib.Path(sys.argv[1])))
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    sys.exit(main(sys.argv[1:]))

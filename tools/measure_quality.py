@@ -1,19 +1,19 @@
 """Measures how far quantised models are from their source: perplexity and KL divergence on a text.
 
-Owns the measurement alone: it quantises nothing, and reads models only through stock transformers (torch, float32, on the CPU or
-a GPU), so that it judges the FP16 folders by somebody else's forward pass. Needs the test environment (requirements-test.txt).
+It quantises nothing, and reads models only through stock transformers (torch, float32, on the CPU or a GPU), so another project's
+forward pass judges the FP16 folders. Needs the test environment (requirements-test.txt).
 
     python tools/measure_quality.py --source SOURCE_FOLDER --text FILE --windows 40 --context 512 FOLDER...
 
-The windows are those of `tritllm eval` and of llama.cpp's perplexity tool. The text is tokenised as one piece and cut from its start
-into windows, one after the other; where the tokenizer puts BOS before a text, BOS takes the place of each window's first token. What
-follows the first half and one token of a window is scored: a token there has at least half a window of context, so that the figures
-are of the model and not of short contexts. Each window's source logits are computed once and compared with every folder; memory is
-bounded by all models in float32 plus the scored logits of one window, twice in float32 and once in float64.
+The windows are those of `tritllm eval` and of llama.cpp's perplexity tool. The text is tokenised as a whole and cut into consecutive
+windows from its start; where the tokenizer puts BOS before a text, BOS replaces each window's first token. The second half of a window
+is scored without its first token, so every scored token has at least half a window of context. Each window's source logits are
+computed once and compared with every folder; memory is bounded by all models in float32 plus the scored logits of one window, twice
+in float32 and once in float64.
 
-KL divergence is the source's distribution against the folder's, sum p·(log p − log q) in nats, at each scored token, in float64.
-Its standard error is over tokens. Tokens of one window depend on each other a little, so the JSON also has each window's mean:
-the same windows measure every folder, so the comparison of two folders by windows is paired, and sharper than the two errors say.
+KL divergence is sum p·(log p − log q) in nats at each scored token, in float64, p from the source and q from the folder. Its standard
+error is over tokens. Tokens of one window depend on each other a little, so the JSON also has each window's mean: all folders are
+measured on the same windows, so two folders can be compared window by window, more sharply than the two errors suggest.
 """
 
 import argparse
@@ -32,7 +32,7 @@ ROWS_AT_A_TIME = 32
 
 
 class Scores:
-    """What is collected of one folder, token by token."""
+    """The scores of one folder, token by token."""
 
     def __init__(self):
         self.losses = []
@@ -86,7 +86,7 @@ def cut_windows(tokenizer, text, count, context):
     if len(tokens) < count * context:
         sys.exit(f"error: the text has {len(tokens)} tokens, enough for {len(tokens) // context} windows of {context}, not {count}")
     windows = torch.tensor(tokens[:count * context]).view(count, context)
-    # Asked of a text's own encoding, since the settings that promise a BOS are not always obeyed.
+    # Checked on an encoded text, because tokenizers do not always obey the settings that promise a BOS.
     if tokenizer.bos_token_id is not None and tokens[0] == tokenizer.bos_token_id:
         windows[:, 0] = tokenizer.bos_token_id
     return windows

@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "app/model_options.h"
+#include "app/progress_bar.h"
 #include "core/error.h"
 
 namespace tritllm::app {
@@ -48,17 +50,42 @@ std::string csv(const BenchRow& row) {
                      row.tokens_per_second, row.stddev, row.weight_bytes_per_token, row.gigabytes_per_second);
 }
 
+// Loading, then each test by itself: a token of a prompt and one of an answer take different times.
+class BenchLine {
+ public:
+  BenchLine(const Arguments& arguments)
+      : quiet_(arguments.model.common.quiet), loading_(std::in_place, arguments.model.model + arguments.synthetic.shape, quiet_) {}
+
+  void show_loading(uint64_t bytes_done, uint64_t bytes_total) { loading_->show(bytes_done, bytes_total); }
+
+  void show(const BenchTest& test, uint32_t runs_done, uint32_t runs_total) {
+    loading_.reset();
+    if (runs_done == 0) line_.emplace(test.name(), quiet_);
+    line_->show(runs_done, runs_total, fmt::format("run {}/{}", runs_done, runs_total));
+    if (runs_done == runs_total) line_.reset();
+  }
+
+ private:
+  bool quiet_;
+  std::optional<LoadingLine> loading_;
+  std::optional<WorkLine> line_;
+};
+
 int run(const Arguments& arguments) {
   const std::string format = arguments.model.common.json ? "json" : arguments.format;
+  BenchLine line(arguments);
+  BenchOptions options = to_options(arguments);
+  options.on_load = [&](uint64_t done, uint64_t total) { line.show_loading(done, total); };
+  options.on_progress = [&](const BenchTest& test, uint32_t done, uint32_t total) { line.show(test, done, total); };
   if (format == "md") {
     print("| model | depth | device | threads | test | tokens/s | weights GB/s |\n|---|---|---|---|---|---|---|\n");
   } else if (format == "csv") {
     print("model,depth,device,threads,test,tokens_per_second,stddev,weight_bytes_per_token,gigabytes_per_second\n");
   }
-  const std::vector<BenchRow> rows = run_bench(to_options(arguments), [&](const BenchRow& row) {
+  const std::vector<BenchRow> rows = run_bench(options, [&](const BenchRow& row) {
     if (format == "md") print(markdown(row));
     if (format == "csv") print(csv(row));
-    // As print_json(): a path may hold bytes that are no UTF-8.
+    // As print_json(): a path may hold bytes that are not UTF-8.
     if (format == "jsonl") print(to_json(row).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
   });
   if (format != "json") return 0;
@@ -73,15 +100,17 @@ int run(const Arguments& arguments) {
 RunCommand register_bench(CLI::App& app) {
   auto* const command = app.add_subcommand("bench", "Measure speed: prompts (ppN) and answers (tgN) of N tokens");
   const auto arguments = std::make_shared<Arguments>();
-  command->add_option("--model", arguments->model.model, "Packed folder, Hugging Face folder or GGUF file")
+  command->add_option("-m,--model", arguments->model.model, "Packed folder, Hugging Face folder or GGUF file")
       ->envname("TRITLLM_MODEL");
   command->add_option("--synthetic", arguments->synthetic.shape, "Instead: random weights in the shape of " + synthetic_shapes());
-  add_option(*command, "--depth", arguments->synthetic.depth, "Trits per weight of the synthetic model; 0: FP16", "DEPTH")
+  add_option(*command, "--synthetic-depth,--depth", arguments->synthetic.depth, "Trits per weight of the synthetic model; 0: FP16",
+             "SYNTHETIC_DEPTH")
       ->check(CLI::Range(0, 4));
   add_option(*command, "--vocab", arguments->synthetic.vocabulary, "Vocabulary of the synthetic model; 0: the shape's", "VOCAB")
       ->check(CLI::Range(0u, 1u << 20));
   add_option(*command, "--tests", arguments->tests, "What to measure, with commas", "TESTS");
-  add_option(*command, "--repetitions", arguments->repetitions, "How often each", "REPETITIONS")->check(CLI::Range(1u, 10000u));
+  add_option(*command, "--repetitions", arguments->repetitions, "Measured runs of each test", "REPETITIONS")
+      ->check(CLI::Range(1u, 10000u));
   add_option(*command, "--context-before", arguments->context_before, "Tokens in the cache before a test begins", "CONTEXT_BEFORE")
       ->check(CLI::Range(0u, 1u << 20));
   add_option(*command, "--format", arguments->format, "md, csv, json or jsonl", "FORMAT")

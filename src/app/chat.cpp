@@ -10,10 +10,8 @@
 
 #include "app/chat_dialogue.h"
 #include "app/chat_input.h"
-#include "app/input_history.h"
 #include "app/line_editor.h"
 #include "app/model_options.h"
-#include "app/terminal_signals.h"
 #include "core/error.h"
 
 namespace tritllm::app {
@@ -22,30 +20,12 @@ namespace {
 struct Arguments {
   ModelArguments model;
   SamplingArguments sampling;
-  std::string system;
+  TemplateArguments conversation;
   uint32_t tokens = 0;
   bool no_history = false;
 };
 
-// What a model writes must not move the cursor or reprogram the terminal: control characters but newline and tab become \xNN.
-std::string harmless(std::string_view text) {
-  std::string safe;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
-    if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {  // U+0080 to U+009F, which some terminals obey too
-      safe += fmt::format("\\x{:02x}", next);
-      ++i;
-    } else if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F) {
-      safe += fmt::format("\\x{:02x}", byte);
-    } else {
-      safe += text[i];
-    }
-  }
-  return safe;
-}
-
-// A history that cannot be read or written is said once, and then done without.
+// A history that cannot be read or written is reported once; then the chat goes on without.
 class OptionalHistory {
  public:
   OptionalHistory(bool wanted, LineEditor& editor) : editor_(editor) {
@@ -78,15 +58,15 @@ class OptionalHistory {
   std::optional<InputHistory> history_;
 };
 
-// A person at a terminal: errors are said, and the dialogue goes on.
-void talk_at_terminal(ChatSession& session, const Arguments& arguments) {
+// A person at a terminal: errors are shown, and the dialogue goes on.
+void chat_at_terminal(ChatSession& session, const Arguments& arguments) {
   TerminalSignals signals;
   LineEditor editor(signals);
   OptionalHistory history(!arguments.no_history, editor);
   ChatDialogue dialogue(session, {.answer = {.write = [](std::string_view text) { print(harmless(text)); },
                                              .stop = [&] { return signals.interrupted() || signals.end_signal() != 0; }},
                                   .say = [](std::string_view text) { print_message(harmless(text)); },
-                                  .figures = !arguments.model.common.quiet});
+                                  .stats = !arguments.model.common.quiet});
   if (!arguments.model.common.quiet) print_message("Type a message; /help lists the commands.");
   bool leaving = false, asked_to_confirm = false;
   while (!leaving && signals.end_signal() == 0) {
@@ -101,7 +81,7 @@ void talk_at_terminal(ChatSession& session, const Arguments& arguments) {
       }
       history.add(input.text);
       signals.second_interrupt_ends(true);
-      leaving = !dialogue.take(input.text);
+      leaving = !dialogue.handle(input.text);
       asked_to_confirm = dialogue.was_stopped();
     } catch (const Error& error) {
       print_message(fmt::format("error: {}", error.what()));
@@ -115,14 +95,14 @@ void talk_at_terminal(ChatSession& session, const Arguments& arguments) {
   ::raise(signals.end_signal());
 }
 
-// A script: the first error ends it, since what follows was meant for another talk.
-void talk_with_script(ChatSession& session, const Arguments& arguments) {
+// A script: the first error ends it, since the rest was written for another conversation.
+void chat_with_script(ChatSession& session, const Arguments& arguments) {
   ChatDialogue dialogue(
       session,
-      {.answer = {.write = print, .stop = [] { return false; }}, .say = print_message, .figures = !arguments.model.common.quiet});
+      {.answer = {.write = print, .stop = [] { return false; }}, .say = print_message, .stats = !arguments.model.common.quiet});
   while (true) {
     const ChatInput input = read_input([](const char*) { return read_plain_line(); });
-    if (input.kind == ChatInput::Kind::kEnd || !dialogue.take(input.text)) return;
+    if (input.kind == ChatInput::Kind::kEnd || !dialogue.handle(input.text)) return;
   }
 }
 
@@ -130,12 +110,18 @@ int run(const Arguments& arguments) {
   LanguageModel model = load_model(arguments.model);
   ChatSettings settings{.sampler = sampler_options(arguments.sampling, model.defaults()),
                         .seed = arguments.sampling.seed,
-                        .tokens = arguments.tokens};
-  ChatSession session(model, std::move(settings), cache_type(arguments.model), arguments.system);
+                        .tokens = arguments.tokens,
+                        .template_variables = template_variables(arguments.conversation, model)};
+  try {
+    validate(settings.sampler, model.model().config().vocabulary);
+  } catch (const Error& error) {
+    throw flag_error(error);
+  }
+  ChatSession session(model, std::move(settings), cache_type(arguments.model), arguments.conversation.system);
   if (::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0) {
-    talk_at_terminal(session, arguments);
+    chat_at_terminal(session, arguments);
   } else {
-    talk_with_script(session, arguments);
+    chat_with_script(session, arguments);
   }
   return 0;
 }
@@ -143,15 +129,15 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 RunCommand register_chat(CLI::App& app) {
-  auto* const command = app.add_subcommand("chat", "Talk with a model; /help lists the commands");
+  auto* const command = app.add_subcommand("chat", "Converse with a model; /help lists the commands");
   const auto arguments = std::make_shared<Arguments>();
-  command->add_option("--system", arguments->system, "A system message before the talk")->envname("TRITLLM_SYSTEM");
-  add_option(*command, "-n,--tokens", arguments->tokens, "At most so many tokens of each answer; 0: what the context has room for",
+  add_template_options(*command, arguments->conversation);
+  add_option(*command, "-n,--tokens", arguments->tokens, "At most this many tokens of each answer; 0: what the context has room for",
              "TOKENS");
   command->add_flag("--no-history", arguments->no_history, "Keep what is typed out of the history file")
       ->envname("TRITLLM_NO_HISTORY");
   add_model_options(*command, arguments->model);
-  command->remove_option(command->get_option("--json"));  // a dialogue has no one answer
+  command->remove_option(command->get_option("--json"));  // a dialogue is not one answer
   add_sampling_options(*command, arguments->sampling);
   return [arguments] { return run(*arguments); };
 }

@@ -14,7 +14,7 @@
 namespace tritllm::app {
 namespace {
 
-constexpr uint64_t kLargestTalk = uint64_t{64} << 20;
+constexpr uint64_t kLargestConversation = uint64_t{64} << 20;
 constexpr std::string_view kSpace = " \t\r\n";
 
 std::string_view trimmed(std::string_view text) noexcept {
@@ -38,22 +38,22 @@ void require_argument(std::string_view command, const std::string& argument) {
 const std::vector<ChatDialogue::Command>& ChatDialogue::commands() {
   static const std::vector<Command> kCommands{
       {"/help", "", "these lines", &ChatDialogue::help},
-      {"/system", "[TEXT]", "replace the system message, or take it out; the talk stays", &ChatDialogue::set_system},
+      {"/system", "[TEXT]", "replace the system message, or remove it; the conversation stays", &ChatDialogue::set_system},
       {"/regen", "", "answer the last message again", &ChatDialogue::answer_again},
-      {"/save", "FILE", "write talk and settings to a JSON file", &ChatDialogue::save},
-      {"/load", "FILE", "go on with the talk and the settings of such a file", &ChatDialogue::load},
+      {"/save", "FILE", "write conversation and settings to a JSON file", &ChatDialogue::save},
+      {"/load", "FILE", "go on with the conversation and the settings of such a file", &ChatDialogue::load},
       {"/set", "[NAME VALUE]", "change a setting; alone, list them", &ChatDialogue::set},
-      {"/stats", "", "tokens, speed and memory so far", &ChatDialogue::show_figures},
-      {"/clear", "", "forget the talk; system message and settings stay", &ChatDialogue::clear},
+      {"/stats", "", "tokens, speed and memory so far", &ChatDialogue::show_stats},
+      {"/clear", "", "forget the conversation; system message and settings stay", &ChatDialogue::clear},
       {"/exit", "", "leave, as does Ctrl-D", &ChatDialogue::leave}};
   return kCommands;
 }
 
-bool ChatDialogue::take(std::string_view input) {
+bool ChatDialogue::handle(std::string_view input) {
   stopped_ = false;
   if (trimmed(input).empty()) return true;
   if (input.starts_with('/') && !input.starts_with("//")) {
-    obey(input);
+    run_command(input);
     return !leaving_;
   }
   const std::string_view message = input.starts_with('/') ? input.substr(1) : without_block_marks(input);
@@ -61,29 +61,30 @@ bool ChatDialogue::take(std::string_view input) {
   return true;
 }
 
-void ChatDialogue::obey(std::string_view line) {
+void ChatDialogue::run_command(std::string_view line) {
   const auto [name, argument] = split_word(line);
   for (const Command& command : commands()) {
     if (command.name != name) continue;
     if (command.parameters.empty() && !argument.empty()) {
       throw Error(ErrorCode::kUsage, name, fmt::format("expected nothing after it, found '{}'", printable(argument, 40)));
     }
-    return (this->*command.obey)(std::string(argument));
+    return (this->*command.run)(std::string(argument));
   }
-  throw Error(ErrorCode::kUsage, printable(name, 40), "is no command",
+  throw Error(ErrorCode::kUsage, printable(name, 40), "is not a command",
               "/help lists them; a message that begins with / is written with //");
 }
 
-void ChatDialogue::report(const AnswerFigures& figures) {
-  stopped_ = figures.finish == FinishReason::kCancelled;
+void ChatDialogue::report(const AnswerStats& stats) {
+  stopped_ = stats.finish == FinishReason::kCancelled;
   outputs_.answer.write("\n");
-  if (figures.finish == FinishReason::kContext) {
-    outputs_.say(fmt::format("The context of {} tokens is full: /clear forgets the talk.", session_.context()));
+  if (stats.finish == FinishReason::kContext) {
+    outputs_.say(
+        fmt::format("The context of {} tokens is full: the answer was cut. /clear forgets the conversation.", session_.context()));
   }
-  if (!outputs_.figures) return;
-  outputs_.say(fmt::format("[prompt {} tokens, {} of them reused, {:.1f}/s; answer {} tokens, {:.1f}/s; {}]", figures.prompt_tokens,
-                           figures.reused_tokens, figures.prompt_speed(), figures.answer_tokens, figures.answer_speed(),
-                           finish_reason_name(figures.finish)));
+  if (!outputs_.stats) return;
+  outputs_.say(fmt::format("[prompt {} tokens, {} of them reused, {:.1f}/s; answer {} tokens, {:.1f}/s; {}]", stats.prompt_tokens,
+                           stats.reused_tokens, stats.prompt_speed(), stats.answer_tokens, stats.answer_speed(),
+                           finish_reason_name(stats.finish)));
 }
 
 void ChatDialogue::help(const std::string&) {
@@ -91,16 +92,17 @@ void ChatDialogue::help(const std::string&) {
   for (const Command& command : commands()) {
     text += fmt::format("{:<20} {}\n", fmt::format("{} {}", command.name, command.parameters), command.help);
   }
-  outputs_.say(text +
-               "A message of several lines stands between \"\"\" and \"\"\". A message that begins with / is written with //.\n"
-               "Ctrl-C stops an answer, and clears a line; on an empty line, pressed twice, it leaves.");
+  outputs_.say(
+      text +
+      "A message of several lines begins with \"\"\" and ends with \"\"\". A message that begins with / is written with //.\n"
+      "Ctrl-C stops an answer, and clears a line; on an empty line, pressed twice, it leaves.");
 }
 
 void ChatDialogue::set_system(const std::string& argument) {
   const std::string former = session_.system();
   session_.set_system(argument);
   if (!argument.empty()) return outputs_.say("The system message is set.");
-  outputs_.say(former.empty() ? "There is no system message." : fmt::format("The system message is taken out. It was: {}", former));
+  outputs_.say(former.empty() ? "There is no system message." : fmt::format("The system message is removed. It was: {}", former));
 }
 
 void ChatDialogue::answer_again(const std::string&) { report(session_.ask_again(outputs_.answer)); }
@@ -113,20 +115,20 @@ void ChatDialogue::save(const std::string& argument) {
 
 void ChatDialogue::load(const std::string& argument) {
   require_argument("/load", argument);
-  session_.load(parse_json(read_text_file(argument, kLargestTalk), argument), argument);
+  session_.load(parse_json(read_text_file(argument, kLargestConversation), argument), argument);
   outputs_.say(fmt::format("Loaded {} messages from {}.", session_.message_count(), printable(argument)));
 }
 
 void ChatDialogue::set(const std::string& argument) {
   const auto [name, value] = split_word(argument);
-  if (name.empty()) return outputs_.say(settings_text(session_.settings()));
+  if (name.empty()) return outputs_.say(session_.settings_text());
   if (value.empty()) throw Error(ErrorCode::kUsage, "/set", fmt::format("expected a value after {}", printable(name, 40)));
   session_.set(name, value);
-  outputs_.say(fmt::format("{} is {}.", name, value));
+  outputs_.say(fmt::format("{} is set to {}.", name, value));
 }
 
-void ChatDialogue::show_figures(const std::string&) {
-  const AnswerFigures& totals = session_.totals();
+void ChatDialogue::show_stats(const std::string&) {
+  const AnswerStats& totals = session_.totals();
   outputs_.say(
       fmt::format("{} messages; {} of {} tokens of context in use; key/value cache {}\n"
                   "all answers: prompts {} tokens, {} of them reused, {:.1f}/s; answers {} tokens, {:.1f}/s",
@@ -136,7 +138,7 @@ void ChatDialogue::show_figures(const std::string&) {
 
 void ChatDialogue::clear(const std::string&) {
   session_.clear();
-  outputs_.say("The talk is forgotten.");
+  outputs_.say("The conversation is forgotten.");
 }
 
 void ChatDialogue::leave(const std::string&) { leaving_ = true; }

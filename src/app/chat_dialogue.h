@@ -1,5 +1,5 @@
-// Owns what an input of a chat means: a message to the model, or one of the commands that begin with /. Does not own the talk
-// (chat_session.h), nor where inputs come from and texts go to.
+// Owns what an input of a chat means: a message to the model, or one of the commands that begin with /. Does not own the
+// conversation (chat_session.h), nor where inputs come from and texts go to.
 #pragma once
 
 #include <functional>
@@ -12,16 +12,16 @@ namespace tritllm::app {
 
 struct DialogueOutputs {
   AnswerHooks answer;
-  std::function<void(std::string_view)> say;  // lines beside the answers: what commands report
-  bool figures = true;                        // a line about each answer
+  std::function<void(std::string_view)> say;  // what commands report
+  bool stats = true;                          // a line about each answer
 };
 
 class ChatDialogue {
  public:
   ChatDialogue(ChatSession& session, DialogueOutputs outputs) : session_(session), outputs_(std::move(outputs)) {}
 
-  // False where the user wants to leave. What cannot be done is an Error, after which the dialogue can go on.
-  bool take(std::string_view input);
+  // False where the user wants to leave. After an Error the dialogue can go on.
+  bool handle(std::string_view input);
 
   // Whether the last input got an answer that was stopped.
   bool was_stopped() const noexcept { return stopped_; }
@@ -30,12 +30,12 @@ class ChatDialogue {
   // `argument` is the rest of the line.
   struct Command {
     std::string_view name, parameters, help;
-    void (ChatDialogue::*obey)(const std::string& argument);
+    void (ChatDialogue::*run)(const std::string& argument);
   };
   static const std::vector<Command>& commands();
 
-  void obey(std::string_view line);
-  void report(const AnswerFigures& figures);
+  void run_command(std::string_view line);
+  void report(const AnswerStats& stats);
 
   void help(const std::string& argument);
   void set_system(const std::string& argument);
@@ -43,7 +43,7 @@ class ChatDialogue {
   void save(const std::string& argument);
   void load(const std::string& argument);
   void set(const std::string& argument);
-  void show_figures(const std::string& argument);
+  void show_stats(const std::string& argument);
   void clear(const std::string& argument);
   void leave(const std::string& argument);
 

@@ -3,15 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
-#include <optional>
 #include <utility>
 
+#include "app/command.h"
 #include "app/model_options.h"
 #include "core/error.h"
+#include "engine/event_queue.h"
 
 namespace tritllm::app {
 namespace {
+
+constexpr std::string_view kNoSeed = "random";
 
 Json message_of(std::string_view role, std::string_view content) { return {{"role", role}, {"content", content}}; }
 
@@ -38,37 +42,59 @@ Json validated_message(const Json& json, size_t index, const std::string& where)
   return message_of(role, json_string(json, "content", place));
 }
 
+template <typename Number>
+Number whole_number(std::string_view name, std::string_view text, std::string_view expected) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc() && end == text.data() + text.size()) return number;
+  throw Error(ErrorCode::kUsage, name, fmt::format("expected {}, found '{}'", expected, printable(text, 40)));
+}
+
+std::string setting_names() {
+  std::string names;
+  for (const SamplerField& field : sampler_fields()) names += fmt::format("{}, ", field.name);
+  return names + "seed, tokens, template_var";
+}
+
+Json settings_json(const ChatSettings& settings) {
+  Json json = to_json(settings.sampler);
+  json.erase("logit_bias");
+  json["seed"] = settings.seed ? Json(*settings.seed) : Json();
+  json["tokens"] = settings.tokens;
+  if (!settings.template_variables.empty()) json["template_vars"] = settings.template_variables;
+  return json;
+}
+
 double speed(uint32_t tokens, double seconds) noexcept { return seconds > 0 ? tokens / seconds : 0; }
 
 }  // namespace
 
-double AnswerFigures::prompt_speed() const noexcept { return speed(prompt_tokens - reused_tokens, prompt_seconds); }
-double AnswerFigures::answer_speed() const noexcept { return speed(answer_tokens - std::min(answer_tokens, 1u), answer_seconds); }
+double AnswerStats::prompt_speed() const noexcept { return speed(prompt_tokens - reused_tokens, prompt_seconds); }
+double AnswerStats::answer_speed() const noexcept { return speed(answer_tokens - std::min(answer_tokens, 1u), answer_seconds); }
 
 ChatSession::ChatSession(LanguageModel& model, ChatSettings settings, CacheType cache, const std::string& system)
     : model_(model),
-      engine_(model.model(), model.tokenizer(), model.defaults().end_tokens, {.slots = 1, .cache = cache}),
+      service_(model, {.slots = 1, .cache = cache}),
       settings_(std::move(settings)) {
-  validate(settings_.sampler, model_.model().config().vocabulary);
   set_system(system);
 }
 
-AnswerFigures ChatSession::ask(const std::string& message, const AnswerHooks& hooks) {
+AnswerStats ChatSession::ask(const std::string& message, const AnswerHooks& hooks) {
   Json messages = messages_;
   messages.push_back(message_of("user", message));
   return answer(std::move(messages), hooks);
 }
 
-AnswerFigures ChatSession::ask_again(const AnswerHooks& hooks) {
+AnswerStats ChatSession::ask_again(const AnswerHooks& hooks) {
   Json messages = messages_;
   if (!messages.empty() && has_role(messages.back(), "assistant")) messages.erase(messages.size() - 1);
   if (messages.empty() || !has_role(messages.back(), "user")) {
-    throw Error(ErrorCode::kUsage, "/regen", "there is no message yet that could be answered again");
+    throw Error(ErrorCode::kUsage, "/regen", "there is no message to answer again");
   }
   return answer(std::move(messages), hooks);
 }
 
-AnswerFigures ChatSession::answer(Json messages, const AnswerHooks& hooks) {
+AnswerStats ChatSession::answer(Json messages, const AnswerHooks& hooks) {
   using Clock = std::chrono::steady_clock;
   const auto seconds = [](Clock::time_point from, Clock::time_point to) {
     return std::chrono::duration<double>(to - from).count();
@@ -78,21 +104,21 @@ AnswerFigures ChatSession::answer(Json messages, const AnswerHooks& hooks) {
   GenerationEvent last;
   const Clock::time_point begin = Clock::now();
   std::optional<Clock::time_point> first_token;
-  const RequestId id = engine_.submit(std::move(request), [&](const GenerationEvent& event) {
+  const auto events = std::make_shared<EventQueue>();
+  const RequestId id = service_.submit(std::move(request), events);
+  while (!last.finish) {
+    if (hooks.stop()) service_.cancel(id);
+    const auto event = events->pop(kStopInterval);
+    if (!event) continue;
     if (!first_token) first_token = Clock::now();
-    last = event;
-    text += event.text;
-    hooks.write(event.text);
-  });
-  try {
-    while (engine_.step()) {
-      if (hooks.stop()) engine_.cancel(id);
+    last = *event;
+    text += event->text;
+    try {
+      hooks.write(event->text);
+    } catch (...) {
+      service_.cancel(id);
+      throw;
     }
-  } catch (...) {
-    // The engine must not keep a request whose listener is about to be gone.
-    engine_.cancel(id);
-    engine_.step();
-    throw;
   }
   if (last.finish == FinishReason::kFailed) throw Error(ErrorCode::kBadInput, "generation", last.error);
   const Clock::time_point end = Clock::now();
@@ -114,12 +140,12 @@ AnswerFigures ChatSession::answer(Json messages, const AnswerHooks& hooks) {
 
 GenerationRequest ChatSession::request_for(const Json& messages) const {
   GenerationRequest request;
-  request.prompt = model_.encode_chat(messages);
+  request.prompt = model_.encode_chat(messages, settings_.template_variables);
   if (request.prompt.size() >= context()) {
     throw Error(ErrorCode::kUsage, "message",
-                fmt::format("with it the talk takes {} tokens, which leaves no room for an answer in the context of {}",
+                fmt::format("with it the conversation takes {} tokens, which leaves no room for an answer in the context of {}",
                             request.prompt.size(), context()),
-                "send a shorter one, or forget the talk with /clear, or start again with a larger --context");
+                "send a shorter one, or forget the conversation with /clear, or start again with a larger --context");
   }
   request.sampler = settings_.sampler;
   request.sampler.seed = settings_.seed ? *settings_.seed : seed_of_the_moment();
@@ -127,16 +153,16 @@ GenerationRequest ChatSession::request_for(const Json& messages) const {
   return request;
 }
 
-// Templates refuse what they cannot write, a system message among others; better now than with the next question.
-void ChatSession::require_system_is_taken(const Json& messages) const {
+// Templates refuse what they cannot write, for example a system message; better now than with the next question.
+void ChatSession::require_accepted(const Json& messages, const ChatSettings& settings) const {
   Json trial = with_system(Json::array(), messages.empty() || !has_role(messages[0], "system") ? "" : messages[0].at("content"));
   trial.push_back(message_of("user", "?"));
-  static_cast<void>(model_.encode_chat(trial));
+  static_cast<void>(model_.encode_chat(trial, settings.template_variables));
 }
 
 void ChatSession::set_system(const std::string& text) {
   Json messages = with_system(messages_, text);
-  require_system_is_taken(messages);
+  require_accepted(messages, settings_);
   messages_ = std::move(messages);
 }
 
@@ -150,7 +176,40 @@ void ChatSession::clear() {
 }
 
 void ChatSession::set(std::string_view name, std::string_view value) {
-  change_setting(settings_, name, value, model_.model().config().vocabulary);
+  ChatSettings changed = settings_with(settings_, name, value);
+  require_accepted(messages_, changed);
+  settings_ = std::move(changed);
+}
+
+ChatSettings ChatSession::settings_with(ChatSettings settings, std::string_view name, std::string_view value) const {
+  if (const SamplerField* const field = find_sampler_field(name)) {
+    set_sampler_value(settings.sampler, *field, value);
+  } else if (name == "seed") {
+    settings.seed.reset();
+    if (value != kNoSeed) settings.seed = whole_number<uint64_t>(name, value, "a whole number, or random");
+  } else if (name == "tokens") {
+    settings.tokens = whole_number<uint32_t>(name, value, "a whole number");
+  } else if (name == "template_var" || name == "template-var") {
+    auto [variable, content] = template_variable(value, model_, "template_var");
+    if (value.ends_with('=')) settings.template_variables.erase(variable);
+    else settings.template_variables[variable] = std::move(content);
+  } else {
+    throw Error(ErrorCode::kUsage, printable(name, 40), "is not a setting", "the settings are " + setting_names());
+  }
+  return settings;
+}
+
+std::string ChatSession::settings_text() const {
+  std::string text;
+  const auto add = [&](std::string_view name, std::string_view value) {
+    text += fmt::format("{}{:<17} {}", text.empty() ? "" : "\n", name, value);
+  };
+  for (const SamplerField& field : sampler_fields()) add(field.name, sampler_value_text(settings_.sampler, field));
+  add("seed", settings_.seed ? std::to_string(*settings_.seed) : kNoSeed);
+  add("tokens", std::to_string(settings_.tokens));
+  for (const auto& [name, value] : settings_.template_variables.items())
+    add("template_var", fmt::format("{}={}", name, value.dump()));
+  return text;
 }
 
 Json ChatSession::to_json() const { return {{"messages", messages_}, {"settings", settings_json(settings_)}}; }
@@ -163,15 +222,37 @@ void ChatSession::load(const Json& document, const std::string& where) {
     throw Error(ErrorCode::kBadInput, where, fmt::format("messages: expected an array, found {}", list.type_name()));
   Json messages = Json::array();
   for (const Json& message : list) messages.push_back(validated_message(message, messages.size(), where));
-  ChatSettings settings = settings_;
-  if (document.contains("settings")) {
-    settings = changed_settings(settings, document.at("settings"), model_.model().config().vocabulary, where);
-  }
-  require_system_is_taken(messages);
-  if (!messages.empty()) static_cast<void>(model_.encode_chat(messages));
+  ChatSettings settings = document.contains("settings") ? settings_from(document.at("settings"), where) : settings_;
+  require_accepted(messages, settings);
+  if (!messages.empty()) static_cast<void>(model_.encode_chat(messages, settings.template_variables));
   messages_ = std::move(messages);
   settings_ = std::move(settings);
   last_ = {};
+}
+
+ChatSettings ChatSession::settings_from(const Json& json, const std::string& where) const {
+  if (!json.is_object())
+    throw Error(ErrorCode::kBadInput, where, fmt::format("settings: expected an object, found {}", json.type_name()));
+  ChatSettings settings = settings_;
+  for (const auto& [name, value] : json.items()) {
+    const bool variables = name == "template_vars";
+    if (variables ? !value.is_object() : !value.is_number() && !value.is_null()) {
+      throw Error(ErrorCode::kBadInput, where,
+                  fmt::format("settings: {}: expected {}, found {}", printable(name), variables ? "an object" : "a number",
+                              value.type_name()));
+    }
+    try {
+      if (variables) {
+        for (const auto& [variable, content] : value.items()) require_template_variable(variable, model_, name);
+        settings.template_variables = value;
+      } else {
+        settings = settings_with(std::move(settings), name, value.is_null() ? std::string(kNoSeed) : value.dump());
+      }
+    } catch (const Error& error) {
+      throw Error(ErrorCode::kBadInput, where, fmt::format("settings: {}: {}", error.where(), error.problem()), error.remedy());
+    }
+  }
+  return settings;
 }
 
 }  // namespace tritllm::app

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cmath>
@@ -9,14 +10,81 @@
 #include <cstdlib>
 #include <utility>
 
-#include "core/error.h"
-
 namespace tritllm::app {
+namespace {
+
+struct FieldFlag {
+  std::string_view field, flag;
+};
+
+// What the modules below call their options, and the flags that set them.
+constexpr auto kOptionFlags = std::to_array<FieldFlag>({
+    {"options.activations", "--activations"},
+    {"options.configs", "--configs"},
+    {"options.context", "--context"},
+    {"options.device", "--device"},
+    {"options.max_memory", "--max-memory"},
+    {"options.output.emit_model", "--emit"},
+    {"options.output.folder", "--out"},
+    {"options.output.fresh", "--fresh"},
+    {"options.output.part", "--shard"},
+    {"options.policy.embedding_depth", "--embed-depth"},
+    {"options.policy.head_depth", "--head-depth"},
+    {"options.policy.rules", "--depth"},
+    {"options.reference", "--reference"},
+    {"options.synthetic", "--synthetic"},
+    {"options.tests", "--tests"},
+    {"options.text", "--text"},
+    {"options.threads", "--threads"},
+    {"options.type", "--type"},
+});
+
+// Fields of a request other than the numbers of the sampler.
+constexpr auto kRequestFlags = std::to_array<FieldFlag>({
+    {"logit_bias", "--logit-bias"},
+    {"prompt", "--prompt"},
+    {"slots", "--slots"},
+    {"stop", "--stop"},
+    {"top_log_probabilities", "--top-log-probabilities"},
+});
+
+std::string with_flags(std::string text) {
+  for (const auto& [field, flag] : kOptionFlags) {
+    for (size_t at = text.find(field); at != text.npos; at = text.find(field, at + flag.size())) {
+      text.replace(at, field.size(), flag);
+    }
+  }
+  return text;
+}
+
+std::string flag_of_request(const std::string& field) {
+  for (const auto& [name, flag] : kRequestFlags) {
+    if (name == field) return std::string(flag);
+  }
+  if (const SamplerField* const number = find_sampler_field(field); number != nullptr && number->name == field) {
+    return sampler_flag(*number);
+  }
+  return field;
+}
+
+}  // namespace
+
+std::string sampler_flag(const SamplerField& field) {
+  std::string flag = fmt::format("--{}", field.name);
+  std::ranges::replace(flag, '_', '-');
+  return flag;
+}
+
+std::string error_text(const Error& error) {
+  return Error(error.code(), with_flags(error.where()), with_flags(error.problem()), with_flags(error.remedy())).what();
+}
+
+Error flag_error(const Error& error) { return {error.code(), flag_of_request(error.where()), error.problem(), error.remedy()}; }
 
 void add_common_options(CLI::App& command, CommonOptions& options) {
   command.add_flag("--json", options.json, "Answer in JSON on standard output")->envname("TRITLLM_JSON");
   command.add_flag("--quiet", options.quiet, "No progress and no warnings")->envname("TRITLLM_QUIET");
-  add_option(command, "--threads", options.threads, "Threads; 0 takes all processors", "THREADS")->check(CLI::Range(0u, 1024u));
+  add_option(command, "-t,--threads", options.threads, "Threads; 0 takes all processors", "THREADS")->check(CLI::Range(0u, 1024u));
 }
 
 void print(std::string_view text) {
@@ -25,12 +93,29 @@ void print(std::string_view text) {
   }
 }
 
-// Paths that the user named may hold bytes that are no UTF-8.
+// Paths may hold bytes that are not UTF-8.
 void print_json(const Json& json) { print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
 
 void print_message(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fputc('\n', stderr);
+}
+
+std::string harmless(std::string_view text) {
+  std::string safe;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+    if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {  // U+0080 to U+009F, which some terminals obey too
+      safe += fmt::format("\\x{:02x}", next);
+      ++i;
+    } else if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F) {
+      safe += fmt::format("\\x{:02x}", byte);
+    } else {
+      safe += text[i];
+    }
+  }
+  return safe;
 }
 
 std::string readable_bytes(uint64_t bytes) {

@@ -1,15 +1,23 @@
-// Owns what all subcommands share: their registration, the options that every one takes, and the console.
+// Owns what all subcommands share: their registration, the options that every one takes, and the console. Does not own the list of
+// subcommands nor how a command line is read (program.h).
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
 
+#include "core/error.h"
 #include "core/json.h"
+#include "sampling/sampler_options.h"
 
 namespace tritllm::app {
+
+// How often a command that waits for an answer looks for an interrupt.
+inline constexpr std::chrono::milliseconds kStopInterval{20};
+inline constexpr int kInterruptedStatus = 130;  // 128 + SIGINT, as shells count
 
 // Options of every subcommand.
 struct CommonOptions {
@@ -38,12 +46,28 @@ RunCommand register_merge(CLI::App& app);
 RunCommand register_run(CLI::App& app);
 RunCommand register_chat(CLI::App& app);
 RunCommand register_tokenize(CLI::App& app);
+RunCommand register_devices(CLI::App& app);
 RunCommand register_eval(CLI::App& app);
 RunCommand register_bench(CLI::App& app);
 
+// The error as a user of the command line reads it: the modules below name fields of options ("options.max_memory"), the command
+// line has flags ("--max-memory").
+std::string error_text(const Error& error);
+
+// The error of a request whose fields were given as flags: "--top-k" for "top_k". A chat names the fields of its requests as they
+// are.
+Error flag_error(const Error& error);
+
+// "--top-k".
+std::string sampler_flag(const SamplerField& field);
+
 void print(std::string_view text);          // to standard output
-void print_json(const Json& json);          // likewise, indented
+void print_json(const Json& json);          // to standard output, indented
 void print_message(std::string_view text);  // a line to standard error
+
+// Text that came from outside, for a terminal: control characters (C0 but newline and tab, DEL, C1) become \xNN, so that they
+// neither move the cursor nor reprogram the terminal.
+std::string harmless(std::string_view text);
 
 // "1.23 GB", "456 KB".
 std::string readable_bytes(uint64_t bytes);

@@ -1,11 +1,11 @@
 // Owns `tritllm eval`.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <memory>
 
 #include "app/model_options.h"
+#include "app/progress_bar.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "tasks/evaluate.h"
@@ -66,36 +66,41 @@ void print_evaluation(const Evaluation& evaluation) {
                     readable_seconds(evaluation.seconds)));
 }
 
-// A line that redraws itself on a terminal; a line every so often in a log.
+// Work with its time left on a terminal; a line every tenth of the work in a log.
 class EvaluateLine {
  public:
+  explicit EvaluateLine(bool quiet) : quiet_(quiet), line_("evaluating", quiet) {}
+
   void show(const EvaluateProgress& progress) {
-    const std::string text =
-        fmt::format("window {}/{}, perplexity {:.4f}", progress.windows_done, progress.windows_total, progress.perplexity);
-    if (terminal_) {
-      print_partial("\r\x1b[K" + text);
-      if (progress.windows_done == progress.windows_total) print_partial("\r\x1b[K");
-    } else if (progress.windows_done * 10 / progress.windows_total != (progress.windows_done - 1) * 10 / progress.windows_total) {
-      print_message(text);
-    }
+    const auto done = progress.windows_done, total = progress.windows_total;
+    const std::string note = fmt::format("window {}/{}, perplexity {:.4f}", done, total, progress.perplexity);
+    if (line_.on_terminal()) line_.show(static_cast<double>(done), static_cast<double>(total), note);
+    else if (!quiet_ && done * 10 / total != (done - 1) * 10 / total) print_message(note);
   }
 
  private:
-  static void print_partial(const std::string& text) {
-    std::fwrite(text.data(), 1, text.size(), stderr);
-    std::fflush(stderr);
-  }
-  bool terminal_ = ::isatty(STDERR_FILENO) != 0;
+  bool quiet_;
+  WorkLine line_;
 };
 
-int run(const Arguments& arguments) {
-  EvaluateLine line;
-  if (!arguments.plot.empty() && arguments.reference.empty()) {
-    throw Error(ErrorCode::kUsage, "--plot", "shows a comparison, and there is no --reference");
-  }
-  const Evaluation evaluation = evaluate(to_options(arguments), [&](const EvaluateProgress& progress) {
-    if (!arguments.model.common.quiet) line.show(progress);
+Evaluation evaluated(const Arguments& arguments) {
+  EvaluateOptions options = to_options(arguments);
+  std::optional<LoadingLine> loading(std::in_place, arguments.reference.empty() ? arguments.model.model : "both models",
+                                     arguments.model.common.quiet);
+  options.on_load = [&](uint64_t done, uint64_t total) { loading->show(done, total); };
+  std::optional<EvaluateLine> line;
+  return evaluate(options, [&](const EvaluateProgress& progress) {
+    loading.reset();
+    if (!line) line.emplace(arguments.model.common.quiet);
+    line->show(progress);
   });
+}
+
+int run(const Arguments& arguments) {
+  if (!arguments.plot.empty() && arguments.reference.empty()) {
+    throw Error(ErrorCode::kUsage, "--plot", "shows a comparison, which needs a --reference");
+  }
+  const Evaluation evaluation = evaluated(arguments);
   if (!arguments.model.common.quiet) {
     for (const std::string& warning : evaluation.warnings) print_message("warning: " + printable(warning));
   }
@@ -113,16 +118,20 @@ int run(const Arguments& arguments) {
 RunCommand register_eval(CLI::App& app) {
   auto* const command = app.add_subcommand("eval", "Perplexity on a text, and the KL divergence from a reference model");
   const auto arguments = std::make_shared<Arguments>();
-  command->add_option("--text", arguments->file, "A file with the text, whose line ends are read as \\n; - is standard input")
+  command
+      ->add_option("--text-file,--text", arguments->file,
+                   "A file with the text, whose line ends are read as \\n; - is standard input")
       ->required();
   command->add_option("--reference", arguments->reference, "The model to compare with, usually the source")
       ->envname("TRITLLM_REFERENCE");
-  add_option(*command, "--windows", arguments->windows, "At most so many windows; 0: all that the text fills", "WINDOWS");
+  add_option(*command, "--windows", arguments->windows, "At most this many windows; 0: all that the text fills", "WINDOWS");
   add_option(*command, "--scored", arguments->scored, "What of each window counts: second-half, or all", "SCORED")
       ->check(CLI::IsMember({"second-half", "all"}));
   command->add_option("--plot", arguments->plot, "Write an SVG picture of the comparison: error by layer, divergence by token");
-  add_model_options(*command, arguments->model);
-  command->get_option("--context")->description(fmt::format("Tokens of a window; 0: {}", kUsualWindow));
+  // Not TRITLLM_CONTEXT: the context that a user likes to chat in must not change what is measured.
+  add_option(*command, "-c,--window,--context", arguments->model.context, fmt::format("Tokens of a window; 0: {}", kUsualWindow),
+             "WINDOW");
+  add_model_option(*command, arguments->model);
   return [arguments] { return run(*arguments); };
 }
 

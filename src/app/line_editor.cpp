@@ -1,12 +1,15 @@
 #include "app/line_editor.h"
 
+#include <fcntl.h>
 #include <histedit.h>
 #include <langinfo.h>
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <clocale>
 #include <cstdint>
@@ -15,19 +18,19 @@
 #include <cstring>
 #include <string_view>
 
-#include "app/input_history.h"
+#include "app/command.h"
 #include "core/error.h"
 #include "core/utf8.h"
 
 namespace tritllm::app {
 namespace {
 
-// Beyond it the drawing of each further key takes long; a longer text fits no context.
+// Beyond it, drawing each further key takes long; a longer text fits no context.
 constexpr size_t kLongestPaste = size_t{1} << 20;
 constexpr std::wstring_view kPasteEnd = L"\x1b[201~";
 constexpr wchar_t kReplacement = 0xFFFD;
 
-// libedit draws with the locale's encoding. Nothing else of the locale is wanted: numbers keep their point.
+// libedit draws with the locale's encoding. Only that category is set: numbers keep their decimal point.
 void use_utf8() {
   for (const char* const locale : {"", "C.UTF-8"}) {
     if (std::setlocale(LC_CTYPE, locale) != nullptr && std::strcmp(::nl_langinfo(CODESET), "UTF-8") == 0) return;
@@ -85,7 +88,52 @@ void normalise_newlines(std::wstring& text) {
   text = std::move(normal);
 }
 
+// Notes of the signal handler.
+std::atomic<bool> interrupt{false}, resize{false}, resume{false}, second_ends{false};
+std::atomic<int> end{0};
+std::array<int, 2> wakeups{-1, -1};
+
+// Any thread of the process may be the one that runs this.
+void note(int signal) {
+  const int saved = errno;
+  switch (signal) {
+    case SIGINT:
+      if (interrupt.exchange(true) && second_ends) ::_exit(kInterruptedStatus);
+      break;
+    case SIGWINCH: resize = true; break;
+    case SIGCONT: resume = true; break;
+    default: end = signal;
+  }
+  [[maybe_unused]] const ssize_t written = ::write(wakeups[1], "", 1);  // a full pipe wakes as well
+  errno = saved;
+}
+
 }  // namespace
+
+TerminalSignals::TerminalSignals() {
+  if (::pipe2(wakeups.data(), O_CLOEXEC | O_NONBLOCK) != 0) throw io_error("signals", "make a pipe", errno);
+  for (const int signal : {SIGINT, SIGWINCH, SIGCONT, SIGTERM, SIGHUP}) {
+    struct sigaction action {};
+    action.sa_handler = note;
+    action.sa_flags = SA_RESTART;
+    ::sigaction(signal, &action, nullptr);
+  }
+}
+
+int TerminalSignals::descriptor() const noexcept { return wakeups[0]; }
+
+void TerminalSignals::forget_wakeups() noexcept {
+  std::array<char, 64> drain{};
+  while (::read(wakeups[0], drain.data(), drain.size()) > 0) {
+  }
+}
+
+bool TerminalSignals::take_interrupt() noexcept { return interrupt.exchange(false); }
+bool TerminalSignals::take_resize() noexcept { return resize.exchange(false); }
+bool TerminalSignals::take_resume() noexcept { return resume.exchange(false); }
+bool TerminalSignals::interrupted() const noexcept { return interrupt; }
+int TerminalSignals::end_signal() const noexcept { return end; }
+void TerminalSignals::second_interrupt_ends(bool does) noexcept { second_ends = does; }
 
 struct LineEditor::Editor {
   explicit Editor(TerminalSignals& watched) : signals(watched) {}
@@ -105,7 +153,7 @@ struct LineEditor::Editor {
 
   int read(wchar_t& character);
   bool wait_for_bytes();
-  void heed_terminal();
+  void handle_terminal();
   unsigned char paste();
 
   TerminalSignals& signals;
@@ -115,10 +163,10 @@ struct LineEditor::Editor {
   std::array<char, 4096> bytes{};  // typed and not yet decoded: [begin, end)
   size_t begin = 0, end = 0;
   bool interrupted = false, had_text = false;
-  bool takes_pastes = false;  // not with the keys of vi, where Escape stands alone
+  bool takes_pastes = false;  // not with the keys of vi, where Escape is a key of its own
 };
 
-// 1: a character; 0: the terminal is gone; -1: the line is given up.
+// 1: a character; 0: the terminal is gone; -1: the user gave up the line.
 int LineEditor::Editor::read(wchar_t& character) {
   while (true) {
     const std::string_view pending(bytes.data() + begin, end - begin);
@@ -134,7 +182,7 @@ int LineEditor::Editor::read(wchar_t& character) {
   }
 }
 
-// False where there will be none, or a signal ends the line.
+// False at the end of the input, or where a signal ends the line.
 bool LineEditor::Editor::wait_for_bytes() {
   std::memmove(bytes.data(), bytes.data() + begin, end - begin);
   end -= begin;
@@ -151,7 +199,7 @@ bool LineEditor::Editor::wait_for_bytes() {
       begin = end = 0;
       return false;
     }
-    heed_terminal();
+    handle_terminal();
     if (polled[0].revents == 0) continue;
     const ssize_t got = ::read(STDIN_FILENO, bytes.data() + end, bytes.size() - end);
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
@@ -161,10 +209,10 @@ bool LineEditor::Editor::wait_for_bytes() {
   }
 }
 
-void LineEditor::Editor::heed_terminal() {
+void LineEditor::Editor::handle_terminal() {
   if (signals.take_resize()) ::el_resize(line);
   if (!signals.take_resume()) return;
-  // The shell had the terminal meanwhile.
+  // The shell had the terminal in the meantime.
   ::el_wset(line, EL_PREP_TERM, 0);
   ::el_wset(line, EL_PREP_TERM, 1);
   ::el_wset(line, EL_REFRESH);
@@ -208,7 +256,7 @@ LineEditor::LineEditor(TerminalSignals& signals) : editor_(std::make_unique<Edit
   const char* const terminal = std::getenv("TERM");
   editor_->takes_pastes = std::wstring_view(keys) == L"emacs" && terminal != nullptr && std::strcmp(terminal, "dumb") != 0;
   if (!editor_->takes_pastes) return;
-  ::el_wset(line, EL_SETTY, L"-d", L"-icrnl", L"-inlcr", nullptr);  // else the \r\n of pasted text would become two newlines
+  ::el_wset(line, EL_SETTY, L"-d", L"-icrnl", L"-inlcr", nullptr);  // otherwise the \r\n of pasted text would become two newlines
   ::el_wset(line, EL_ADDFN, L"tritllm-paste", L"Insert pasted text as it is", &Editor::insert_paste);
   ::el_wset(line, EL_BIND, L"\\e[200~", L"tritllm-paste", nullptr);
 }
@@ -219,7 +267,7 @@ ChatInput LineEditor::read_line(const char* prompt) {
   editor_->prompt = widened(prompt);
   editor_->interrupted = false;
   int count = 0;
-  ::el_wset(editor_->line, EL_PREP_TERM, 1);  // before the prompt, so that nobody sees a prompt whose keys are not heeded yet
+  ::el_wset(editor_->line, EL_PREP_TERM, 1);  // raw mode first: keys typed at a visible prompt must not be lost
   // Bracketed paste: the terminal marks pasted text.
   if (editor_->takes_pastes) write_to_terminal("\x1b[?2004h");
   const wchar_t* const typed = ::el_wgets(editor_->line, &count);

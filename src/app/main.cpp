@@ -1,4 +1,4 @@
-// Owns the process: signals, the list of subcommands, and the one place where an error becomes a line and an exit status.
+// Owns the process: signals, limits, and the one place where an error becomes a line and an exit status.
 // Exit status: 0 done, 1 failure, 2 usage.
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -11,12 +11,10 @@
 #include <new>
 #include <sstream>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "app/command.h"
+#include "app/program.h"
 #include "core/error.h"
-#include "kernels/kernel_table.h"
 
 namespace tritllm::app {
 namespace {
@@ -57,37 +55,6 @@ void allow_many_files() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int run_command(int argc, char** argv) {
-  CLI::App app{"tritllm: balanced ternary language models", "tritllm"};
-  app.require_subcommand(1);
-  app.set_version_flag("--version", fmt::format("tritllm {}", TRITLLM_VERSION));
-  app.footer(
-      "Every option can also be set by an environment variable of its name, e.g. TRITLLM_THREADS. TRITLLM_ISA forces an "
-      "instruction set.");
-  const std::vector<std::pair<const char*, RunCommand>> commands{
-      {"quantize", register_quantize(app)}, {"dequantize", register_dequantize(app)},
-      {"inspect", register_inspect(app)},   {"verify", register_verify(app)},
-      {"merge", register_merge(app)},       {"run", register_run(app)},
-      {"chat", register_chat(app)},         {"eval", register_eval(app)},
-      {"bench", register_bench(app)},       {"tokenize", register_tokenize(app)}};
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& success) {
-    std::ostringstream text, unused;
-    const int status = app.exit(success, text, unused);
-    print(text.str());
-    return status;
-  } catch (const CLI::ParseError& error) {
-    print_message(fmt::format("error: {}; see 'tritllm --help'", printable(error.what())));
-    return kUsage;
-  }
-  kernels::active_table();  // an instruction set that this machine lacks is refused whatever the command
-  for (const auto& [name, run] : commands) {
-    if (app.got_subcommand(name)) return run();
-  }
-  return kUsage;
-}
-
 }  // namespace
 }  // namespace tritllm::app
 
@@ -97,9 +64,9 @@ int main(int argc, char** argv) {
   app::set_up_signals();
   app::allow_many_files();
   try {
-    return app::run_command(argc, argv);
+    return app::run_program(argc, argv);
   } catch (const Error& error) {
-    app::print_message(fmt::format("error: {}", error.what()));
+    app::print_message(fmt::format("error: {}", app::error_text(error)));
     return error.code() == ErrorCode::kUsage ? app::kUsage : app::kFailure;
   } catch (const std::bad_alloc&) {
     app::print_message("error: out of memory; use fewer --threads or a smaller --max-memory");

@@ -45,7 +45,7 @@ RunCommand register_merge(CLI::App& app) {
   auto* const command = app.add_subcommand("merge", "Join the parts that 'quantize --shard i/n' made");
   const auto arguments = std::make_shared<Arguments>();
   command->add_option("folders", arguments->folders, "The --out folders of the runs, one where they shared it")->required();
-  add_option(*command, "--out", arguments->out, "Where the whole model goes; the first folder where not given", "OUT");
+  add_option(*command, "-o,--out", arguments->out, "Where the whole model goes; the first folder where not given", "OUT");
   add_option(*command, "--emit", arguments->emit, "What to write: packed, model (FP16), or both", "EMIT")
       ->delimiter(',')
       ->check(CLI::IsMember({"packed", "model"}));

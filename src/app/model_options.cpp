@@ -4,22 +4,25 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <cctype>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
-#include <iostream>
-#include <iterator>
+#include <cstdio>
 #include <random>
 
+#include "app/progress_bar.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/utf8.h"
 
 namespace tritllm::app {
 
 namespace {
 
 constexpr uint64_t kLargestText = uint64_t{1} << 30;
-constexpr int kInterruptedStatus = 130;  // 128 + SIGINT, as shells count
 
 std::atomic<bool> interrupt_seen{false};
 
@@ -40,10 +43,30 @@ LogitBias parse_bias(const std::string& text) {
   return bias;
 }
 
+std::string read_standard_input() {
+  std::string text;
+  std::array<char, 1 << 16> chunk{};
+  while (const size_t got = std::fread(chunk.data(), 1, chunk.size(), stdin)) {
+    if (text.size() + got > kLargestText)
+      throw Error(ErrorCode::kUsage, "standard input", fmt::format("holds more than {} bytes", kLargestText));
+    text.append(chunk.data(), got);
+  }
+  if (std::ferror(stdin) != 0) throw io_error("standard input", "read", errno);
+  return text;
+}
+
+void require_utf8(std::string_view text, const std::string& where) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = utf8_sequence_length(text.substr(at));
+    if (length == 0) throw Error(ErrorCode::kBadInput, where, fmt::format("byte {}: expected valid UTF-8", at));
+    at += length;
+  }
+}
+
 }  // namespace
 
 void add_device_options(CLI::App& command, ModelArguments& arguments) {
-  add_option(command, "--device", arguments.device, "Where to compute: cpu", "DEVICE");
+  add_option(command, "--device", arguments.device, "Where to compute: cpu, cuda, cuda:N, or auto: a CUDA device that has room, else the CPU", "DEVICE");
   add_option(command, "--activations", arguments.activations,
              "Products with ternary matrices: int8, activations in 8 bits (13 at depth 1), or f32, exact and many times slower",
              "ACTIVATIONS")
@@ -53,13 +76,17 @@ void add_device_options(CLI::App& command, ModelArguments& arguments) {
   add_common_options(command, arguments.common);
 }
 
-void add_model_options(CLI::App& command, ModelArguments& arguments) {
-  command.add_option("--model", arguments.model, "Packed folder, Hugging Face folder or GGUF file")
+void add_model_option(CLI::App& command, ModelArguments& arguments) {
+  command.add_option("-m,--model", arguments.model, "Packed folder, Hugging Face folder or GGUF file")
       ->envname("TRITLLM_MODEL")
       ->required();
-  add_option(command, "--context", arguments.context,
-             fmt::format("Tokens of prompt and answer together; 0: the model's own, at most {}", kUsualContext), "CONTEXT");
   add_device_options(command, arguments);
+}
+
+void add_model_options(CLI::App& command, ModelArguments& arguments) {
+  add_model_option(command, arguments);
+  add_option(command, "-c,--context", arguments.context,
+             fmt::format("Tokens of prompt and answer together; 0: the model's own, at most {}", kUsualContext), "CONTEXT");
 }
 
 CacheType cache_type(const ModelArguments& arguments) {
@@ -71,10 +98,14 @@ Arithmetic arithmetic(const ModelArguments& arguments) {
 }
 
 LanguageModel load_model(const ModelArguments& arguments) {
-  LanguageModel model = LanguageModel::load(arguments.model, {.device = arguments.device,
-                                                              .arithmetic = arithmetic(arguments),
-                                                              .threads = arguments.common.threads,
-                                                              .context = arguments.context});
+  std::optional<LoadingLine> line(std::in_place, arguments.model, arguments.common.quiet);
+  LanguageModel model =
+      LanguageModel::load(arguments.model, {.device = arguments.device,
+                                            .arithmetic = arithmetic(arguments),
+                                            .threads = arguments.common.threads,
+                                            .context = arguments.context,
+                                            .on_progress = [&](uint64_t done, uint64_t total) { line->show(done, total); }});
+  line.reset();
   if (arguments.common.quiet) return model;
   for (const std::string& warning : model.warnings()) print_message("warning: " + printable(warning));
   print_message(fmt::format("{} on {}: {} of weights a token, context {}", printable(arguments.model),
@@ -85,36 +116,30 @@ LanguageModel load_model(const ModelArguments& arguments) {
 
 void add_sampling_options(CLI::App& command, SamplingArguments& arguments) {
   const std::string group = "Sampling (default: the model's generation_config.json)";
-  const auto add = [&](const std::string& flag, auto& value, const std::string& help, const std::string& environment) {
-    command.add_option(flag, value, help)->envname("TRITLLM_" + environment)->group(group);
-  };
-  add("--temp,--temperature", arguments.temperature, "Temperature; 0 takes the most probable token", "TEMPERATURE");
-  add("--top-k", arguments.top_k, "Draw among so many tokens; 0: all", "TOP_K");
-  add("--top-p", arguments.top_p, "Draw among the most probable tokens that have this share", "TOP_P");
-  add("--min-p", arguments.min_p, "Draw among tokens with this share of the largest probability", "MIN_P");
-  add("--typical-p", arguments.typical_p, "Draw among the most typical tokens that have this share", "TYPICAL_P");
-  add("--repeat-penalty", arguments.repeat_penalty, "Divide the scores of tokens that occurred", "REPEAT_PENALTY");
-  add("--presence-penalty", arguments.presence_penalty, "Subtract from the scores of tokens that occurred", "PRESENCE_PENALTY");
-  add("--frequency-penalty", arguments.frequency_penalty, "Subtract for each time that a token occurred", "FREQUENCY_PENALTY");
-  add("--penalty-window", arguments.penalty_window, "The penalties look at so many of the last tokens", "PENALTY_WINDOW");
-  add("--seed", arguments.seed, "Seed of the draws; without it, another one each time", "SEED");
-  add("--logit-bias", arguments.logit_biases, "TOKEN=BIAS, added to a token's score; may be repeated", "LOGIT_BIAS");
+  for (const SamplerField& field : sampler_fields()) {
+    std::string flag = sampler_flag(field), help(field.help);
+    if (field.name == "temperature") flag += ",--temp";
+    help[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(help[0])));
+    const auto take = [&arguments, &field](const std::string& text) {
+      try {
+        SamplerOptions trial;
+        set_sampler_value(trial, field, text);
+      } catch (const Error& error) {
+        throw flag_error(error);
+      }
+      arguments.numbers.emplace_back(&field, text);
+    };
+    command.add_option_function<std::string>(flag, take, help)->type_name("NUMBER")->group(group);
+  }
+  command.add_option("--seed", arguments.seed, "Seed of the draws; without it, another one each time")->group(group);
+  command.add_option("--logit-bias", arguments.logit_biases, "TOKEN=BIAS, added to a token's logit; may be repeated")
+      ->allow_extra_args(false)
+      ->group(group);
 }
 
 SamplerOptions sampler_options(const SamplingArguments& arguments, const GenerationDefaults& defaults) {
   SamplerOptions options = defaults.sampler;
-  const auto take = [](const auto& given, auto& value) {
-    if (given) value = *given;
-  };
-  take(arguments.temperature, options.temperature);
-  take(arguments.top_k, options.top_k);
-  take(arguments.top_p, options.top_p);
-  take(arguments.min_p, options.min_p);
-  take(arguments.typical_p, options.typical_p);
-  take(arguments.repeat_penalty, options.repeat_penalty);
-  take(arguments.presence_penalty, options.presence_penalty);
-  take(arguments.frequency_penalty, options.frequency_penalty);
-  take(arguments.penalty_window, options.penalty_window);
+  for (const auto& [field, text] : arguments.numbers) set_sampler_value(options, *field, text);
   options.seed = arguments.seed ? *arguments.seed : seed_of_the_moment();
   for (const std::string& text : arguments.logit_biases) options.logit_bias.push_back(parse_bias(text));
   return options;
@@ -127,22 +152,52 @@ uint64_t seed_of_the_moment() {
 
 std::string sampler_text(const SamplerOptions& options) {
   if (options.temperature == 0.0f) return "greedy";
-  std::string text = fmt::format("temperature {}", options.temperature);
-  if (options.top_k != 0) text += fmt::format(", top_k {}", options.top_k);
-  if (options.top_p != 1.0f) text += fmt::format(", top_p {}", options.top_p);
-  if (options.min_p != 0.0f) text += fmt::format(", min_p {}", options.min_p);
-  if (options.typical_p != 1.0f) text += fmt::format(", typical_p {}", options.typical_p);
-  if (options.repeat_penalty != 1.0f) text += fmt::format(", repeat_penalty {}", options.repeat_penalty);
-  if (options.presence_penalty != 0.0f) text += fmt::format(", presence_penalty {}", options.presence_penalty);
-  if (options.frequency_penalty != 0.0f) text += fmt::format(", frequency_penalty {}", options.frequency_penalty);
-  return text + fmt::format(", seed {}", options.seed);
+  const bool penalised = options.repeat_penalty != 1.0f || options.presence_penalty != 0.0f || options.frequency_penalty != 0.0f;
+  std::string text;
+  for (const SamplerField& field : sampler_fields()) {
+    const bool always = field.name == "temperature", idle = field.name == "penalty_window" && !penalised;
+    if (idle || (!always && sampler_value(options, field) == field.off)) continue;
+    text += fmt::format("{} {}, ", field.name, sampler_value_text(options, field));
+  }
+  return text + fmt::format("seed {}", options.seed);
+}
+
+void add_template_options(CLI::App& command, TemplateArguments& arguments) {
+  command.add_option("--system", arguments.system, "A system message before the conversation");
+  command
+      .add_option("--template-var", arguments.variables,
+                  "NAME=VALUE for the model's chat template, such as enable_thinking=false; may be repeated")
+      ->allow_extra_args(false);
+}
+
+void require_template_variable(std::string_view name, const LanguageModel& model, std::string_view where) {
+  if (!name.empty() && model.chat_templates().default_source().find(name) != std::string_view::npos) return;
+  throw Error(ErrorCode::kUsage, where, fmt::format("the model's chat template has no variable '{}'", printable(name, 60)));
+}
+
+std::pair<std::string, Json> template_variable(std::string_view text, const LanguageModel& model, std::string_view where) {
+  const size_t equals = text.find('=');
+  if (equals == text.npos || equals == 0) {
+    throw Error(ErrorCode::kUsage, where, fmt::format("expected NAME=VALUE, found '{}'", printable(text, 60)));
+  }
+  std::string name(text.substr(0, equals)), value(text.substr(equals + 1));
+  require_template_variable(name, model, where);
+  Json parsed = Json::parse(value, nullptr, /*allow_exceptions=*/false);
+  return {std::move(name), parsed.is_discarded() ? Json(std::move(value)) : std::move(parsed)};
+}
+
+Json template_variables(const TemplateArguments& arguments, const LanguageModel& model) {
+  Json variables = Json::object();
+  for (const std::string& text : arguments.variables) {
+    auto [name, value] = template_variable(text, model, "--template-var");
+    variables[name] = std::move(value);
+  }
+  return variables;
 }
 
 std::string read_text(const std::string& path) {
-  if (path != "-") return read_text_file(path, kLargestText);
-  std::string text(std::istreambuf_iterator<char>(std::cin), {});
-  if (text.size() > kLargestText)
-    throw Error(ErrorCode::kUsage, "standard input", fmt::format("holds more than {} bytes", kLargestText));
+  std::string text = path == "-" ? read_standard_input() : read_text_file(path, kLargestText);
+  require_utf8(text, path == "-" ? "standard input" : path);
   return text;
 }
 

@@ -1,10 +1,11 @@
-// Owns the options of the subcommands that run a model, and their way into LoadOptions and SamplerOptions.
+// Owns the options of the subcommands that run a model, and their way into LoadOptions, SamplerOptions and template variables.
 #pragma once
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "app/command.h"
@@ -14,25 +15,26 @@ namespace tritllm::app {
 
 struct ModelArguments {
   CommonOptions common;
-  std::string model, device = "cpu", cache = "f16", activations = "int8";
+  std::string model, device = "auto", cache = "f16", activations = "int8";
   uint32_t context = 0;
 };
 
 // Adds --device, --activations and --kv-cache to what add_common_options() adds.
 void add_device_options(CLI::App& command, ModelArguments& arguments);
-// Adds --model and --context as well.
+// Adds --model as well.
+void add_model_option(CLI::App& command, ModelArguments& arguments);
+// Adds all of them and --context.
 void add_model_options(CLI::App& command, ModelArguments& arguments);
 
 CacheType cache_type(const ModelArguments& arguments);
 Arithmetic arithmetic(const ModelArguments& arguments);
 
-// Loads it and says on standard error what was loaded, unless --quiet.
+// Loads it, and says on standard error what was loaded, unless --quiet.
 LanguageModel load_model(const ModelArguments& arguments);
 
 // What the user gave overrides what the model's files say.
 struct SamplingArguments {
-  std::optional<float> temperature, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty;
-  std::optional<uint32_t> top_k, penalty_window;
+  std::vector<std::pair<const SamplerField*, std::string>> numbers;  // each of its field's range
   std::optional<uint64_t> seed;
   std::vector<std::string> logit_biases;  // "TOKEN=BIAS"
 };
@@ -48,7 +50,22 @@ uint64_t seed_of_the_moment();
 // "temperature 0.8, top_k 40, …": what is in force.
 std::string sampler_text(const SamplerOptions& options);
 
-// The contents of --file, or of standard input for "-".
+// What a chat template is given besides the messages.
+struct TemplateArguments {
+  std::string system;
+  std::vector<std::string> variables;  // "NAME=VALUE"
+};
+
+// Adds --system and --template-var.
+void add_template_options(CLI::App& command, TemplateArguments& arguments);
+
+// "NAME=VALUE": VALUE is JSON where it can be read so (false, 3, "text"), else a text. Throws an Error where the template of the
+// model does not know the name; `where` names the option.
+std::pair<std::string, Json> template_variable(std::string_view text, const LanguageModel& model, std::string_view where);
+void require_template_variable(std::string_view name, const LanguageModel& model, std::string_view where);
+Json template_variables(const TemplateArguments& arguments, const LanguageModel& model);
+
+// The contents of a file, or of standard input for "-".
 std::string read_text(const std::string& path);
 
 // Set by the first interrupt (Ctrl-C) once watch_interrupts() has been called; the second one ends the program.

@@ -2,13 +2,18 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "app/command.h"
 #include "app/progress_bar.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "tasks/quantize_model.h"
 
 namespace tritllm::app {
@@ -91,6 +96,36 @@ QuantizeOptions to_options(const Arguments& arguments) {
   return options;
 }
 
+// The name with its layer numbers as N, so that alike tensors share a line.
+std::string name_of_kind(const std::string& name) {
+  std::string kind;
+  for (size_t at = 0; at < name.size();) {
+    const bool starts_part = at == 0 || name[at - 1] == '.';
+    const size_t end = std::min(name.find('.', at), name.size());
+    const bool is_number = starts_part && end > at && name.find_first_not_of("0123456789", at) >= end;
+    kind += is_number ? "N" : name.substr(at, end - at);
+    if (end < name.size()) kind += '.';
+    at = end + 1;
+  }
+  return kind;
+}
+
+// What becomes of every tensor, a line for each kind.
+void print_fates(const Json& tensors) {
+  std::vector<std::pair<std::string, size_t>> lines;
+  for (const Json& tensor : tensors) {
+    const auto depth = tensor["depth"].get<int>();
+    const std::string fate = tensor["fate"].get<std::string>() + (depth > 0 ? fmt::format(" d{}", depth) : "");
+    const std::string line = fmt::format("{:<10} {:<10} {} {} {}", fate, tensor["role"].get<std::string>(),
+                                         printable(name_of_kind(tensor["name"].get<std::string>())), tensor["shape"].dump(),
+                                         tensor["type"].get<std::string>());
+    const auto same = std::ranges::find(lines, line, &std::pair<std::string, size_t>::first);
+    if (same == lines.end()) lines.emplace_back(line, 1);
+    else ++same->second;
+  }
+  for (const auto& [line, count] : lines) print(fmt::format("    {:>5} {}\n", count, line));
+}
+
 void print_plan(const Json& plan) {
   print(fmt::format("{}: {} tensors, {} weights\n", printable(plan["model"].get<std::string>()), plan["tensors"].get<uint64_t>(),
                     plan["all_weights"].get<uint64_t>()));
@@ -99,7 +134,11 @@ void print_plan(const Json& plan) {
                       config["config"].get<std::string>(), config["weights"].get<uint64_t>(),
                       config["stored_bits_per_weight"].get<double>(),
                       config["complete"].get<bool>() ? "nothing" : readable_bytes(config["bytes_to_write"].get<uint64_t>())));
+    print_fates(config["tensors"]);
   }
+  for (const Json& warning : plan["warnings"]) print_message("warning: " + printable(warning.get<std::string>()));
+  print(fmt::format("architecture {}: {}\n", printable(plan["architecture"].get<std::string>()),
+                    plan["engine_runs_it"].get<bool>() ? "the engine runs it" : "the engine does not run it; transformers does"));
   print(fmt::format("disk {}, memory {}, about {} on {} threads\n", readable_bytes(plan["bytes_to_write"].get<uint64_t>()),
                     readable_bytes(plan["memory_bytes"].get<uint64_t>()), readable_seconds(plan["estimated_seconds"].get<double>()),
                     plan["threads"].get<unsigned>()));
@@ -163,8 +202,9 @@ RunCommand register_quantize(CLI::App& app) {
   auto* const command = app.add_subcommand("quantize", "Turn a model's matrices into balanced ternary");
   const auto arguments = std::make_shared<Arguments>();
   Arguments& a = *arguments;
-  add_option(*command, "--model", a.model, "Hugging Face model folder, or GGUF file", "MODEL")->required();
-  add_option(*command, "--out", a.out, "Folder for the results: OUT/CONFIG/packed, OUT/CONFIG/model, OUT/CONFIG/report.json", "OUT")
+  add_option(*command, "-m,--model", a.model, "Hugging Face model folder, or GGUF file", "MODEL")->required();
+  add_option(*command, "-o,--out", a.out, "Folder for the results: OUT/CONFIG/packed, OUT/CONFIG/model, OUT/CONFIG/report.json",
+             "OUT")
       ->required();
   add_option(*command, "--configs", a.configs, "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4", "CONFIGS")
       ->delimiter(',');
@@ -172,8 +212,7 @@ RunCommand register_quantize(CLI::App& app) {
   command
       ->add_option("--depth", a.depth_rules,
                    "'REGEX=D': matrices with a matching name get depth D (1 to 4, or keep); may be repeated")
-      ->expected(1)
-      ->take_all()
+      ->allow_extra_args(false)
       ->envname("TRITLLM_DEPTH");
   command->add_option("--embed-depth", a.embedding_depth, "Quantise the token embedding too, at this depth")
       ->check(CLI::Range(1, 4))

@@ -30,12 +30,12 @@ int run(const Arguments& arguments) {
 RunCommand register_tokenize(CLI::App& app) {
   auto* const command = app.add_subcommand("tokenize", "Print the token ids of a text as a JSON array");
   const auto arguments = std::make_shared<Arguments>();
-  command->add_option("--model", arguments->model, "Folder with a tokenizer.json, or GGUF file")
+  command->add_option("-m,--model", arguments->model, "Folder with a tokenizer.json, or GGUF file")
       ->envname("TRITLLM_MODEL")
       ->required();
   command->add_option("--text", arguments->text, "The text");
   command->add_option("--file", arguments->file, "A file with the text; - is standard input");
-  command->add_flag("--no-special", arguments->no_special, "Without the tokens that the tokenizer puts around a text");
+  command->add_flag("--no-special", arguments->no_special, "Leave out the tokens that the tokenizer puts around a text");
   command->add_flag("--parse-special", arguments->parse_special, "Names of control tokens in the text become these tokens");
   add_common_options(*command, arguments->common);
   return [arguments] { return run(*arguments); };

@@ -1,26 +1,31 @@
-// Owns the interface between a model and the device that it runs on: where weights, activations and the key/value cache live, and
-// the operations that a forward pass is made of. Operations are batch-shaped and happen in the order of the calls; only read()
-// waits for them. Does not own which operations a model needs (src/model).
+// Owns the interface between a model and the device that it runs on: where weights, activations and the key/value cache are kept, and
+// the operations of a forward pass. Does not own which operations a model needs (src/model) nor how files hold weights (src/io).
+//
+// Operations work on whole batches and take effect in the order of the calls. A device may run them later: only read(), and tokens()
+// of a choice, wait. What varies from one forward pass to the next is in a Step, which the device copies once and which operations
+// read there; so a device may record the operations of a pass once (run()) and replay them for later steps of the same shape.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
-#include <variant>
 #include <vector>
 
-#include "io/packed_checkpoint.h"
-#include "io/source_tensor.h"
-#include "kernels/tensor_kernels.h"
+#include "sampling/draw.h"
 
 namespace tritllm {
 
-using kernels::Activation;
-using kernels::CacheType;
+class WeightSource;
 
-// A matrix of weights, [rows, columns], in whatever form the device wants.
+enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf };
+
+// Element type of cached keys and values.
+enum class CacheType : uint8_t { kFloat32, kFloat16 };
+
+// A matrix of weights, [rows, columns], in the layout that the device's kernels read.
 class DeviceMatrix {
  public:
   virtual ~DeviceMatrix() = default;
@@ -30,63 +35,121 @@ class DeviceMatrix {
   virtual uint64_t bytes() const noexcept = 0;
 };
 
-// Floats on the device.
-class DeviceBuffer {
+// The part of a matrix that a device holds. Columns begin and end at groups of 16, or at the matrix's last column.
+struct MatrixSlice {
+  uint64_t first_row = 0, rows = UINT64_MAX;  // UINT64_MAX: up to the end
+  uint64_t first_column = 0, columns = UINT64_MAX;
+};
+
+// Constants on the device: norm gains, biases.
+class DeviceVector {
  public:
-  virtual ~DeviceBuffer() = default;
-  virtual float* data() noexcept = 0;
+  virtual ~DeviceVector() = default;
+  virtual size_t width() const noexcept = 0;
 };
 
-// Vectors of `width` floats on the device, `stride` floats from one to the next. What lies between width and stride is zero.
+// Room for up to `capacity` rows of `width` elements on the device. The backend chooses their type and layout.
+class RowBuffer {
+ public:
+  RowBuffer(size_t capacity, size_t width) noexcept : capacity_(capacity), width_(width) {}
+  virtual ~RowBuffer() = default;
+  size_t capacity() const noexcept { return capacity_; }
+  size_t width() const noexcept { return width_; }
+
+ private:
+  size_t capacity_, width_;
+};
+
+// A view of some rows of a buffer.
 struct Rows {
-  float* data;
-  size_t count, width, stride;
+  RowBuffer* buffer;
+  size_t first, count;
+
+  size_t width() const noexcept { return buffer->width(); }
+  Rows slice(size_t begin, size_t rows) const noexcept { return {buffer, first + begin, rows}; }
 };
 
-// The device memory of up to `capacity` rows.
-struct RowStorage {
-  std::unique_ptr<DeviceBuffer> buffer;
-  size_t capacity = 0, width = 0, stride = 0;
+inline Rows first_rows(const std::unique_ptr<RowBuffer>& buffer, size_t count) noexcept { return {buffer.get(), 0, count}; }
 
-  Rows first(size_t count) const noexcept { return {buffer->data(), count, width, stride}; }
-};
-
-// A vector of constants on the device: norm gains, biases.
-struct DeviceVector {
-  std::unique_ptr<DeviceBuffer> buffer;
-  size_t width = 0;
-};
+// The key/value cache is cut into pages of page_positions() positions. A sequence has a list of pages; a page may be in several lists.
+using PageId = uint32_t;
 
 struct CacheShape {
   uint32_t layers, key_value_heads, head_width;
-  uint32_t slots;      // sequences that are alive at the same time
-  uint32_t positions;  // tokens of each
+  uint32_t pages;
   CacheType type;
 };
 
-// Keys and values of every layer, for each slot and position.
+// Keys and values of every layer and head, by page.
 class KeyValueCache {
  public:
   virtual ~KeyValueCache() = default;
   virtual uint64_t bytes() const noexcept = 0;
 };
 
-// Rotary tables: cos and sin of position·frequency for every position, times `amplitude`.
+// Where a token is: the sequence is a row of the step's page table, the position counts from the sequence's beginning.
+struct TokenPlace {
+  uint32_t sequence, position;
+};
+
+// Tokens that choose() has chosen, one a row. The host need not have seen them when the next step begins with them.
+class ChosenTokens {
+ public:
+  virtual ~ChosenTokens() = default;
+};
+
+// In StepInputs::tokens: not a token, but the i-th one of StepInputs::chosen.
+inline constexpr uint32_t kChosenToken = uint32_t{1} << 31;
+
+struct StepInputs {
+  std::span<const uint32_t> tokens;
+  std::span<const TokenPlace> places;  // one a token; tokens of one sequence are in ascending order of position
+  std::span<const PageId> pages;       // [sequences][pages_per_sequence]; those beyond a sequence's last position are not read
+  uint32_t pages_per_sequence;
+  std::span<const uint32_t> scored;      // rows of tokens after which logits are wanted
+  const ChosenTokens* chosen = nullptr;  // where tokens hold kChosenToken
+};
+
+struct StepLimits {
+  uint32_t tokens, sequences, pages_per_sequence;
+};
+
+// The inputs of one forward pass on the device. Two steps allow one to be prepared while the other runs.
+class Step {
+ public:
+  virtual ~Step() = default;
+  virtual uint32_t tokens() const noexcept = 0;
+  virtual uint32_t scored() const noexcept = 0;
+};
+
+// Names a sequence of operations: those of equal keys are the same, with the same arguments, but for what their steps hold.
+struct StepKey {
+  const void* owner;  // the model
+  const Step* step;
+  const KeyValueCache* cache;
+  uint32_t tokens;         // of a forward pass; 0: of logits
+  uint32_t first, scored;  // of logits: rows [first, first + scored) of the step's scored ones
+
+  bool operator==(const StepKey&) const = default;
+};
+
 struct RotaryFrequencies {
   std::vector<float> inverse_wavelengths;  // [rotated width / 2], radians per position
-  float amplitude = 1.0f;
+  float amplitude = 1.0f;                  // of cosines and sines
 
   bool operator==(const RotaryFrequencies&) const = default;
 };
 
+// Cosine and sine of position·frequency for every position, times the amplitude.
 class RotaryTable {
  public:
   virtual ~RotaryTable() = default;
 };
 
-// Which sequence a row of activations belongs to, and where in it.
-struct TokenPlace {
-  uint32_t slot, position;
+// out[i] = x[i]·gain[i] / sqrt(mean of x² + epsilon)
+struct Norm {
+  const DeviceVector* gain;
+  float epsilon;
 };
 
 // One of several matrices that are multiplied with the same input.
@@ -94,6 +157,15 @@ struct Projection {
   const DeviceMatrix* weights;
   const DeviceVector* bias;  // null: none
   Rows out;
+  bool adds = false;  // out += weights·x + bias
+};
+
+// What is done to each head of queries and keys before they are used. A rotation pairs element i of a head with element i + pairs,
+// where pairs is the number of the table's frequencies; elements from 2·pairs on stay.
+struct HeadRules {
+  const Norm* query_norm;  // null: none
+  const Norm* key_norm;    // likewise
+  const RotaryTable* rotary;
 };
 
 struct AttentionSettings {
@@ -101,42 +173,81 @@ struct AttentionSettings {
   uint32_t heads;
   uint32_t window;  // how many positions a token sees, its own included; 0: all before it
   float scale;
-  float softcap;  // 0: none
+  float softcap;  // scores become softcap·tanh(score / softcap); 0: none
 };
 
-// A matrix as it lies in a file.
-using WeightSource = std::variant<SourceTensor, TernaryMatrix>;
+// What is summed over rows.
+enum class MomentKind : uint8_t {
+  kSquares,       // Σ x[i]², [columns]
+  kOuterProduct,  // Σ x[i]·x[j], [columns][columns]
+};
+
+// Sums over rows in float64, for statistics of a model's activations.
+class Moments {
+ public:
+  virtual ~Moments() = default;
+  virtual MomentKind kind() const noexcept = 0;
+  virtual size_t columns() const noexcept = 0;
+};
 
 class Backend {
  public:
   virtual ~Backend() = default;
   // "cpu (avx2, 2 threads)"
   virtual std::string description() const = 0;
+  // Whether operations return before they have been computed, so that it pays to launch a step before the last one is collected.
+  virtual bool asynchronous() const noexcept { return false; }
 
-  // `source` and the files under it outlive the matrix, which may read them in place.
-  virtual std::unique_ptr<DeviceMatrix> upload_matrix(const WeightSource& source) = 0;
-  virtual DeviceVector upload_vector(std::span<const float> values) = 0;
-  virtual RowStorage allocate_rows(size_t capacity, size_t width) = 0;  // zeros
-  virtual std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) = 0;
+  // The mapped files under `source` outlive the matrix, which may read them in place.
+  virtual std::unique_ptr<DeviceMatrix> upload_matrix(const WeightSource& source, const MatrixSlice& slice = {}) = 0;
+  virtual std::unique_ptr<DeviceVector> upload_vector(std::span<const float> values) = 0;
+  virtual std::unique_ptr<RowBuffer> allocate_rows(size_t capacity, size_t width) = 0;  // zeros
   virtual std::unique_ptr<RotaryTable> make_rotary_table(const RotaryFrequencies& frequencies, uint32_t positions) = 0;
 
+  virtual uint32_t page_positions() const noexcept = 0;
+  virtual std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) = 0;
+  // Every layer's keys and values.
+  virtual void copy_page(KeyValueCache& cache, PageId from, PageId to) = 0;
+
+  virtual std::unique_ptr<Step> make_step(const StepLimits& limits) = 0;
+  // Copies the inputs: the spans may go when it returns.
+  virtual void begin(Step& step, const StepInputs& inputs) = 0;
+  // Calls `operations`, or replays what an earlier call of the same key did.
+  virtual void run(const StepKey&, const std::function<void()>& operations) { operations(); }
+
   // out[i] = scale · row tokens[i] of the table.
-  virtual void embed(const DeviceMatrix& table, std::span<const uint32_t> tokens, float scale, Rows out) = 0;
-  // Each consecutive part of gain.width elements of each row, on its own. out may be x.
-  virtual void rms_norm(Rows x, const DeviceVector& gain, float epsilon, Rows out) = 0;
-  virtual void multiply(Rows x, std::span<const Projection> projections) = 0;
-  // Rotates every head of each row by its place; element i of a head is paired with element i + half.
-  virtual void rotate(Rows x, uint32_t heads, const RotaryTable& table, std::span<const TokenPlace> places) = 0;
-  virtual void store(KeyValueCache& cache, uint32_t layer, Rows keys, Rows values, std::span<const TokenPlace> places) = 0;
-  // Every row attends to what the cache holds of its sequence, up to its own position.
-  virtual void attend(Rows queries, const KeyValueCache& cache, const AttentionSettings& settings,
-                      std::span<const TokenPlace> places, Rows out) = 0;
+  virtual void embed(const DeviceMatrix& table, const Step& step, float scale, Rows out) = 0;
+  // Multiplies norm(x), or x where there is no norm. x is none of the outputs, unless the only projection adds to it.
+  virtual void multiply(Rows x, const Norm* norm, std::span<const Projection> projections) = 0;
+  // Norms and rotates the heads of queries in place, norms and rotates those of keys, and stores keys and values in the cache.
+  virtual void store_heads(Rows queries, Rows keys, Rows values, const HeadRules& rules, const Step& step, uint32_t layer,
+                           KeyValueCache& cache) = 0;
+  // Every row attends to the positions of its sequence, up to its own.
+  virtual void attend(Rows queries, const KeyValueCache& cache, const AttentionSettings& settings, const Step& step, Rows out) = 0;
+  // out[i] = activation(gate[i])·up[i]. out may be either.
   virtual void gate(Activation activation, Rows gate, Rows up, Rows out) = 0;
-  virtual void add(Rows x, Rows to) = 0;
-  // out[i] = row indices[i] of x.
-  virtual void gather(Rows x, std::span<const uint32_t> indices, Rows out) = 0;
-  // Waits for everything before it, then copies the rows, without padding.
+  // to += norm(x)
+  virtual void add_normed(Rows x, const Norm& norm, Rows to) = 0;
+  // out[i] = row scored[first + i] of x, for i < out.count.
+  virtual void gather(Rows x, const Step& step, size_t first, Rows out) = 0;
+  // x = cap·tanh(x / cap)
+  virtual void soft_cap(Rows x, float cap) = 0;
+
+  // Chooses a token by each row of logits, as sampling/draw.h does: draws[i] for row i. A row that has no choice (NaN, or every
+  // token at minus infinity) gives kNoToken. `chosen` is one of make_chosen_tokens(), which holds the latest choice only.
+  virtual std::unique_ptr<ChosenTokens> make_chosen_tokens(uint32_t capacity) = 0;
+  virtual void choose(Rows logits, std::span<const DrawSettings> draws, ChosenTokens& chosen) = 0;
+  // Waits for the choose() that filled it; out has one token for each of its rows.
+  virtual void tokens(const ChosenTokens& chosen, std::span<uint32_t> out) = 0;
+
+  virtual std::unique_ptr<Moments> make_moments(size_t columns, MomentKind kind) = 0;  // zeros
+  virtual void add_moments(Rows x, const Norm* norm, Moments& sums) = 0;
+  // Waits for everything before it.
+  virtual void read(const Moments& sums, std::span<double> out) = 0;
+
+  // Waits for everything before it, then copies the rows: out is [x.count][x.width()].
   virtual void read(Rows x, std::span<float> out) = 0;
+  virtual void write(std::span<const float> values, Rows out) = 0;
 };
 
 }  // namespace tritllm

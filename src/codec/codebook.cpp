@@ -125,8 +125,8 @@ Codebook geometric_codebook(float smallest, float largest) {
   if (largest == 0.0f) return codebook;
   const double low = smallest, ratio = root_of_steps(static_cast<double>(largest) / low);
   double power = 1.0;
-  for (float& entry : codebook) {
-    entry = static_cast<float>(low * power);
+  for (float& scale : codebook) {
+    scale = static_cast<float>(low * power);
     power *= ratio;
   }
   codebook.back() = largest;
@@ -146,12 +146,12 @@ Codebook clustered_codebook(std::vector<WeightedStep>& steps, int largest_code) 
   if (steps.empty()) return codebook;
   std::stable_sort(steps.begin(), steps.end(), [](const WeightedStep& a, const WeightedStep& b) { return a.step < b.step; });
   const PrefixSums sums = gather_runs(steps);
-  size_t begin = 0, entry = 0;
+  size_t begin = 0, filled = 0;
   for (const size_t end : best_clusters(sums)) {
-    codebook[entry++] = std::min(static_cast<float>(sums.mean(begin, end)) * static_cast<float>(largest_code), kLargestHalf);
+    codebook[filled++] = std::min(static_cast<float>(sums.mean(begin, end)) * static_cast<float>(largest_code), kLargestHalf);
     begin = end;
   }
-  for (; entry < kCodebookSize; ++entry) codebook[entry] = codebook[entry - 1];
+  for (; filled < kCodebookSize; ++filled) codebook[filled] = codebook[filled - 1];
   return codebook;
 }
 

@@ -15,7 +15,7 @@ using Codebook = std::array<float, kCodebookSize>;
 // Recipe uniform: 27 scales in geometric progression from `smallest` to `largest`; zeros where both are 0.
 Codebook geometric_codebook(float smallest, float largest);
 
-// thresholds[j] is the geometric mean of entries j and j + 1.
+// thresholds[j] is the geometric mean of scale_codes j and j + 1.
 std::array<float, kCodebookSize - 1> nearest_thresholds(const Codebook& codebook);
 
 // A step that some group would like, and how much the error grows as another takes its place: weight·(step − other)².

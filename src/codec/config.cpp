@@ -2,23 +2,67 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "codec/geometry.h"
 #include "core/error.h"
 
 namespace tritllm::codec {
+namespace {
 
-std::string_view recipe_name(Recipe recipe) noexcept { return recipe == Recipe::kUniform ? "uniform" : "optimal"; }
+constexpr RecipeRow kRecipes[] = {
+    {.recipe = Recipe::kUniform,
+     .name = "uniform",
+     .search = ScaleSearch::kCandidates,
+     .least_depth = 1,
+     .most_depth = kMaxDepth,
+     .weights_per_second = 150e6,
+     .needs = "Made without calibration data.",
+     .codebook = "27 scales a matrix in geometric progression (scale_depth=3)"},
+    {.recipe = Recipe::kOptimal,
+     .name = "optimal",
+     .search = ScaleSearch::kLeastError,
+     .least_depth = 1,
+     .most_depth = kMaxDepth,
+     .weights_per_second = 40e6,
+     .needs = "Made without calibration data.",
+     .codebook = "27 scales a matrix by dynamic programming and Lloyd's rounds (scale_depth=3)"},
+};
+
+std::string known_configs() {
+  std::string list;
+  for (const RecipeRow& row : kRecipes) {
+    list += fmt::format("{}{}-d{}..{}-d{}", list.empty() ? "" : " and ", row.name, row.least_depth, row.name, row.most_depth);
+  }
+  return list;
+}
+
+}  // namespace
+
+std::span<const RecipeRow> recipes() noexcept { return kRecipes; }
+
+const RecipeRow& recipe_row(Recipe recipe) noexcept {
+  return *std::find_if(std::begin(kRecipes), std::end(kRecipes), [=](const RecipeRow& row) { return row.recipe == recipe; });
+}
+
+const RecipeRow* find_recipe(std::string_view config_name) noexcept {
+  const std::string_view name = config_name.substr(0, config_name.rfind("-d"));
+  const auto found = std::find_if(std::begin(kRecipes), std::end(kRecipes), [=](const RecipeRow& row) { return row.name == name; });
+  return found == std::end(kRecipes) ? nullptr : &*found;
+}
+
+std::string_view recipe_name(Recipe recipe) noexcept { return recipe_row(recipe).name; }
 
 std::string config_name(Config config) { return fmt::format("{}-d{}", recipe_name(config.recipe), config.depth); }
 
 Config parse_config(std::string_view name) {
-  for (const Recipe recipe : {Recipe::kUniform, Recipe::kOptimal}) {
-    for (int depth = 1; depth <= kMaxDepth; ++depth) {
-      if (const Config config{recipe, depth}; name == config_name(config)) return config;
+  for (const RecipeRow& row : kRecipes) {
+    for (int depth = row.least_depth; depth <= row.most_depth; ++depth) {
+      if (const Config config{row.recipe, depth}; name == config_name(config)) return config;
     }
   }
-  throw Error(ErrorCode::kUsage, "--configs", fmt::format("unknown configuration '{}'", name),
-              "choose from uniform-d1..uniform-d4 and optimal-d1..optimal-d4");
+  throw Error(ErrorCode::kUsage, "options.configs", fmt::format("unknown configuration '{}'", name), "choose from " + known_configs());
 }
 
 }  // namespace tritllm::codec

@@ -1,12 +1,35 @@
-// Owns the name of a configuration: a recipe and a depth, written RECIPE-dD.
+// Owns the recipes, a row of data for each, and the name of a configuration: a recipe and a depth, written RECIPE-dD.
+// Does not own what a recipe does to a matrix (quantizer.h).
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
 namespace tritllm::codec {
 
 enum class Recipe { kUniform, kOptimal };
+
+// How the scale of each group is found.
+enum class ScaleSearch {
+  kCandidates,  // the best of four candidates; a geometric codebook; the nearest of its scales
+  kLeastError,  // the exact best step; a clustered codebook; the scale of least error. Takes an importance of the columns
+};
+
+struct RecipeRow {
+  Recipe recipe;
+  std::string_view name;
+  ScaleSearch search;
+  int least_depth, most_depth;
+  double weights_per_second;  // on one thread of an AVX2 machine (docs/performance.md): enough to tell minutes from hours
+  std::string_view needs;     // for the model card: what went in besides the weights
+  std::string_view codebook;  // for the model card: how the 27 scales were chosen
+};
+
+std::span<const RecipeRow> recipes() noexcept;
+const RecipeRow& recipe_row(Recipe recipe) noexcept;
+// The recipe that a configuration's name begins with; nullptr where this program does not know it.
+const RecipeRow* find_recipe(std::string_view config_name) noexcept;
 
 struct Config {
   Recipe recipe = Recipe::kOptimal;

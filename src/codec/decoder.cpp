@@ -23,9 +23,9 @@ Decoder<Value>::Decoder(const Codebook& codebook, int depth)
 }
 
 template <typename Value>
-void Decoder<Value>::decode(const int8_t* codes, const uint8_t* entries, size_t groups, Value* out) const noexcept {
+void Decoder<Value>::decode(const int8_t* codes, const uint8_t* scale_codes, size_t groups, Value* out) const noexcept {
   for (size_t g = 0; g < groups; ++g, codes += kGroupSize, out += kGroupSize) {
-    const Value* const zero = values_.data() + entries[g] * levels_ + levels_ / 2;
+    const Value* const zero = values_.data() + scale_codes[g] * levels_ + levels_ / 2;
     for (size_t i = 0; i < kGroupSize; ++i) out[i] = zero[codes[i]];
   }
 }

@@ -16,7 +16,7 @@ class Decoder {
   Decoder(const Codebook& codebook, int depth);
 
   // out: [groups][16].
-  void decode(const int8_t* codes, const uint8_t* entries, size_t groups, Value* out) const noexcept;
+  void decode(const int8_t* codes, const uint8_t* scale_codes, size_t groups, Value* out) const noexcept;
 
  private:
   size_t levels_;

@@ -7,8 +7,8 @@
 
 namespace tritllm::codec {
 
-// Per-group figures of an encoding; each array holds one float a group. docs/codec.md, "Figures".
-struct GroupFigures {
+// The statistics of an encoding by group; each array holds one float a group. docs/codec.md, "Statistics".
+struct GroupStats {
   float* weight_energy;   // Σ w²
   float* error_energy;    // Σ (w − w')²
   float* product;         // Σ w·w'
@@ -18,29 +18,34 @@ struct GroupFigures {
 };
 
 // weights: [groups][16], finite, magnitudes up to 65504. largest_code: H of the depth. codebook: [27].
+// importance: [groups][16], what the squared error of each weight counts, finite and not negative; nullptr where nothing is known,
+// and errors count by the emphasis that docs/codec.md derives from the weights.
 struct GroupKernels {
   // Largest |w| of each group.
   void (*magnitudes)(const float* weights, size_t groups, float* magnitudes) noexcept;
 
-  // Recipe uniform: the candidate scale of least squared error; 0 for zero groups.
+  // ScaleSearch::kCandidates: the candidate scale of least squared error; 0 for zero groups.
   void (*candidate_scales)(const float* weights, size_t groups, int largest_code, float* scales) noexcept;
 
-  // Number of the 26 thresholds below each scale.
-  void (*nearest_entries)(const float* scales, size_t groups, const float* thresholds, uint8_t* entries) noexcept;
+  // ScaleSearch::kCandidates: the number of the 26 thresholds below each scale.
+  void (*nearest_scale_codes)(const float* scales, size_t groups, const float* thresholds, uint8_t* scale_codes) noexcept;
 
-  // Recipe optimal: the step of least emphasised error over all steps, with its curvature Σ h·q².
-  void (*best_steps)(const float* weights, size_t groups, int largest_code, float* steps, float* curvatures) noexcept;
+  // ScaleSearch::kLeastError: the step of least weighted error over all steps, with its curvature Σ h·q².
+  void (*best_steps)(const float* weights, const float* importance, size_t groups, int largest_code, float* steps,
+                     float* curvatures) noexcept;
 
-  // Recipe optimal: the entry of least emphasised error; 0 for zero groups.
-  void (*best_entries)(const float* weights, size_t groups, int largest_code, const float* codebook, uint8_t* entries) noexcept;
+  // ScaleSearch::kLeastError: the scale code of least weighted error; 0 for zero groups.
+  void (*best_scale_codes)(const float* weights, const float* importance, size_t groups, int largest_code, const float* codebook,
+                           uint8_t* scale_codes) noexcept;
 
-  // Recipe optimal: Σ h·|w|·q and Σ h·q² with each group's entry, from which Lloyd's rounds move the codebook.
-  void (*step_sums)(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* entries,
-                    float* numerators, float* denominators) noexcept;
+  // ScaleSearch::kLeastError: Σ h·|w|·q and Σ h·q² with each group's scale, from which Lloyd's algorithm moves the codebook.
+  void (*step_sums)(const float* weights, const float* importance, size_t groups, int largest_code, const float* codebook,
+                    const uint8_t* scale_codes, float* numerators, float* denominators) noexcept;
 
-  // Codes [groups][16] with each group's entry, and the figures.
-  void (*encode)(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* entries,
-                 int8_t* codes, const GroupFigures& figures) noexcept;
+  // Codes [groups][16] with each group's scale, and the statistics. With a given scale the nearest level is the best one, whatever
+  // the importance.
+  void (*encode)(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* scale_codes,
+                 int8_t* codes, const GroupStats& stats) noexcept;
 };
 
 // The specification.

@@ -1,11 +1,14 @@
 #include "codec/quantizer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
 
 #include "codec/trits.h"
+#include "core/error.h"
 #include "core/half.h"
 
 namespace tritllm::codec {
@@ -14,18 +17,50 @@ namespace {
 constexpr size_t kLargeGroups = 1024;
 constexpr uint64_t kStridedGroups = 32768;
 constexpr int kLloydRounds = 10;
-constexpr size_t kSamplePiece = 1024;  // groups of the sample that one call of a kernel takes
+constexpr size_t kSampleTask = 1024;  // groups of the sample that one call of a kernel takes
 
-size_t pieces_of(size_t groups) { return (groups + kSamplePiece - 1) / kSamplePiece; }
+// Each row of importance with the padding of a row of groups, where errors are zero and count nothing.
+std::vector<float> padded_importance(std::span<const float> importance, const MatrixShape& shape) {
+  if (importance.empty()) return {};
+  if (importance.size() != shape.codebooks() * shape.columns) {
+    throw Error(ErrorCode::kUsage, "importance",
+                fmt::format("expected {} x {} numbers, found {}", shape.codebooks(), shape.columns, importance.size()));
+  }
+  for (size_t i = 0; i < importance.size(); ++i) {
+    if (importance[i] >= kLeastImportance && importance[i] <= kMostImportance) continue;
+    throw Error(ErrorCode::kUsage, fmt::format("importance: codebook {}, column {}", i / shape.columns, i % shape.columns),
+                fmt::format("expected {} to {}, found {}", kLeastImportance, kMostImportance, importance[i]),
+                "scale it to a mean of 1 and raise what is near zero");
+  }
+  std::vector<float> padded(shape.codebooks() * shape.groups_per_row() * kGroupSize);
+  const MatrixShape rows{shape.codebooks(), shape.columns};
+  pad_groups(rows, 0, rows.groups(), importance.data(), padded.data());
+  return padded;
+}
+
+// The groups among `magnitudes` that are the largest, ascending; zero groups are never among them.
+std::vector<size_t> largest_groups(std::span<const float> magnitudes) {
+  std::vector<size_t> large;
+  for (size_t g = 0; g < magnitudes.size(); ++g) {
+    if (magnitudes[g] >= kSmallestScale) large.push_back(g);
+  }
+  if (large.size() <= kLargeGroups) return large;
+  const auto cut = large.begin() + static_cast<ptrdiff_t>(kLargeGroups);
+  std::nth_element(large.begin(), cut, large.end(),
+                   [&](size_t a, size_t b) { return magnitudes[a] != magnitudes[b] ? magnitudes[a] > magnitudes[b] : a < b; });
+  large.erase(cut, large.end());
+  std::sort(large.begin(), large.end());
+  return large;
+}
 
 }  // namespace
 
 std::optional<size_t> find_unusable_weight(std::span<const float> weights) noexcept {
   // As integers, magnitudes sort like floats, with infinity and NaN above all numbers.
   constexpr uint32_t kLargest = std::bit_cast<uint32_t>(kLargestHalf);
-  constexpr size_t kStretch = 4096;
-  for (size_t begin = 0; begin < weights.size(); begin += kStretch) {
-    const size_t end = std::min(weights.size(), begin + kStretch);
+  constexpr size_t kChunk = 4096;
+  for (size_t begin = 0; begin < weights.size(); begin += kChunk) {
+    const size_t end = std::min(weights.size(), begin + kChunk);
     uint32_t unusable = 0;
     for (size_t i = begin; i < end; ++i) {
       unusable |= (std::bit_cast<uint32_t>(weights[i]) & 0x7fffffffu) > kLargest ? 1u : 0u;
@@ -38,167 +73,181 @@ std::optional<size_t> find_unusable_weight(std::span<const float> weights) noexc
   return std::nullopt;
 }
 
-double sqnr_db_from_relative_mse(double relative_mse) noexcept {
-  if (relative_mse <= 0.0) return INFINITY;
-  return std::round(-10.0 * std::log10(relative_mse) * 1e4) / 1e4;
-}
-
-double MatrixFigures::relative_mse() const noexcept { return weight_energy > 0.0 ? error_energy / weight_energy : 0.0; }
-
-double MatrixFigures::sqnr_db() const noexcept { return sqnr_db_from_relative_mse(relative_mse()); }
-
-double MatrixFigures::cosine() const noexcept {
-  const double norm = std::sqrt(weight_energy * decoded_energy);
-  if (norm > 0.0) return product / norm;
-  return weight_energy > 0.0 ? 0.0 : 1.0;
-}
-
-void MatrixFigures::add(const MatrixFigures& other) {
-  weights += other.weights;
-  weight_energy += other.weight_energy;
-  error_energy += other.error_energy;
-  product += other.product;
-  decoded_energy += other.decoded_energy;
-  largest_error = std::max(largest_error, other.largest_error);
-  clipped += other.clipped;
-  if (level_histogram.size() < other.level_histogram.size()) level_histogram.resize(other.level_histogram.size());
-  for (size_t i = 0; i < other.level_histogram.size(); ++i) level_histogram[i] += other.level_histogram[i];
-}
-
-MatrixQuantizer::MatrixQuantizer(Config config, MatrixShape shape, const GroupKernels& kernels)
+MatrixQuantizer::MatrixQuantizer(Config config, MatrixShape shape, const GroupKernels& kernels, const ColumnStatistics& statistics)
     : config_(config),
+      search_(recipe_row(config.recipe).search),
       shape_(shape),
+      stripes_(shape),
       kernels_(kernels),
       largest_code_(largest_code(config.depth)),
-      surveyed_(shape.groups()),
-      block_magnitude_((shape.lines() + kBlockLines - 1) / kBlockLines),
-      blocks_(block_magnitude_.size()) {}
-
-size_t MatrixQuantizer::padded_groups(size_t block) const noexcept {
-  const uint64_t first_line = block * kBlockLines;
-  return static_cast<size_t>(std::min<uint64_t>(kBlockLines, shape_.lines() - first_line)) * kLineGroups;
-}
-
-void MatrixQuantizer::survey(size_t block, const float* weights) {
-  const size_t first = block * kBlockGroups;
-  const size_t groups = std::min<size_t>(kBlockGroups, shape_.groups() - first);
-  float* const out = surveyed_.data() + first;
-  std::array<float, kBlockGroups> magnitudes;
-  kernels_.magnitudes(weights, groups, magnitudes.data());
-  block_magnitude_[block] = *std::max_element(magnitudes.begin(), magnitudes.begin() + static_cast<ptrdiff_t>(groups));
-  if (config_.recipe == Recipe::kUniform) {
-    kernels_.candidate_scales(weights, groups, largest_code_, out);
-  } else {
-    std::copy_n(magnitudes.begin(), groups, out);
+      importance_(padded_importance(statistics.importance, shape)),
+      scales_(shape.groups()),
+      largest_(stripes_.size()),
+      codebooks_(shape.codebooks()),
+      stats_(stripes_.size()) {
+  if (search_ == ScaleSearch::kCandidates && !importance_.empty()) {
+    throw Error(ErrorCode::kUsage, "importance", fmt::format("recipe '{}' cannot use it", recipe_name(config.recipe)));
   }
 }
 
-void MatrixQuantizer::choose_codebook(const ReadGroup& read, const ParallelLoop& loop) {
-  if (config_.recipe == Recipe::kOptimal) {
-    choose_optimal_codebook(read, loop);
-    return;
-  }
-  float smallest = INFINITY;
-  for (const float scale : surveyed_) {
-    if (scale > 0.0f) smallest = std::min(smallest, scale);
-  }
-  const bool all_zero = smallest == INFINITY;
-  codebook_ = geometric_codebook(all_zero ? 0.0f : smallest,
-                                 all_zero ? 0.0f : *std::max_element(block_magnitude_.begin(), block_magnitude_.end()));
-  thresholds_ = nearest_thresholds(codebook_);
+void MatrixQuantizer::collect_scales(size_t index, const float* weights) {
+  const Stripe stripe = stripes_[index];
+  std::vector<float> magnitudes(stripe.groups);
+  kernels_.magnitudes(weights, stripe.groups, magnitudes.data());
+  for_codebooks(shape_, stripe.first_group, stripe.groups, [&](size_t, uint64_t first, size_t count) {
+    const auto begin = magnitudes.begin() + static_cast<ptrdiff_t>(first - stripe.first_group);
+    largest_[index].push_back(*std::max_element(begin, begin + static_cast<ptrdiff_t>(count)));
+  });
+  float* const scales = scales_.data() + stripe.first_group;
+  if (search_ == ScaleSearch::kCandidates) kernels_.candidate_scales(weights, stripe.groups, largest_code_, scales);
+  else std::copy(magnitudes.begin(), magnitudes.end(), scales);
 }
 
-// Groups that stand for the whole matrix while its codebook is built, gathered so that kernels can run over them.
+std::span<const float> MatrixQuantizer::scales_of(size_t codebook) const noexcept {
+  const uint64_t groups = shape_.groups_per_codebook();
+  return std::span(scales_).subspan(codebook * groups, groups);
+}
+
+const float* MatrixQuantizer::importance_of(size_t codebook, uint64_t group) const noexcept {
+  if (importance_.empty()) return nullptr;
+  const uint64_t per_row = shape_.groups_per_row();
+  return importance_.data() + (codebook * per_row + group % per_row) * kGroupSize;
+}
+
+// Some groups of a codebook, weighed so that together they act as all of them, gathered for the kernels.
 struct MatrixQuantizer::Sample {
-  std::vector<uint64_t> groups;        // indices, ascending
-  std::vector<double> multiplicities;  // how many groups each one stands for
+  std::vector<uint64_t> groups;        // indices in the matrix, ascending
+  std::vector<double> multiplicities;  // the number of groups that each one represents
   std::vector<float> weights;          // [groups][16]
+  std::vector<float> importance;       // [groups][16]; empty: unknown
 
-  // Calls body(first, count) over pieces of the sample.
-  void for_pieces(const ParallelLoop& loop, const std::function<void(size_t first, size_t count)>& body) const {
-    loop(pieces_of(groups.size()), [&](size_t piece) {
-      const size_t first = piece * kSamplePiece;
-      body(first, std::min(kSamplePiece, groups.size() - first));
+  const float* importance_at(size_t group) const noexcept {
+    return importance.empty() ? nullptr : importance.data() + group * kGroupSize;
+  }
+
+  // Calls body(first, count) for consecutive groups of the sample.
+  void for_tasks(const ParallelLoop& loop, const std::function<void(size_t first, size_t count)>& body) const {
+    loop((groups.size() + kSampleTask - 1) / kSampleTask, [&](size_t task) {
+      const size_t first = task * kSampleTask;
+      body(first, std::min(kSampleTask, groups.size() - first));
     });
   }
 };
 
-MatrixQuantizer::Sample MatrixQuantizer::take_sample(const ReadGroup& read, const ParallelLoop& loop) const {
-  std::vector<uint64_t> large;
-  for (uint64_t g = 0; g < surveyed_.size(); ++g) {
-    if (surveyed_[g] >= kSmallestScale) large.push_back(g);
-  }
-  if (large.size() > kLargeGroups) {
-    const auto cut = large.begin() + static_cast<ptrdiff_t>(kLargeGroups);
-    std::nth_element(large.begin(), cut, large.end(),
-                     [&](uint64_t a, uint64_t b) { return surveyed_[a] != surveyed_[b] ? surveyed_[a] > surveyed_[b] : a < b; });
-    large.erase(cut, large.end());
-    std::sort(large.begin(), large.end());
-  }
+void MatrixQuantizer::choose_codebooks(const ReadGroup& read, const ParallelLoop& loop) {
+  if (search_ == ScaleSearch::kCandidates) return choose_geometric_codebooks();
+  for (size_t i = 0; i < codebooks_.size(); ++i) codebooks_[i] = clustered_codebook_of(take_sample(i, read, loop), loop);
+}
 
+void MatrixQuantizer::choose_geometric_codebooks() {
+  std::vector<float> largest(codebooks_.size());
+  for (size_t i = 0; i < stripes_.size(); ++i) {
+    auto magnitude = largest_[i].begin();
+    for_codebooks(shape_, stripes_[i].first_group, stripes_[i].groups,
+                  [&](size_t codebook, uint64_t, size_t) { largest[codebook] = std::max(largest[codebook], *magnitude++); });
+  }
+  for (size_t i = 0; i < codebooks_.size(); ++i) {
+    float smallest = INFINITY;
+    for (const float scale : scales_of(i)) {
+      if (scale > 0.0f) smallest = std::min(smallest, scale);
+    }
+    if (smallest < INFINITY) codebooks_[i] = geometric_codebook(smallest, largest[i]);
+  }
+}
+
+MatrixQuantizer::Sample MatrixQuantizer::take_sample(size_t codebook, const ReadGroup& read, const ParallelLoop& loop) const {
+  const std::span<const float> magnitudes = scales_of(codebook);
+  const uint64_t first_group = codebook * shape_.groups_per_codebook();
+  const std::vector<size_t> large = largest_groups(magnitudes);
+  const uint64_t stride = (magnitudes.size() + kStridedGroups - 1) / kStridedGroups;
   Sample sample;
-  const uint64_t stride = (surveyed_.size() + kStridedGroups - 1) / kStridedGroups;
   auto next_large = large.begin();
-  for (uint64_t g = 0; g < surveyed_.size(); ++g) {
+  for (size_t g = 0; g < magnitudes.size(); ++g) {
     const bool is_large = next_large != large.end() && *next_large == g;
     if (is_large) ++next_large;
-    if (!is_large && (g % stride != 0 || surveyed_[g] < kSmallestScale)) continue;
-    sample.groups.push_back(g);
+    if (!is_large && (g % stride != 0 || magnitudes[g] < kSmallestScale)) continue;
+    sample.groups.push_back(first_group + g);
     sample.multiplicities.push_back(is_large ? 1.0 : static_cast<double>(stride));
   }
   sample.weights.resize(sample.groups.size() * kGroupSize);
-  sample.for_pieces(loop, [&](size_t first, size_t count) {
-    for (size_t i = first; i < first + count; ++i) read(sample.groups[i], sample.weights.data() + i * kGroupSize);
+  if (!importance_.empty()) sample.importance.resize(sample.weights.size());
+  sample.for_tasks(loop, [&](size_t first, size_t count) {
+    for (size_t i = first; i < first + count; ++i) {
+      read(sample.groups[i], sample.weights.data() + i * kGroupSize);
+      const float* const importance = importance_of(codebook, sample.groups[i]);
+      if (importance != nullptr) std::copy_n(importance, kGroupSize, sample.importance.data() + i * kGroupSize);
+    }
   });
   return sample;
 }
 
-void MatrixQuantizer::choose_optimal_codebook(const ReadGroup& read, const ParallelLoop& loop) {
-  const Sample sample = take_sample(read, loop);
+Codebook MatrixQuantizer::clustered_codebook_of(const Sample& sample, const ParallelLoop& loop) const {
+  if (sample.groups.empty()) return {};
   std::vector<float> steps(sample.groups.size()), curvatures(sample.groups.size());
-  sample.for_pieces(loop, [&](size_t first, size_t count) {
-    kernels_.best_steps(sample.weights.data() + first * kGroupSize, count, largest_code_, steps.data() + first,
-                        curvatures.data() + first);
+  sample.for_tasks(loop, [&](size_t first, size_t count) {
+    kernels_.best_steps(sample.weights.data() + first * kGroupSize, sample.importance_at(first), count, largest_code_,
+                        steps.data() + first, curvatures.data() + first);
   });
   std::vector<WeightedStep> weighted(sample.groups.size());
   for (size_t i = 0; i < weighted.size(); ++i) weighted[i] = {steps[i], sample.multiplicities[i] * curvatures[i]};
-  codebook_ = clustered_codebook(weighted, largest_code_);
-  if (!sample.groups.empty()) improve_codebook(sample, loop);
+  Codebook codebook = clustered_codebook(weighted, largest_code_);
+  improve_codebook(sample, loop, codebook);
+  return codebook;
 }
 
-void MatrixQuantizer::improve_codebook(const Sample& sample, const ParallelLoop& loop) {
+// Lloyd's algorithm.
+void MatrixQuantizer::improve_codebook(const Sample& sample, const ParallelLoop& loop, Codebook& codebook) const {
   const size_t groups = sample.groups.size();
-  std::vector<uint8_t> entries(groups), former;
+  std::vector<uint8_t> scale_codes(groups), former;
   std::vector<float> numerators(groups), denominators(groups);
   for (int round = 0; round < kLloydRounds; ++round) {
-    sample.for_pieces(loop, [&](size_t first, size_t count) {
-      const float* const weights = sample.weights.data() + first * kGroupSize;
-      kernels_.best_entries(weights, count, largest_code_, codebook_.data(), entries.data() + first);
-      kernels_.step_sums(weights, count, largest_code_, codebook_.data(), entries.data() + first, numerators.data() + first,
+    sample.for_tasks(loop, [&](size_t first, size_t count) {
+      const float *const weights = sample.weights.data() + first * kGroupSize, *const importance = sample.importance_at(first);
+      uint8_t* const chosen = scale_codes.data() + first;
+      kernels_.best_scale_codes(weights, importance, count, largest_code_, codebook.data(), chosen);
+      kernels_.step_sums(weights, importance, count, largest_code_, codebook.data(), chosen, numerators.data() + first,
                          denominators.data() + first);
     });
-    if (entries == former) return;
-    former = entries;
+    if (scale_codes == former) return;
+    former = scale_codes;
     std::array<double, kCodebookSize> numerator{}, denominator{};
     for (size_t i = 0; i < groups; ++i) {
-      numerator[entries[i]] += sample.multiplicities[i] * numerators[i];
-      denominator[entries[i]] += sample.multiplicities[i] * denominators[i];
+      numerator[scale_codes[i]] += sample.multiplicities[i] * numerators[i];
+      denominator[scale_codes[i]] += sample.multiplicities[i] * denominators[i];
     }
-    for (size_t entry = 0; entry < kCodebookSize; ++entry) {
-      if (denominator[entry] > 0.0) {
-        const auto scale = static_cast<float>(largest_code_ * (numerator[entry] / denominator[entry]));
-        codebook_[entry] = std::min(scale, kLargestHalf);
-      }
+    for (size_t i = 0; i < kCodebookSize; ++i) {
+      if (!(denominator[i] > 0.0)) continue;
+      codebook[i] = std::min(static_cast<float>(largest_code_ * (numerator[i] / denominator[i])), kLargestHalf);
     }
-    std::sort(codebook_.begin(), codebook_.end());
+    std::sort(codebook.begin(), codebook.end());
   }
 }
 
-void MatrixQuantizer::encode(size_t block, const float* weights, EncodedBlock& out) {
-  const size_t groups = padded_groups(block);
-  out.lines = groups / kLineGroups;
-  out.codes.resize(groups * kGroupSize);
-  out.entries.assign(groups, 0);
+// For groups of one codebook; weights and scale_codes begin with the first of them.
+void MatrixQuantizer::choose_scale_codes(size_t codebook, uint64_t first_group, size_t groups, const float* weights,
+                                         uint8_t* scale_codes) const {
+  const Codebook& scales = codebooks_[codebook];
+  if (search_ == ScaleSearch::kCandidates) {
+    kernels_.nearest_scale_codes(scales_.data() + first_group, groups, nearest_thresholds(scales).data(), scale_codes);
+    return;
+  }
+  if (importance_.empty()) {
+    kernels_.best_scale_codes(weights, nullptr, groups, largest_code_, scales.data(), scale_codes);
+    return;
+  }
+  for_periods(shape_, shape_.groups_per_row(), first_group, groups, [&](uint64_t first, size_t count) {
+    const uint64_t offset = first - first_group;
+    kernels_.best_scale_codes(weights + offset * kGroupSize, importance_of(codebook, first), count, largest_code_, scales.data(),
+                              scale_codes + offset);
+  });
+}
+
+void MatrixQuantizer::encode(size_t index, const float* weights, EncodedStripe& out) {
+  const Stripe stripe = stripes_[index];
+  const size_t groups = stripe.padded_groups();
+  out.lines = stripe.lines;
+  out.codes.assign(groups * kGroupSize, 0);
+  out.scale_codes.assign(groups, 0);
   out.scales.resize(out.lines * kScaleTrits);
   out.planes.resize(static_cast<size_t>(config_.depth));
   std::array<uint8_t*, kMaxDepth> planes{};
@@ -207,37 +256,36 @@ void MatrixQuantizer::encode(size_t block, const float* weights, EncodedBlock& o
     planes[plane] = out.planes[plane].data();
   }
 
-  if (config_.recipe == Recipe::kUniform) {
-    const size_t first = block * kBlockGroups;
-    kernels_.nearest_entries(surveyed_.data() + first, std::min<size_t>(groups, surveyed_.size() - first), thresholds_.data(),
-                             out.entries.data());
-  } else {
-    kernels_.best_entries(weights, groups, largest_code_, codebook_.data(), out.entries.data());
-  }
-  std::vector<float> figures(6 * groups);
-  const GroupFigures group_figures{figures.data(),
-                                   figures.data() + groups,
-                                   figures.data() + 2 * groups,
-                                   figures.data() + 3 * groups,
-                                   figures.data() + 4 * groups,
-                                   figures.data() + 5 * groups};
-  kernels_.encode(weights, groups, largest_code_, codebook_.data(), out.entries.data(), out.codes.data(), group_figures);
-  pack_lines(out.lines, config_.depth, out.codes.data(), out.entries.data(), {planes.data(), out.planes.size()}, out.scales.data());
-  blocks_[block] = sum_figures(group_figures, out, block);
+  std::vector<float> sums(6 * stripe.groups);
+  const auto stats_from = [&](size_t group) {
+    float* const first = sums.data() + group;
+    const size_t n = stripe.groups;
+    return GroupStats{first, first + n, first + 2 * n, first + 3 * n, first + 4 * n, first + 5 * n};
+  };
+  for_codebooks(shape_, stripe.first_group, stripe.groups, [&](size_t codebook, uint64_t first, size_t count) {
+    const auto offset = static_cast<size_t>(first - stripe.first_group);
+    const float* const run = weights + offset * kGroupSize;
+    uint8_t* const scale_codes = out.scale_codes.data() + offset;
+    choose_scale_codes(codebook, first, count, run, scale_codes);
+    kernels_.encode(run, count, largest_code_, codebooks_[codebook].data(), scale_codes, out.codes.data() + offset * kGroupSize,
+                    stats_from(offset));
+  });
+  pack_lines(out.lines, config_.depth, out.codes.data(), out.scale_codes.data(), {planes.data(), out.planes.size()},
+             out.scales.data());
+  stats_[index] = sum_stats(stats_from(0), out, stripe);
 }
 
-MatrixFigures MatrixQuantizer::sum_figures(const GroupFigures& figures, const EncodedBlock& encoded, size_t block) const {
-  MatrixFigures sum;
-  const size_t groups = encoded.entries.size();
-  for (size_t g = 0; g < groups; ++g) {
-    sum.weight_energy += figures.weight_energy[g];
-    sum.error_energy += figures.error_energy[g];
-    sum.product += figures.product[g];
-    sum.decoded_energy += figures.decoded_energy[g];
-    sum.largest_error = std::max(sum.largest_error, figures.largest_error[g]);
-    sum.clipped += static_cast<uint64_t>(figures.clipped[g]);
+MatrixStats MatrixQuantizer::sum_stats(const GroupStats& stats, const EncodedStripe& encoded, const Stripe& stripe) const {
+  MatrixStats sum;
+  for (size_t g = 0; g < stripe.groups; ++g) {
+    sum.weight_energy += stats.weight_energy[g];
+    sum.error_energy += stats.error_energy[g];
+    sum.product += stats.product[g];
+    sum.decoded_energy += stats.decoded_energy[g];
+    sum.largest_error = std::max(sum.largest_error, stats.largest_error[g]);
+    sum.clipped += static_cast<uint64_t>(stats.clipped[g]);
   }
-  // Four tables side by side, since counting one level twice in a row waits for the first count to be stored.
+  // Four tables in turn, since counting one level twice in a row waits for the first count to be stored.
   std::array<std::array<uint32_t, 256>, 4> counts{};
   for (size_t i = 0; i < encoded.codes.size(); i += 4) {
     for (size_t k = 0; k < 4; ++k) ++counts[k][static_cast<uint8_t>(encoded.codes[i + k])];
@@ -247,18 +295,15 @@ MatrixFigures MatrixQuantizer::sum_figures(const GroupFigures& figures, const En
     for (const auto& table : counts) count += table[static_cast<uint8_t>(code)];
     sum.level_histogram.push_back(count);
   }
-  // Padding counts as no weight: it lies at the end of rows and of the last line, always with code 0.
-  const uint64_t first = block * kBlockGroups, last = std::min<uint64_t>(first + groups, shape_.groups());
-  const uint64_t per_row = shape_.groups_per_row();
-  const uint64_t rows_ended = last / per_row - first / per_row;
-  sum.weights = (last - first) * kGroupSize - rows_ended * (per_row * kGroupSize - shape_.columns);
+  // Padding has code 0 and is not a weight.
+  sum.weights = weights_in_groups(shape_, stripe.first_group, stripe.groups).count;
   sum.level_histogram[static_cast<size_t>(largest_code_)] -= encoded.codes.size() - sum.weights;
   return sum;
 }
 
-MatrixFigures MatrixQuantizer::figures() const {
-  MatrixFigures total;
-  for (const MatrixFigures& block : blocks_) total.add(block);
+MatrixStats MatrixQuantizer::stats() const {
+  MatrixStats total;
+  for (const MatrixStats& stripe : stats_) total.add(stripe);
   return total;
 }
 

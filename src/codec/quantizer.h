@@ -1,12 +1,11 @@
-// Owns the quantising of one matrix: survey every group, choose the codebook, encode. It never holds the matrix: the caller brings
-// blocks of groups in any order and from several threads, and gets the same bytes for every order and number of threads.
+// Owns the quantising of one matrix: collect a scale of every group, choose the codebooks, encode. It never holds the matrix: the
+// caller brings stripes in any order and from several threads, and gets the same bytes for every order and number of threads.
 // Does not own reading, writing or threads.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
@@ -15,13 +14,10 @@
 #include "codec/config.h"
 #include "codec/geometry.h"
 #include "codec/group_kernels.h"
+#include "codec/grouping.h"
+#include "codec/statistics.h"
 
 namespace tritllm::codec {
-
-// The unit of work, and of summing figures: whole lines, and whole groups of every SIMD width.
-inline constexpr size_t kBlockLines = 1024;
-inline constexpr size_t kBlockGroups = kBlockLines * kLineGroups;
-inline constexpr size_t kBlockWeights = kBlockGroups * kGroupSize;
 
 // Index of the first weight that is NaN, infinite or beyond FP16's range.
 std::optional<size_t> find_unusable_weight(std::span<const float> weights) noexcept;
@@ -32,68 +28,67 @@ using ParallelLoop = std::function<void(size_t count, const std::function<void(s
 // Writes the 16 weights of one group (zeros beyond the row's end); called from the loop's threads.
 using ReadGroup = std::function<void(uint64_t group, float* weights)>;
 
-struct MatrixFigures {
-  uint64_t weights = 0;
-  double weight_energy = 0, error_energy = 0, product = 0, decoded_energy = 0;
-  float largest_error = 0;
-  uint64_t clipped = 0;
-  std::vector<uint64_t> level_histogram;  // [2·H + 1], from code −H up
-
-  double relative_mse() const noexcept;  // 0 for a matrix of zeros
-  double sqnr_db() const noexcept;       // rounded to four decimals; infinite where there is no error
-  double cosine() const noexcept;        // 1 for a matrix of zeros
-  // Joins the figures of another matrix of the same depth (or of none so far).
-  void add(const MatrixFigures& other);
+// What is known about the inputs that the matrix will be multiplied with.
+struct ColumnStatistics {
+  // How much a squared error in each column counts: [codebooks][columns], from kLeastImportance to kMostImportance. Empty: unknown.
+  std::span<const float> importance;
 };
 
-double sqnr_db_from_relative_mse(double relative_mse) noexcept;
+// Within these bounds no sum over a group overflows or loses precision to subnormal numbers. A mean of 1 lies well inside.
+inline constexpr float kLeastImportance = 0x1p-20f, kMostImportance = 0x1p20f;
 
-// One encoded block; reused from block to block.
-struct EncodedBlock {
+// One encoded stripe; reused from stripe to stripe.
+struct EncodedStripe {
   size_t lines = 0;
   std::vector<int8_t> codes;                 // [lines·5][16]
-  std::vector<uint8_t> entries;              // [lines·5]
+  std::vector<uint8_t> scale_codes;          // [lines·5]
   std::vector<std::vector<uint8_t>> planes;  // [depth][lines·16], most significant first
   std::vector<uint8_t> scales;               // [lines][3]
 };
 
 class MatrixQuantizer {
  public:
-  MatrixQuantizer(Config config, MatrixShape shape, const GroupKernels& kernels);
+  // `statistics` must outlive the quantiser. Throws an Error of kUsage where an importance is out of bounds, of another size than
+  // the matrix, or given to a recipe that cannot use it.
+  MatrixQuantizer(Config config, MatrixShape shape, const GroupKernels& kernels, const ColumnStatistics& statistics = {});
 
-  size_t blocks() const noexcept { return blocks_.size(); }
-  // Groups of block `block`, those that fill up its last line included; they are zeros.
-  size_t padded_groups(size_t block) const noexcept;
+  const Stripes& stripes() const noexcept { return stripes_; }
 
-  // Step 1, once for each block, from any thread. weights: [padded_groups(block)][16].
-  void survey(size_t block, const float* weights);
+  // Step 1, once for each stripe, from any thread. weights: [padded_groups()][16] of the stripe.
+  void collect_scales(size_t stripe, const float* weights);
 
-  // Step 2, once, after every survey.
-  void choose_codebook(const ReadGroup& read, const ParallelLoop& loop);
-  const Codebook& codebook() const noexcept { return codebook_; }
+  // Step 2, once, after every collect_scales().
+  void choose_codebooks(const ReadGroup& read, const ParallelLoop& loop);
+  std::span<const Codebook> codebooks() const noexcept { return codebooks_; }
 
-  // Step 3, once for each block, from any thread.
-  void encode(size_t block, const float* weights, EncodedBlock& out);
+  // Step 3, once for each stripe, from any thread.
+  void encode(size_t stripe, const float* weights, EncodedStripe& out);
 
-  // After every encode.
-  MatrixFigures figures() const;
+  // After every encode().
+  MatrixStats stats() const;
 
  private:
   struct Sample;
-  Sample take_sample(const ReadGroup& read, const ParallelLoop& loop) const;
-  void choose_optimal_codebook(const ReadGroup& read, const ParallelLoop& loop);
-  void improve_codebook(const Sample& sample, const ParallelLoop& loop);
-  MatrixFigures sum_figures(const GroupFigures& figures, const EncodedBlock& encoded, size_t block) const;
+  std::span<const float> scales_of(size_t codebook) const noexcept;
+  void choose_geometric_codebooks();
+  Sample take_sample(size_t codebook, const ReadGroup& read, const ParallelLoop& loop) const;
+  Codebook clustered_codebook_of(const Sample& sample, const ParallelLoop& loop) const;
+  void improve_codebook(const Sample& sample, const ParallelLoop& loop, Codebook& codebook) const;
+  const float* importance_of(size_t codebook, uint64_t group) const noexcept;
+  void choose_scale_codes(size_t codebook, uint64_t first_group, size_t groups, const float* weights, uint8_t* scale_codes) const;
+  MatrixStats sum_stats(const GroupStats& stats, const EncodedStripe& encoded, const Stripe& stripe) const;
 
   Config config_;
+  ScaleSearch search_;
   MatrixShape shape_;
+  Stripes stripes_;
   const GroupKernels& kernels_;
   int largest_code_;
-  std::vector<float> surveyed_;         // [groups]: scale (uniform) or largest magnitude (optimal)
-  std::vector<float> block_magnitude_;  // [blocks]: largest magnitude
-  Codebook codebook_{};
-  std::array<float, kCodebookSize - 1> thresholds_{};
-  std::vector<MatrixFigures> blocks_;
+  std::vector<float> importance_;            // [codebooks][groups of a row][16]; empty: unknown
+  std::vector<float> scales_;                // [groups]: candidate scale, or largest magnitude (ScaleSearch::kLeastError)
+  std::vector<std::vector<float>> largest_;  // [stripes][codebooks that the stripe touches]: largest magnitude
+  std::vector<Codebook> codebooks_;
+  std::vector<MatrixStats> stats_;  // [stripes]
 };
 
 }  // namespace tritllm::codec

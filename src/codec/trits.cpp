@@ -62,42 +62,43 @@ void pack_codes(const int8_t* codes, std::span<uint8_t* const> planes, size_t li
   }
 }
 
-void pack_scales(const uint8_t* entries, uint8_t* scales) noexcept {
+void pack_scales(const uint8_t* scale_codes, uint8_t* scales) noexcept {
   for (size_t plane = 0; plane < kScaleTrits; ++plane) {
     unsigned digits = 0;
     for (size_t group = 0; group < kLineGroups; ++group) {
-      digits += entries[group] / kPowersOfThree[kScaleTrits - 1 - plane] % 3 * kPowersOfThree[group];
+      digits += scale_codes[group] / kPowersOfThree[kScaleTrits - 1 - plane] % 3 * kPowersOfThree[group];
     }
     scales[plane] = byte_from_digits(digits);
   }
 }
 
-void unpack_scales(const uint8_t* scales, uint8_t* entries) noexcept {
+void unpack_scales(const uint8_t* scales, uint8_t* scale_codes) noexcept {
   for (size_t group = 0; group < kLineGroups; ++group) {
-    unsigned entry = 0;
+    unsigned scale_code = 0;
     for (size_t plane = 0; plane < kScaleTrits; ++plane) {
-      entry = entry * 3 + digits_from_byte(scales[plane]) / kPowersOfThree[group] % 3;
+      scale_code = scale_code * 3 + digits_from_byte(scales[plane]) / kPowersOfThree[group] % 3;
     }
-    entries[group] = static_cast<uint8_t>(entry);
+    scale_codes[group] = static_cast<uint8_t>(scale_code);
   }
 }
 
 }  // namespace
 
-void pack_lines(size_t lines, int depth, const int8_t* codes, const uint8_t* entries, std::span<uint8_t* const> planes,
+void pack_lines(size_t lines, int depth, const int8_t* codes, const uint8_t* scale_codes, std::span<uint8_t* const> planes,
                 uint8_t* scales) noexcept {
   constexpr std::array kPackCodes{pack_codes<1>, pack_codes<2>, pack_codes<3>, pack_codes<4>};
   const auto pack = kPackCodes[static_cast<size_t>(depth) - 1];
   for (size_t line = 0; line < lines; ++line) {
     pack(codes + line * kLineGroups * kGroupSize, planes, line);
-    pack_scales(entries + line * kLineGroups, scales + line * kScaleTrits);
+    pack_scales(scale_codes + line * kLineGroups, scales + line * kScaleTrits);
   }
 }
 
 void unpack_lines(size_t lines, int depth, std::span<const uint8_t* const> planes, const uint8_t* scales, int8_t* codes,
-                  uint8_t* entries) noexcept {
+                  uint8_t* scale_codes) noexcept {
   const int largest = largest_code(depth);
-  for (size_t line = 0; line < lines; ++line, codes += kLineGroups * kGroupSize, entries += kLineGroups, scales += kScaleTrits) {
+  for (size_t line = 0; line < lines;
+       ++line, codes += kLineGroups * kGroupSize, scale_codes += kLineGroups, scales += kScaleTrits) {
     int16_t sums[kLineGroups][kGroupSize] = {};
     for (size_t plane = 0; plane < static_cast<size_t>(depth); ++plane) {
       const uint8_t* const bytes = planes[plane] + line * kGroupSize;
@@ -115,7 +116,7 @@ void unpack_lines(size_t lines, int depth, std::span<const uint8_t* const> plane
     for (size_t group = 0; group < kLineGroups; ++group) {
       for (size_t j = 0; j < kGroupSize; ++j) codes[group * kGroupSize + j] = static_cast<int8_t>(sums[group][j] - largest);
     }
-    unpack_scales(scales, entries);
+    unpack_scales(scales, scale_codes);
   }
 }
 

@@ -18,14 +18,14 @@ constexpr unsigned digits_from_byte(uint8_t byte) noexcept { return byte * 243u 
 
 constexpr bool is_trit_byte(uint8_t byte) noexcept { return byte_from_digits(digits_from_byte(byte)) == byte; }
 
-// Packs `lines` lines. codes: [lines·5][16] in [−H, H]; entries: [lines·5] in 0..26. planes: where each of the `depth` planes puts
-// its lines·16 bytes, the most significant first; scales: lines·3 bytes.
-void pack_lines(size_t lines, int depth, const int8_t* codes, const uint8_t* entries, std::span<uint8_t* const> planes,
+// Packs `lines` lines. codes: [lines·5][16] in [−H, H]; scale_codes: [lines·5] in 0..26. planes: where each of the `depth` planes
+// puts its lines·16 bytes, the most significant first; scales: lines·3 bytes.
+void pack_lines(size_t lines, int depth, const int8_t* codes, const uint8_t* scale_codes, std::span<uint8_t* const> planes,
                 uint8_t* scales) noexcept;
 
 // The reverse, for bytes that have been validated.
 void unpack_lines(size_t lines, int depth, std::span<const uint8_t* const> planes, const uint8_t* scales, int8_t* codes,
-                  uint8_t* entries) noexcept;
+                  uint8_t* scale_codes) noexcept;
 
 // Index of the first byte that does not hold five trits.
 std::optional<size_t> find_invalid_trit_byte(std::span<const uint8_t> bytes) noexcept;

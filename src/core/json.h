@@ -3,16 +3,19 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/json_fwd.h"
 
 namespace tritllm {
-
-// Objects keep the order of their keys, so that a document that is read, changed and written stays recognisable.
-using Json = nlohmann::ordered_json;
 
 inline constexpr int kJsonDepthLimit = 64;
 inline constexpr uint64_t kLargestJsonInteger = std::numeric_limits<int64_t>::max();
@@ -20,21 +23,89 @@ inline constexpr uint64_t kLargestJsonInteger = std::numeric_limits<int64_t>::ma
 // `where` names the source in errors, usually a path.
 Json parse_json(std::string_view text, const std::string& where, int depth_limit = kJsonDepthLimit);
 
-// The text of a document as this project writes files: two spaces of indent, UTF-8, newline at the end.
+// The same for files that Python's json module may have written: the words NaN, Infinity and -Infinity are numbers.
+Json parse_python_json(std::string_view text, const std::string& where, int depth_limit = kJsonDepthLimit);
+
+// The text of a document as this project writes files: two spaces of indent, UTF-8, newline at the end. Numbers that are not
+// finite are written as Python writes them.
 std::string json_text(const Json& document);
 
-// Fields of an object; each throws an Error naming `where` and `key` where the field has the wrong type or range, and the
-// first three also where it is missing.
-const Json& json_field(const Json& object, std::string_view key, const std::string& where);
-std::string json_string(const Json& object, std::string_view key, const std::string& where);
-uint64_t json_integer(const Json& object, std::string_view key, const std::string& where, uint64_t least = 0,
-                      uint64_t most = kLargestJsonInteger);
-std::optional<std::string> json_optional_string(const Json& object, std::string_view key, const std::string& where);
-std::optional<uint64_t> json_optional_integer(const Json& object, std::string_view key, const std::string& where,
-                                              uint64_t least = 0, uint64_t most = kLargestJsonInteger);
-// Any finite JSON number.
-std::optional<double> json_optional_number(const Json& object, std::string_view key, const std::string& where, double least,
-                                           double most);
-bool json_boolean_or(const Json& object, std::string_view key, bool fallback, const std::string& where);
+// Reads a document whose bulk is in a few long lists: a tree of it all would take some forty times its bytes. `lists` are JSON
+// pointers to objects or arrays ("" is the document itself). Their members are handed to `take`, one by one, with the list's
+// index, and are not kept; an array's members have an empty key. Returns the rest of the document, with these lists empty. Equal
+// keys in a list are the taker's business. Refuses members of more than 1,000 values, and a rest of more than a million.
+using TakeJsonMember = std::function<void(size_t list, std::string& key, Json& value)>;
+Json parse_json_in_parts(std::string_view text, const std::string& where, std::span<const std::string_view> lists,
+                         const TakeJsonMember& take, int depth_limit = kJsonDepthLimit);
+
+// A value inside a document and where it stands, e.g. "model/config.json: /rope_scaling/factor". Look-ups throw an Error that
+// names the place where a value has the wrong type or range. An optional field counts as absent where it is null.
+class JsonView {
+ public:
+  // `where` names the document, or the part of it that `json` is. The value outlives the view.
+  JsonView(const Json& json, std::string where) : json_(&json), where_(std::move(where)) {}
+
+  const Json& json() const noexcept { return *json_; }
+  const std::string& where() const noexcept { return where_; }
+
+  // This value.
+  std::string text() const;
+  uint64_t integer(uint64_t least = 0, uint64_t most = kLargestJsonInteger) const;
+  double number(double least, double most) const;  // never NaN; infinite only where the range is
+  bool boolean() const;
+  std::vector<JsonView> items() const;                            // of an array
+  std::vector<std::pair<std::string, JsonView>> members() const;  // of an object
+
+  // A field of this object.
+  bool has(std::string_view key) const;  // and it is not null
+  JsonView child(std::string_view key) const;
+  std::optional<JsonView> optional_child(std::string_view key) const;
+  std::string text(std::string_view key) const { return child(key).text(); }
+  uint64_t integer(std::string_view key, uint64_t least = 0, uint64_t most = kLargestJsonInteger) const;
+  double number(std::string_view key, double least, double most) const { return child(key).number(least, most); }
+  bool boolean(std::string_view key) const { return child(key).boolean(); }
+  std::optional<std::string> optional_text(std::string_view key) const;
+  std::optional<uint64_t> optional_integer(std::string_view key, uint64_t least = 0, uint64_t most = kLargestJsonInteger) const;
+  std::optional<double> optional_number(std::string_view key, double least, double most) const;
+  std::optional<bool> optional_boolean(std::string_view key) const;
+
+  // Throws "WHERE: expected EXPECTED, found VALUE".
+  [[noreturn]] void refuse(std::string_view expected) const;
+
+ private:
+  JsonView(const Json& json, std::string where, bool is_nested)
+      : json_(&json), where_(std::move(where)), is_nested_(is_nested) {}
+  JsonView below(const Json& json, std::string_view step) const;
+
+  const Json* json_;
+  std::string where_;
+  bool is_nested_ = false;  // where_ ends with a JSON pointer already
+};
+
+// The same look-ups for callers that hold a value and its place apart.
+inline const Json& json_field(const Json& object, std::string_view key, const std::string& where) {
+  return JsonView(object, where).child(key).json();
+}
+inline std::string json_string(const Json& object, std::string_view key, const std::string& where) {
+  return JsonView(object, where).text(key);
+}
+inline uint64_t json_integer(const Json& object, std::string_view key, const std::string& where, uint64_t least = 0,
+                             uint64_t most = kLargestJsonInteger) {
+  return JsonView(object, where).integer(key, least, most);
+}
+inline std::optional<std::string> json_optional_string(const Json& object, std::string_view key, const std::string& where) {
+  return JsonView(object, where).optional_text(key);
+}
+inline std::optional<uint64_t> json_optional_integer(const Json& object, std::string_view key, const std::string& where,
+                                                     uint64_t least = 0, uint64_t most = kLargestJsonInteger) {
+  return JsonView(object, where).optional_integer(key, least, most);
+}
+inline std::optional<double> json_optional_number(const Json& object, std::string_view key, const std::string& where, double least,
+                                                  double most) {
+  return JsonView(object, where).optional_number(key, least, most);
+}
+inline bool json_boolean_or(const Json& object, std::string_view key, bool fallback, const std::string& where) {
+  return JsonView(object, where).optional_boolean(key).value_or(fallback);
+}
 
 }  // namespace tritllm

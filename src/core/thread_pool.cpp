@@ -51,9 +51,9 @@ ThreadPool::ThreadPool(unsigned threads) {
   } catch (const std::system_error& error) {
     const size_t started = workers_.size() + 1;
     stop();
-    throw Error(ErrorCode::kIo, "threads",
+    throw Error(ErrorCode::kIo, "options.threads",
                 fmt::format("the system refused thread {} of {}: {}", started + 1, threads, error.what()),
-                fmt::format("ask for {} or fewer with --threads, or raise the limit of processes", started));
+                fmt::format("ask for {} or fewer, or raise the limit of processes", started));
   } catch (...) {
     stop();
     throw;

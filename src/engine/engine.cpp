@@ -3,21 +3,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <exception>
 #include <utility>
 
 #include "core/error.h"
+#include "engine/stop_matcher.h"
 
 namespace tritllm {
 
 namespace {
 
-// Tokens of prompts in a step that also writes answers: so few that nobody's answer waits long for another's prompt.
-constexpr size_t kPromptTokensBesideAnswers = 64;
-// Rows of logits that are in memory at a time.
-constexpr size_t kLogitBlock = 32;
+// Tokens of a prompt in a step whose speed is not known yet.
+constexpr size_t kFirstPromptTokens = 32;
+// A prompt that nobody waits for is computed in larger parts, which read the weights less often.
+constexpr int kBudgetsAlone = 10;
+// Fewer tokens of a common beginning are not worth waiting for.
+constexpr size_t kWorthWaiting = 32;
+// The share of the latest step in the running means of times.
+constexpr double kNewest = 0.3;
 
-void check_prompt(const GenerationRequest& request, uint32_t vocabulary, uint32_t context) {
+void check(const GenerationRequest& request, uint32_t vocabulary, uint32_t context) {
   if (request.prompt.empty()) throw Error(ErrorCode::kUsage, "prompt", "holds no token");
   for (const TokenId token : request.prompt) {
     if (token < vocabulary) continue;
@@ -32,13 +36,30 @@ void check_prompt(const GenerationRequest& request, uint32_t vocabulary, uint32_
     throw Error(ErrorCode::kUsage, "top_log_probabilities",
                 fmt::format("expected at most {}, found {}", kMostReportedProbabilities, request.top_log_probabilities));
   }
+  validate(request.sampler, vocabulary);
+  static_cast<void>(StopMatcher(request.stops));
 }
 
 // Every live answer has a token in each step, so a step must have room for all of them.
-uint32_t checked_slots(const EngineOptions& options, const ModelLimits& limits) {
-  if (options.slots >= 1 && options.slots <= limits.batch_tokens) return options.slots;
+const EngineOptions& checked(const EngineOptions& options, const ModelLimits& limits) {
+  if (options.slots >= 1 && options.slots <= limits.batch_tokens) return options;
   throw Error(ErrorCode::kUsage, "slots",
               fmt::format("expected 1 to {}, the tokens of a forward pass, found {}", limits.batch_tokens, options.slots));
+}
+
+uint32_t pages_of(const EngineOptions& options, const Model& model) {
+  const uint64_t whole = uint64_t{options.slots} * model.pages_per_sequence();
+  const uint64_t page = model.backend().page_positions();
+  const uint64_t pages = options.cache_tokens == 0 ? whole : (options.cache_tokens + page - 1) / page;
+  if (pages >= model.pages_per_sequence() && pages <= UINT32_MAX) return static_cast<uint32_t>(pages);
+  throw Error(ErrorCode::kUsage, "cache_tokens",
+              fmt::format("{} tokens do not hold one context of {}", options.cache_tokens, model.limits().positions),
+              "take a larger cache or a smaller context");
+}
+
+size_t common_beginning(std::span<const TokenId> a, std::span<const TokenId> b) noexcept {
+  const auto count = static_cast<std::ptrdiff_t>(std::min(a.size(), b.size()));
+  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + count, b.begin()).first - a.begin());
 }
 
 }  // namespace
@@ -47,147 +68,409 @@ Engine::Engine(Model& model, const Tokenizer& tokenizer, std::vector<TokenId> en
     : model_(model),
       tokenizer_(tokenizer),
       end_tokens_(std::move(end_tokens)),
-      cache_(model.make_cache(checked_slots(options, model.limits()), options.cache)),
-      slots_(options.slots),
-      logits_(kLogitBlock * model.config().vocabulary) {}
+      options_(checked(options, model.limits())),
+      pages_(pages_of(options, model), model.backend().page_positions()),
+      cache_(model.make_cache(pages_.pages(), options.cache)) {
+  for (Pass& pass : passes_) {
+    pass.step = model.make_step(options.slots);
+    pass.chosen = model.backend().make_chosen_tokens(kLogitRows);
+  }
+  metrics_.pages = pages_.pages();
+}
 
-RequestId Engine::submit(GenerationRequest request, GenerationListener listener) {
-  const uint32_t vocabulary = model_.config().vocabulary, context = model_.limits().positions;
-  check_prompt(request, vocabulary, context);
+std::optional<RequestId> Engine::try_submit(GenerationRequest request, std::shared_ptr<EventSink> sink) {
+  check(request, model_.config().vocabulary, model_.limits().positions);
   const std::lock_guard lock(mutex_);
-  auto sequence =
-      std::make_unique<Sequence>(next_id_, std::move(request), std::move(listener), tokenizer_, end_tokens_, context, vocabulary);
-  waiting_.push_back(std::move(sequence));
+  if (waiting_.size() >= options_.queued) return std::nullopt;
+  waiting_.push_back({next_id_, std::move(request), std::move(sink)});
   return next_id_++;
+}
+
+RequestId Engine::submit(GenerationRequest request, std::shared_ptr<EventSink> sink) {
+  const auto id = try_submit(std::move(request), std::move(sink));
+  if (!id) throw Error(ErrorCode::kUsage, "queue", fmt::format("{} requests wait already", options_.queued), "try again later");
+  return *id;
 }
 
 void Engine::cancel(RequestId id) {
   const std::lock_guard lock(mutex_);
   cancelled_.push_back(id);
+  interrupt_ = true;
+}
+
+void Engine::cancel_all() {
+  const std::lock_guard lock(mutex_);
+  all_cancelled_ = true;
+  interrupt_ = true;
+}
+
+bool Engine::has_requests() const {
+  const std::lock_guard lock(mutex_);
+  return !waiting_.empty() || metrics_.live > 0;
+}
+
+void Engine::resume(RequestId id) {
+  const std::lock_guard lock(mutex_);
+  resumed_.push_back(id);
 }
 
 bool Engine::step() {
-  std::exception_ptr failure;
-  end_cancelled(failure);
-  admit();
-  const bool busy = !live_.empty();
-  if (busy) {
-    const std::vector<Share> shares = plan();
-    model_.forward(tokens_, places_, *cache_);
-    deliver(shares, failure);
+  if (running_ != nullptr) {
+    Pass& pass = *running_;
+    running_ = may_run_ahead(pass) ? &launch_after(pass) : nullptr;
+    collect(pass);
     drop_finished();
+    note_metrics();
+    return true;
   }
-  if (failure) std::rethrow_exception(failure);
+  take_orders();
+  admit();
+  Pass& pass = passes_[0];
+  plan(pass);
+  const bool busy = !pass.slices.empty();
+  if (busy && forward(pass, nullptr)) {
+    if (may_be_collected_later(pass)) {
+      choose_tokens(pass);
+      running_ = &pass;
+    } else {
+      deliver(pass);
+    }
+  }
+  drop_finished();
+  note_metrics();
   return busy;
 }
 
-void Engine::end_cancelled(std::exception_ptr& failure) {
-  std::vector<std::unique_ptr<Sequence>> ended;
+// Cancels and resumes what was asked for.
+void Engine::take_orders() {
+  std::vector<Queued> ended_in_queue;
+  std::vector<Sequence*> ended;
   {
     const std::lock_guard lock(mutex_);
-    for (const RequestId id : cancelled_) {
-      const auto is_meant = [&](const auto& sequence) { return sequence->id() == id; };
-      if (const auto found = std::find_if(waiting_.begin(), waiting_.end(), is_meant); found != waiting_.end()) {
-        ended.push_back(std::move(*found));
-        waiting_.erase(found);
-      }
-      if (const auto found = std::find_if(live_.begin(), live_.end(), is_meant); found != live_.end()) {
-        slots_.release((*found)->slot());
-        ended.push_back(std::move(*found));
-        live_.erase(found);
-      }
+    interrupt_ = false;
+    const auto live = [&](RequestId id) {
+      const auto found = std::ranges::find_if(live_, [&](const auto& sequence) { return sequence->id() == id; });
+      return found == live_.end() ? nullptr : found->get();
+    };
+    for (const RequestId id : resumed_) {
+      if (Sequence* const sequence = live(id)) sequence->resume();
     }
+    for (const RequestId id : cancelled_) {
+      if (Sequence* const sequence = live(id)) ended.push_back(sequence);
+      const auto queued = std::ranges::find_if(waiting_, [&](const Queued& entry) { return entry.id == id; });
+      if (queued == waiting_.end()) continue;
+      ended_in_queue.push_back(std::move(*queued));
+      waiting_.erase(queued);
+    }
+    if (std::exchange(all_cancelled_, false)) {
+      for (const auto& sequence : live_) ended.push_back(sequence.get());
+      std::ranges::move(waiting_, std::back_inserter(ended_in_queue));
+      waiting_.clear();
+    }
+    resumed_.clear();
     cancelled_.clear();
   }
-  for (const auto& sequence : ended) {  // outside the lock: a listener may submit the next request
-    try {
-      sequence->cancel();
-    } catch (...) {
-      if (!failure) failure = std::current_exception();
-    }
+  // Outside the lock: a sink may submit the next request.
+  for (Sequence* const sequence : ended) {
+    if (!sequence->finished()) sequence->cancel();
   }
+  for (const Queued& entry : ended_in_queue) end_queued(entry, FinishReason::kCancelled, "");
+  drop_finished();
+}
+
+void Engine::end_queued(const Queued& entry, FinishReason reason, const std::string& error) {
+  GenerationEvent event;
+  event.request = entry.id;
+  event.finish = reason;
+  event.error = error;
+  event.prompt_tokens = static_cast<uint32_t>(entry.request.prompt.size());
+  entry.sink->accept(std::move(event));
+}
+
+void Engine::fail_all(const std::exception_ptr& failure) noexcept {
+  std::string message = "the engine failed";
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& error) {
+    message = error.what();
+  } catch (...) {
+  }
+  std::deque<Queued> waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    waiting.swap(waiting_);
+  }
+  running_ = nullptr;
+  for (const auto& sequence : live_) {
+    if (!sequence->finished()) sequence->fail(message);
+  }
+  drop_finished();
+  for (const Queued& entry : waiting) end_queued(entry, FinishReason::kFailed, message);
+  note_metrics();
 }
 
 void Engine::admit() {
-  const std::lock_guard lock(mutex_);
-  while (!waiting_.empty()) {
-    const GenerationRequest& request = waiting_.front()->request();
-    // Where the prompt is to be scored, every token of it has to be computed.
-    const auto claim = slots_.claim(request.prompt_log_probabilities ? std::span(request.prompt).first(1) : request.prompt);
-    if (!claim) return;
-    waiting_.front()->start(claim->slot, claim->reused);
-    live_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+  while (live_.size() < options_.slots) {
+    Queued next;
+    std::optional<PageLease> pages;
+    {
+      const std::lock_guard lock(mutex_);
+      if (waiting_.empty()) return;
+      const GenerationRequest& request = waiting_.front().request;
+      const uint64_t most = uint64_t{request.prompt.size()} + request.max_tokens, context = model_.limits().positions;
+      pages = pages_.claim(Sequence::reusable_prompt(request), static_cast<uint32_t>(std::min(most, context)));
+      if (!pages) return;
+      next = std::move(waiting_.front());
+      waiting_.pop_front();
+    }
+    try {
+      live_.push_back(std::make_unique<Sequence>(next.id, std::move(next.request), next.sink, *pages, tokenizer_, end_tokens_,
+                                                 model_.limits().positions, model_.config().vocabulary));
+    } catch (const std::bad_alloc&) {
+      pages_.release(*pages);
+      end_queued(next, FinishReason::kFailed, "out of memory");
+    }
   }
 }
 
-std::vector<Engine::Share> Engine::plan() {
-  tokens_.clear();
-  places_.clear();
-  std::vector<Share> shares;
+void Engine::plan(Pass& pass) {
+  pass.slices.clear();
+  pass.tokens.clear();
+  pass.places.clear();
+  pass.page_lists.clear();
   for (const auto& sequence : live_) {
-    if (!sequence->in_prompt()) add_share(*sequence, 1, shares);
+    if (!sequence->in_prompt() && !sequence->paused()) add_slice(pass, *sequence, 1);
   }
-  const size_t free = model_.limits().batch_tokens - tokens_.size();
-  size_t room = tokens_.empty() ? free : std::min(free, kPromptTokensBesideAnswers);
-  for (const auto& sequence : live_) {
-    if (!sequence->in_prompt() || room == 0) continue;
-    const size_t count = std::min(room, sequence->pending().size());
-    add_share(*sequence, count, shares);
+  const bool beside_answers = !pass.tokens.empty();
+  size_t room = prompt_room(model_.limits().batch_tokens - pass.tokens.size(), beside_answers);
+  pass.prompt_tokens = 0;
+  for (size_t i = 0; i < live_.size(); ++i) {
+    Sequence& sequence = *live_[i];
+    if (!sequence.in_prompt() || sequence.paused() || room == 0 || waits_for_another(i)) continue;
+    const uint32_t before = sequence.computed();
+    if (const auto copy = pages_.extend(sequence.pages(), sequence.reusable_prompt())) {
+      model_.backend().copy_page(*cache_, copy->from, copy->to);
+    }
+    if (before == 0 || sequence.computed() != before) sequence.note_reused();
+    const size_t count = std::min(room, sequence.pending().size());
+    add_slice(pass, sequence, count);
+    pass.prompt_tokens += count;
     room -= count;
   }
-  return shares;
+  want_logits(pass);
 }
 
-void Engine::add_share(Sequence& sequence, size_t count, std::vector<Share>& shares) {
-  shares.push_back({&sequence, static_cast<uint32_t>(tokens_.size()), static_cast<uint32_t>(count)});
+bool Engine::waits_for_another(size_t index) const noexcept {
+  const Sequence& own = *live_[index];
+  if (own.reusable_prompt().size() == 1) return false;
+  return std::any_of(live_.begin(), live_.begin() + static_cast<std::ptrdiff_t>(index), [&](const auto& other) {
+    if (!other->in_prompt() || other->paused() || other->computed() < own.computed()) return false;
+    const size_t common = common_beginning(own.prompt(), other->prompt());
+    return other->computed() < common && common >= own.computed() + kWorthWaiting;
+  });
+}
+
+size_t Engine::prompt_room(size_t free, bool beside_answers) const noexcept {
+  if (prompt_token_seconds_ == 0) return std::min(free, kFirstPromptTokens);
+  const double budget = std::chrono::duration<double>(options_.step_budget).count() * (beside_answers ? 1 : kBudgetsAlone);
+  return std::min(free, std::max<size_t>(1, static_cast<size_t>(std::min(budget / prompt_token_seconds_, 1e9))));
+}
+
+void Engine::add_slice(Pass& pass, Sequence& sequence, size_t count) {
+  const auto sequence_index = static_cast<uint32_t>(pass.slices.size());
+  pass.slices.push_back({&sequence, static_cast<uint32_t>(pass.tokens.size()), static_cast<uint32_t>(count)});
   const auto pending = sequence.pending();
   for (size_t i = 0; i < count; ++i) {
-    tokens_.push_back(pending[i]);
-    places_.push_back({sequence.slot(), sequence.computed() + static_cast<uint32_t>(i)});
+    pass.tokens.push_back(pending[i]);
+    pass.places.push_back({sequence_index, sequence.computed() + static_cast<uint32_t>(i)});
+  }
+  pages_.make_room(sequence.pages(), sequence.computed() + static_cast<uint32_t>(count));
+  const std::vector<PageId>& pages = sequence.pages().pages;
+  pass.page_lists.insert(pass.page_lists.end(), pages.begin(), pages.end());
+  pass.page_lists.resize(pass.slices.size() * model_.pages_per_sequence());
+}
+
+void Engine::want_logits(Pass& pass) {
+  pass.scored.clear();
+  pass.wanted.clear();
+  for (const Slice& slice : pass.slices) {
+    for (uint32_t row = slice.first_row; row < slice.first_row + slice.count; ++row) {
+      const uint32_t position = pass.places[row].position;
+      if (!slice.sequence->wants_logits(position)) continue;
+      pass.scored.push_back(row);
+      pass.wanted.push_back({slice.sequence, position});
+    }
   }
 }
 
-void Engine::deliver(const std::vector<Share>& shares, std::exception_ptr& failure) {
-  struct Wanted {
-    Sequence* sequence;
-    uint32_t position;
-  };
-  std::vector<Wanted> wanted;
-  std::vector<uint32_t> rows;
-  for (const Share& share : shares) {
-    for (uint32_t i = 0; i < share.count; ++i) {
-      const uint32_t position = share.sequence->computed() + i;
-      if (!share.sequence->wants_logits(position)) continue;
-      wanted.push_back({share.sequence, position});
-      rows.push_back(share.first_row + i);
-    }
-    // Only now: a pass that failed has put nothing into the cache that may be reused.
-    for (uint32_t i = 0; i < share.count; ++i) slots_.append(share.sequence->slot(), tokens_[share.first_row + i]);
-    share.sequence->advance(share.count);
+bool Engine::forward(Pass& pass, const ChosenTokens* chosen) {
+  pass.begin = std::chrono::steady_clock::now();
+  model_.backend().begin(*pass.step, {.tokens = pass.tokens,
+                                      .places = pass.places,
+                                      .pages = pass.page_lists,
+                                      .pages_per_sequence = model_.pages_per_sequence(),
+                                      .scored = pass.scored,
+                                      .chosen = chosen});
+  // A pass over prompts alone may last several budgets; one with answers ends soon.
+  if (pass.prompt_tokens == pass.tokens.size() && !model_.backend().asynchronous()) {
+    return model_.forward_unless(interrupt_, *pass.step, *cache_);
+  }
+  model_.forward(*pass.step, *cache_);
+  return true;
+}
+
+// To be called when the pass has been computed.
+void Engine::note_speed(const Pass& pass) noexcept {
+  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - pass.begin;
+  const auto blend = [](double& mean, double newest) { mean = mean == 0 ? newest : mean + kNewest * (newest - mean); };
+  if (pass.prompt_tokens == 0) return blend(token_seconds_, time.count());
+  const double of_prompt = std::max(time.count() - (pass.prompt_tokens == pass.tokens.size() ? 0.0 : token_seconds_), 1e-9);
+  blend(prompt_token_seconds_, of_prompt / static_cast<double>(pass.prompt_tokens));
+}
+
+// Only after the pass: one that failed has put nothing into the cache that may be reused.
+void Engine::append_to_cache(const Pass& pass) {
+  for (const Slice& slice : pass.slices) {
+    pages_.append(slice.sequence->pages(), slice.sequence->pending().first(slice.count));
+  }
+  computed_prompt_tokens_ += pass.prompt_tokens;
+}
+
+void Engine::deliver(Pass& pass) {
+  append_to_cache(pass);
+  for (size_t first = 0; first < pass.scored.size(); first += kLogitRows) {
+    deliver_block(pass, first, std::min(kLogitRows, pass.scored.size() - first));
+  }
+  note_speed(pass);
+}
+
+void Engine::deliver_block(Pass& pass, size_t first, size_t count) {
+  Backend& backend = model_.backend();
+  const Rows scores = model_.logits(*pass.step, first, count);
+  draws_.assign(count, {});
+  drawn_.assign(count, kNoToken);
+  std::vector<bool> draws(count, false);
+  for (size_t i = 0; i < count; ++i) {
+    const auto settings = pass.wanted[first + i].sequence->draw_settings(pass.wanted[first + i].position);
+    draws[i] = settings.has_value();
+    if (settings) draws_[i] = *settings;
+  }
+  if (std::ranges::find(draws, true) != draws.end()) {
+    backend.choose(scores, draws_, *pass.chosen);
+    backend.tokens(*pass.chosen, drawn_);
   }
   const size_t vocabulary = model_.config().vocabulary;
-  for (size_t first = 0; first < rows.size(); first += kLogitBlock) {
-    const size_t count = std::min(kLogitBlock, rows.size() - first);
-    model_.logits(std::span(rows).subspan(first, count), logits_);
-    for (size_t i = 0; i < count; ++i) {
-      const auto& [sequence, position] = wanted[first + i];
-      if (sequence->finished()) continue;
-      try {
-        sequence->take_logits(position, std::span(logits_).subspan(i * vocabulary, vocabulary));
-      } catch (...) {
-        sequence->abandon();
-        if (!failure) failure = std::current_exception();
-      }
+  bool has_logits = false;
+  for (size_t i = 0; i < count; ++i) {
+    const auto [sequence, position] = pass.wanted[first + i];
+    if (sequence->finished()) continue;
+    if (draws[i] && drawn_[i] != kNoToken) {
+      sequence->take_token(drawn_[i]);
+      continue;
     }
+    if (!std::exchange(has_logits, true)) {
+      logits_.resize(kLogitRows * vocabulary);
+      backend.read(scores, std::span(logits_).first(count * vocabulary));
+    }
+    sequence->take_logits(position, std::span(logits_).subspan(i * vocabulary, vocabulary), room_);
+  }
+}
+
+bool Engine::may_be_collected_later(const Pass& pass) const noexcept {
+  return model_.backend().asynchronous() && pass.prompt_tokens == 0 && pass.wanted.size() <= kLogitRows &&
+         std::ranges::all_of(pass.wanted, [](const Scored& row) { return row.sequence->draws(); });
+}
+
+void Engine::choose_tokens(Pass& pass) {
+  draws_.clear();
+  for (const auto& [sequence, position] : pass.wanted) draws_.push_back(sequence->draw_settings(position).value());
+  model_.backend().choose(model_.logits(*pass.step, 0, pass.wanted.size()), draws_, *pass.chosen);
+}
+
+bool Engine::may_run_ahead(const Pass& pass) {
+  // Rows of sequences that have ended leave gaps: then the next pass is planned anew.
+  if (pass.slices.size() != live_.size() || pass.slices.size() != pass.wanted.size()) return false;
+  for (const Slice& slice : pass.slices) {
+    if (slice.sequence->paused() || !slice.sequence->goes_on_after_next()) return false;
+  }
+  const std::lock_guard lock(mutex_);
+  const bool may_admit = !waiting_.empty() && live_.size() < options_.slots;
+  return !may_admit && cancelled_.empty() && resumed_.empty() && !all_cancelled_;
+}
+
+Engine::Pass& Engine::launch_after(const Pass& pass) {
+  Pass& next = &pass == &passes_[0] ? passes_[1] : passes_[0];
+  next.slices.clear();
+  next.tokens.clear();
+  next.places.clear();
+  next.page_lists.clear();
+  next.prompt_tokens = 0;
+  for (uint32_t i = 0; i < pass.slices.size(); ++i) {
+    Sequence& sequence = *pass.slices[i].sequence;
+    const uint32_t position = sequence.computed() + pass.slices[i].count;
+    next.slices.push_back({&sequence, i, 1});
+    next.tokens.push_back(kChosenToken | i);
+    next.places.push_back({i, position});
+    pages_.make_room(sequence.pages(), position + 1);
+    const std::vector<PageId>& pages = sequence.pages().pages;
+    next.page_lists.insert(next.page_lists.end(), pages.begin(), pages.end());
+    next.page_lists.resize(next.slices.size() * model_.pages_per_sequence());
+  }
+  want_logits(next);
+  forward(next, pass.chosen.get());
+  choose_tokens(next);
+  return next;
+}
+
+void Engine::collect(Pass& pass) {
+  drawn_.resize(pass.wanted.size());
+  model_.backend().tokens(*pass.chosen, drawn_);
+  append_to_cache(pass);
+  note_speed(pass);
+  for (size_t i = 0; i < pass.wanted.size(); ++i) {
+    if (pass.wanted[i].sequence == nullptr) continue;
+    Sequence& sequence = *pass.wanted[i].sequence;
+    if (drawn_[i] == kNoToken) sequence.fail("logits: a value is nan or infinite, or every token is at minus infinity");
+    else sequence.take_token(drawn_[i]);
+  }
+  if (running_ == nullptr) return;
+  // What the next pass computes for a sequence that has ended is not read.
+  std::erase_if(running_->slices, [](const Slice& slice) { return slice.sequence->finished(); });
+  for (Scored& row : running_->wanted) {
+    if (row.sequence->finished()) row.sequence = nullptr;
   }
 }
 
 void Engine::drop_finished() {
   std::erase_if(live_, [&](const auto& sequence) {
-    if (sequence->finished()) slots_.release(sequence->slot());
-    return sequence->finished();
+    if (!sequence->finished()) return false;
+    pages_.release(sequence->pages());
+    ++finished_;
+    reused_tokens_ += sequence->reused();
+    generated_tokens_ += sequence->generated();
+    return true;
   });
+}
+
+void Engine::note_metrics() {
+  const std::lock_guard lock(mutex_);
+  metrics_ = {.queued = 0,
+              .live = static_cast<uint32_t>(live_.size()),
+              .pages = pages_.pages(),
+              .pages_used = pages_.used(),
+              .pages_shared = pages_.shared(),
+              .prompt_tokens = computed_prompt_tokens_,
+              .reused_tokens = reused_tokens_,
+              .generated_tokens = generated_tokens_,
+              .finished_requests = finished_,
+              .prompt_tokens_per_second = prompt_token_seconds_ == 0 ? 0 : 1 / prompt_token_seconds_};
+}
+
+EngineMetrics Engine::metrics() const {
+  const std::lock_guard lock(mutex_);
+  EngineMetrics metrics = metrics_;
+  metrics.queued = static_cast<uint32_t>(waiting_.size());
+  return metrics;
 }
 
 }  // namespace tritllm

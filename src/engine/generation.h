@@ -6,10 +6,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
-#include "engine/log_probabilities.h"
-#include "engine/sampler_options.h"
+#include "sampling/logits.h"
+#include "sampling/sampler_options.h"
 #include "text/tokenizer.h"
 
 namespace tritllm {
@@ -59,8 +60,25 @@ struct GenerationEvent {
   uint32_t prompt_tokens = 0, reused_tokens = 0, generated_tokens = 0;  // so far; reused: prompt tokens found in the cache
 };
 
-// Called by the thread that calls Engine::step(), for each token and at the end. What it throws ends its request and comes out of
-// step() once the other requests have had their tokens.
-using GenerationListener = std::function<void(const GenerationEvent&)>;
+// Takes the events of one request. Called by the engine's thread, for each token and at the end.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  // False: the sink has taken this event but wants no other for now. The request keeps its pages and waits for Engine::resume().
+  virtual bool accept(GenerationEvent event) noexcept = 0;
+};
+
+// Hands every event to a function, which does not throw.
+class FunctionSink final : public EventSink {
+ public:
+  explicit FunctionSink(std::function<void(const GenerationEvent&)> function) : function_(std::move(function)) {}
+  bool accept(GenerationEvent event) noexcept override {
+    function_(event);
+    return true;
+  }
+
+ private:
+  std::function<void(const GenerationEvent&)> function_;
+};
 
 }  // namespace tritllm

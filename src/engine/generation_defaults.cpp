@@ -3,9 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <functional>
+#include <utility>
+#include <variant>
 
 #include "core/error.h"
+#include "engine/named_tokens.h"
 
 namespace tritllm {
 
@@ -21,33 +26,72 @@ Json side_document(const std::vector<SideFile>& files, std::string_view name, co
   return document;
 }
 
-// eos_token_id: absent, null, an id, or a list of ids.
-void add_end_tokens(const Json& document, size_t vocabulary_size, const std::string& where, std::vector<TokenId>& tokens) {
-  const auto found = document.find("eos_token_id");
-  if (found == document.end() || found->is_null()) return;
-  const Json list = found->is_array() ? *found : Json::array({*found});
-  for (const Json& id : list) {
-    const bool valid = id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<uint64_t>() < vocabulary_size;
-    if (!valid || tokens.size() >= kMostEndTokens) {
-      throw Error(ErrorCode::kBadInput, where,
-                  fmt::format("'eos_token_id': expected at most {} token ids below {}, found {}", kMostEndTokens, vocabulary_size,
-                              printable(found->dump(), 60)));
+// Adds ids to the list, each once.
+class EndTokens {
+ public:
+  EndTokens(size_t vocabulary_size, GenerationDefaults& defaults) : vocabulary_size_(vocabulary_size), defaults_(defaults) {}
+
+  void add(TokenId token) {
+    if (std::ranges::find(defaults_.end_tokens, token) == defaults_.end_tokens.end()) defaults_.end_tokens.push_back(token);
+  }
+
+  // eos_token_id: absent, null, an id, or a list of ids. One that the model has no row for never comes up.
+  void add_of(const Json& document, const std::string& place) {
+    const auto found = document.find("eos_token_id");
+    if (found == document.end() || found->is_null()) return;
+    const Json list = found->is_array() ? *found : Json::array({*found});
+    if (list.size() > kMostEndTokens || !std::ranges::all_of(list, &Json::is_number_integer)) {
+      throw Error(
+          ErrorCode::kBadInput, place,
+          fmt::format("'eos_token_id': expected at most {} token ids, found {}", kMostEndTokens, printable(found->dump(), 60)));
     }
-    const auto token = id.get<TokenId>();
-    if (std::find(tokens.begin(), tokens.end(), token) == tokens.end()) tokens.push_back(token);
+    for (const Json& id : list) {
+      if (id.get<int64_t>() >= 0 && id.get<uint64_t>() < vocabulary_size_) {
+        add(id.get<TokenId>());
+      } else {
+        defaults_.warnings.push_back(
+            fmt::format("{}: 'eos_token_id' {} is ignored: the model has {} tokens", place, id.dump(), vocabulary_size_));
+      }
+    }
+  }
+
+  void add_named(const Tokenizer& tokenizer, const std::string& content) {
+    const std::optional<TokenId> token = tokenizer.token_id(content);
+    if (token && *token < vocabulary_size_) add(*token);
+  }
+
+ private:
+  size_t vocabulary_size_;
+  GenerationDefaults& defaults_;
+};
+
+// Names under which chat formats end a turn.
+constexpr std::array<std::string_view, 10> kTurnEnds{"<|im_end|>",         "<|eot_id|>",
+                                                     "<|eom_id|>",         "<|end|>",
+                                                     "<end_of_turn>",      "<|endoftext|>",
+                                                     "<|end_of_text|>",    "<|END_OF_TURN_TOKEN|>",
+                                                     "<end_of_utterance>", "<\uff5cend\u2581of\u2581sentence\uff5c>"};
+
+void add_turn_ends(const Tokenizer& tokenizer, std::string_view chat_template, EndTokens& end_tokens) {
+  // In the Harmony format "<|end|>" ends one message of several, "<|return|>" the answer.
+  const bool harmony = chat_template.find("<|return|>") != chat_template.npos;
+  for (const std::string_view name : kTurnEnds) {
+    if (chat_template.find(name) == chat_template.npos || (harmony && name == "<|end|>")) continue;
+    const std::optional<TokenId> token = tokenizer.token_id(name);
+    if (token && tokenizer.is_special(*token)) end_tokens.add_named(tokenizer, std::string(name));
   }
 }
 
 SamplerOptions sampler_options(const Json& document, const std::string& where) {
   SamplerOptions options;  // without a field, the model's own distribution
-  const auto real = [&](std::string_view key, float& value, double least, double most) {
-    if (const auto found = json_optional_number(document, key, where, least, most)) value = static_cast<float>(*found);
-  };
-  real("temperature", options.temperature, 0.0, double{kLargestTemperature});
-  real("top_p", options.top_p, 0.0, 1.0);
-  real("min_p", options.min_p, 0.0, 1.0);
-  real("typical_p", options.typical_p, 0.0, 1.0);
-  real("repetition_penalty", options.repeat_penalty, double{kSmallestRepeatPenalty}, double{kLargestRepeatPenalty});
+  for (const SamplerField& field : sampler_fields()) {
+    const auto* const member = std::get_if<float SamplerOptions::*>(&field.member);
+    if (member == nullptr || field.name.ends_with("presence_penalty") || field.name == "frequency_penalty") continue;
+    const std::string_view key = field.name == "repeat_penalty" ? "repetition_penalty" : field.name;
+    if (const auto found = json_optional_number(document, key, where, field.least, field.most)) {
+      options.** member = static_cast<float>(*found);
+    }
+  }
   if (options.top_p == 0.0f) options.top_p = 1.0f;  // some files write 0 for "off"
   if (options.typical_p == 0.0f) options.typical_p = 1.0f;
   // transformers takes 50 where a file that asks for sampling names no top_k; what the model's authors tested has it.
@@ -55,24 +99,41 @@ SamplerOptions sampler_options(const Json& document, const std::string& where) {
   return options;
 }
 
-// A template's text out of "chat_template", which holds it or a list of named ones.
-std::optional<std::string> template_text(const Json& document, const std::string& where) {
+using NamedTexts = std::map<std::string, std::string, std::less<>>;
+
+// "chat_template" of a JSON document: a text, a list of {name, template}, or texts by name.
+NamedTexts templates_in(const Json& document, const std::string& where) {
+  NamedTexts texts;
   const auto found = document.find("chat_template");
-  if (found == document.end() || found->is_null()) return std::nullopt;
-  if (found->is_string()) return found->get<std::string>();
-  if (!found->is_array()) throw Error(ErrorCode::kBadInput, where, "'chat_template' is neither a text nor a list");
-  for (const Json& entry : *found) {
-    if (json_string(entry, "name", where) == "default") return json_string(entry, "template", where);
+  if (found == document.end() || found->is_null()) return texts;
+  if (found->is_string()) {
+    texts["default"] = found->get<std::string>();
+  } else if (found->is_array()) {
+    for (const Json& entry : *found) texts[json_string(entry, "name", where)] = json_string(entry, "template", where);
+  } else if (found->is_object()) {
+    for (const auto& [name, text] : found->items()) {
+      if (!text.is_string())
+        throw Error(ErrorCode::kBadInput, where, fmt::format("'chat_template': '{}' is not a text", printable(name, 60)));
+      texts[name] = text.get<std::string>();
+    }
+  } else {
+    throw Error(ErrorCode::kBadInput, where, "'chat_template' is neither a text nor texts by name");
   }
-  return std::nullopt;
+  return texts;
+}
+
+NamedTexts templates_in_files(const std::vector<SideFile>& files) {
+  constexpr std::string_view kFolder = "additional_chat_templates/", kEnding = ".jinja";
+  NamedTexts texts;
+  if (const SideFile* const file = find_side_file(files, "chat_template.jinja")) texts["default"] = file->contents;
+  for (const SideFile& file : files) {
+    if (!file.name.starts_with(kFolder) || !file.name.ends_with(kEnding)) continue;
+    texts[file.name.substr(kFolder.size(), file.name.size() - kFolder.size() - kEnding.size())] = file.contents;
+  }
+  return texts;
 }
 
 }  // namespace
-
-const SideFile* find_side_file(const std::vector<SideFile>& files, std::string_view name) noexcept {
-  const auto found = std::find_if(files.begin(), files.end(), [&](const SideFile& file) { return file.name == name; });
-  return found == files.end() ? nullptr : &*found;
-}
 
 SamplerOptions usual_sampler_options() {
   SamplerOptions options;
@@ -83,37 +144,58 @@ SamplerOptions usual_sampler_options() {
   return options;
 }
 
-GenerationDefaults read_generation_defaults(const std::vector<SideFile>& files, const Json& config, size_t vocabulary_size,
-                                            const std::string& where) {
+GenerationDefaults read_generation_defaults(const std::vector<SideFile>& files, const Json& config, const Tokenizer& tokenizer,
+                                            const ChatTemplates& templates, size_t vocabulary_size, const std::string& where) {
   const Json generation = side_document(files, "generation_config.json", where);
   const std::string place = where + ": generation_config.json";
   GenerationDefaults defaults;
-  add_end_tokens(generation, vocabulary_size, place, defaults.end_tokens);
-  add_end_tokens(config, vocabulary_size, where + ": config.json", defaults.end_tokens);
+  EndTokens end_tokens(vocabulary_size, defaults);
+  end_tokens.add_of(generation, place);
+  end_tokens.add_of(config, where + ": config.json");
+  if (const auto text = config.find("text_config"); text != config.end() && text->is_object()) {
+    end_tokens.add_of(*text, where + ": config.json: text_config");
+  }
+  end_tokens.add_named(tokenizer, special_token_text(files, "eos_token", where));
+  add_turn_ends(tokenizer, templates.default_source(), end_tokens);
   defaults.sampler_is_the_models = json_boolean_or(generation, "do_sample", false, place);
   defaults.sampler = defaults.sampler_is_the_models ? sampler_options(generation, place) : usual_sampler_options();
   return defaults;
 }
 
-std::string special_token_text(const std::vector<SideFile>& files, std::string_view name, const std::string& where) {
-  const Json document = side_document(files, "tokenizer_config.json", where);
-  const auto found = document.find(name);
-  if (found == document.end() || found->is_null()) return "";
-  const std::string place = where + ": tokenizer_config.json";
-  return found->is_object() ? json_string(*found, "content", place) : json_string(document, name, place);
+ChatTemplates ChatTemplates::find(const std::vector<SideFile>& files, const std::string& where) {
+  ChatTemplates templates;
+  templates.where_ = where;
+  templates.sources_ = templates_in_files(files);
+  std::string place = where + ": chat_template.jinja";
+  for (const std::string_view name : {"tokenizer_config.json", "chat_template.json"}) {
+    if (!templates.sources_.empty()) break;
+    place = fmt::format("{}: {}", where, name);
+    templates.sources_ = templates_in(side_document(files, name, where), place);
+  }
+  for (const char* const name : {"default", "tool_use"}) {
+    const auto found = templates.sources_.find(name);
+    if (found == templates.sources_.end()) continue;
+    const bool only = templates.sources_.size() == 1;
+    templates.parsed_.emplace(name,
+                              ChatTemplate::parse(found->second, only ? place : fmt::format("{}: template '{}'", place, name)));
+  }
+  return templates;
 }
 
-std::optional<ChatTemplate> find_chat_template(const std::vector<SideFile>& files, const std::string& where) {
-  for (const std::string_view name : {"chat_template.jinja", "additional_chat_templates/default.jinja"}) {
-    if (const SideFile* const file = find_side_file(files, name)) {
-      return ChatTemplate::parse(file->contents, fmt::format("{}: {}", where, name));
-    }
+std::string_view ChatTemplates::default_source() const noexcept {
+  const auto found = sources_.find("default");
+  return found == sources_.end() ? std::string_view() : found->second;
+}
+
+const ChatTemplate& ChatTemplates::choose(bool with_tools) const {
+  for (const char* const name : {"tool_use", "default"}) {
+    const auto found = parsed_.find(name);
+    if (found != parsed_.end() && (with_tools || found->first == "default")) return found->second;
   }
-  for (const std::string_view name : {"chat_template.json", "tokenizer_config.json"}) {
-    const std::string place = fmt::format("{}: {}", where, name);
-    if (auto text = template_text(side_document(files, name, where), place)) return ChatTemplate::parse(std::move(*text), place);
-  }
-  return std::nullopt;
+  std::string names;
+  for (const auto& [name, text] : sources_) names += fmt::format("{}'{}'", names.empty() ? "" : ", ", printable(name, 40));
+  const std::string found = names.empty() ? "has no chat template" : "has no chat template called 'default', only " + names;
+  throw Error(ErrorCode::kNotFound, where_, found, "send the prompt as plain text instead of a conversation");
 }
 
 }  // namespace tritllm

@@ -4,10 +4,9 @@
 
 #include <algorithm>
 
-#include "backend/cpu_backend.h"
 #include "core/error.h"
+#include "engine/named_tokens.h"
 #include "io/hf_folder.h"
-#include "kernels/kernel_table.h"
 
 namespace tritllm {
 
@@ -21,13 +20,14 @@ Tokenizer tokenizer_of(const std::vector<SideFile>& files, const std::string& wh
     throw Error(ErrorCode::kNotFound, where, "has no tokenizer.json",
                 "convert the model's tokenizer with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)");
   }
-  return Tokenizer::parse(file->contents, fmt::format("{}: tokenizer.json", where));
+  const std::optional<std::string> completed = completed_tokenizer(files, where);
+  return Tokenizer::parse(completed ? *completed : file->contents, fmt::format("{}: tokenizer.json", where));
 }
 
 uint32_t context_of(const LoadOptions& options, const ModelConfig& config, const std::string& where) {
   if (options.context == 0) return std::min(config.trained_positions, kUsualContext);
   if (options.context > config.trained_positions) {
-    throw Error(ErrorCode::kUsage, "--context",
+    throw Error(ErrorCode::kUsage, "options.context",
                 fmt::format("{} tokens were asked for, the model in {} was trained for {}", options.context, where,
                             config.trained_positions));
   }
@@ -35,11 +35,6 @@ uint32_t context_of(const LoadOptions& options, const ModelConfig& config, const
 }
 
 }  // namespace
-
-std::unique_ptr<Backend> make_backend(std::string_view device, Arithmetic arithmetic, ThreadPool& pool) {
-  if (device == "cpu") return make_cpu_backend(pool, kernels::active_table(), arithmetic);
-  throw Error(ErrorCode::kUsage, "--device", fmt::format("this program has no device '{}'", printable(device)), "use cpu");
-}
 
 Tokenizer load_tokenizer(const fs::path& path) {
   return tokenizer_of(fs::is_directory(path) ? read_side_files(path) : open_model(path).side_files, path.string());
@@ -49,17 +44,20 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
   LanguageModel loaded;
   loaded.place_ = path.string();
   loaded.pool_ = std::make_unique<ThreadPool>(options.threads);
-  loaded.backend_ = make_backend(options.device, options.arithmetic, *loaded.pool_);
   ModelFiles files = open_model_files(path, *loaded.pool_);
-  const ModelConfig config = read_model_config(files.config, files.config_place);
+  loaded.backend_ = make_backend(options.device, options.arithmetic, *loaded.pool_, device_bytes(files));
+  files.on_progress = options.on_progress;
+  ModelConfig config = read_model_config(files.config, files.config_place);
   loaded.tokenizer_ = tokenizer_of(files.side_files, loaded.place_);
-  loaded.chat_template_ = find_chat_template(files.side_files, loaded.place_);
+  loaded.chat_templates_ = ChatTemplates::find(files.side_files, loaded.place_);
   loaded.bos_text_ = special_token_text(files.side_files, "bos_token", loaded.place_);
   loaded.eos_text_ = special_token_text(files.side_files, "eos_token", loaded.place_);
-  loaded.defaults_ = read_generation_defaults(files.side_files, files.config, config.vocabulary, loaded.place_);
+  loaded.defaults_ = read_generation_defaults(files.side_files, files.config, *loaded.tokenizer_, loaded.chat_templates_,
+                                              config.vocabulary, loaded.place_);
   loaded.warnings_ = files.warnings;
+  loaded.warnings_.insert(loaded.warnings_.end(), loaded.defaults_.warnings.begin(), loaded.defaults_.warnings.end());
   const ModelLimits limits{context_of(options, config, loaded.place_), options.batch_tokens};
-  loaded.model_ = std::make_unique<Model>(std::move(files), limits, *loaded.backend_);
+  loaded.model_ = std::make_unique<Model>(std::move(files), std::move(config), limits, *loaded.backend_);
   return loaded;
 }
 
@@ -68,16 +66,13 @@ std::vector<TokenId> LanguageModel::encode(std::string_view text, bool parse_spe
 }
 
 std::vector<TokenId> LanguageModel::encode_chat(const Json& messages, const Json& variables) const {
-  if (!chat_template_) {
-    throw Error(ErrorCode::kNotFound, place_, "has no chat template", "give the text as it should be read, with tritllm run --raw");
-  }
   ChatTemplateInputs inputs;
   inputs.messages = messages;
   inputs.variables = variables;
   inputs.bos_token = bos_text_;
   inputs.eos_token = eos_text_;
   inputs.now = std::chrono::system_clock::now();
-  const RenderedPrompt prompt = chat_template_->render(inputs);
+  const RenderedPrompt prompt = chat_templates_.choose(/*with_tools=*/false).render(inputs);
   // The template writes what the post-processor would add.
   return tokenizer_->encode(prompt.text, {.add_special = false, .parse_special = true, .literal = prompt.literal});
 }

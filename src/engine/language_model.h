@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/cpu_backend.h"
+#include "backend/device.h"
 #include "core/thread_pool.h"
 #include "engine/generation_defaults.h"
 #include "model/model.h"
@@ -28,6 +28,7 @@ struct LoadOptions {
   unsigned threads = 0;  // 0: all processors
   uint32_t context = 0;  // tokens of a sequence; 0: what the model was trained for, at most kUsualContext
   uint32_t batch_tokens = kUsualBatchTokens;
+  LoadProgress on_progress = {};
 };
 
 class LanguageModel {
@@ -39,7 +40,8 @@ class LanguageModel {
   const Tokenizer& tokenizer() const noexcept { return *tokenizer_; }
   const GenerationDefaults& defaults() const noexcept { return defaults_; }
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
-  bool has_chat_template() const noexcept { return chat_template_.has_value(); }
+  const ChatTemplates& chat_templates() const noexcept { return chat_templates_; }
+  bool has_chat_template() const noexcept { return chat_templates_.has_default(); }
 
   // Tokens of a text as it stands: names of control tokens in it are text, unless `parse_special`.
   std::vector<TokenId> encode(std::string_view text, bool parse_special = false) const;
@@ -55,7 +57,7 @@ class LanguageModel {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
   std::optional<Tokenizer> tokenizer_;
-  std::optional<ChatTemplate> chat_template_;
+  ChatTemplates chat_templates_;
   std::string bos_text_, eos_text_, place_;
   GenerationDefaults defaults_;
   std::vector<std::string> warnings_;
@@ -63,8 +65,5 @@ class LanguageModel {
 
 // The tokenizer alone, without the weights.
 Tokenizer load_tokenizer(const std::filesystem::path& path);
-
-// "cpu" is the only one so far.
-std::unique_ptr<Backend> make_backend(std::string_view device, Arithmetic arithmetic, ThreadPool& pool);
 
 }  // namespace tritllm

@@ -19,52 +19,66 @@ std::string_view finish_reason_name(FinishReason reason) noexcept {
   return "";
 }
 
-Sequence::Sequence(RequestId id, GenerationRequest request, GenerationListener listener, const Tokenizer& tokenizer,
-                   std::span<const TokenId> end_tokens, uint32_t context, size_t vocabulary_size)
+Sequence::Sequence(RequestId id, GenerationRequest request, std::shared_ptr<EventSink> sink, PageLease pages,
+                   const Tokenizer& tokenizer, std::span<const TokenId> end_tokens, uint32_t context, size_t vocabulary_size)
     : id_(id),
       request_(std::move(request)),
-      listener_(std::move(listener)),
+      sink_(std::move(sink)),
+      pages_(std::move(pages)),
       sampler_(request_.sampler, vocabulary_size),
       decoder_(tokenizer, /*skip_special=*/true),
       stops_(request_.stops),
       end_tokens_(end_tokens),
       context_(context),
-      tokens_(request_.prompt) {
-  for (const TokenId token : tokens_) sampler_.accept(token);
-}
-
-void Sequence::start(uint32_t slot, uint32_t reused) noexcept {
-  slot_ = slot;
-  computed_ = reused_ = reused;
-}
+      tokens_(request_.prompt) {}
 
 bool Sequence::wants_logits(uint32_t position) const noexcept {
   return request_.prompt_log_probabilities || position + 1 >= request_.prompt.size();
 }
 
-void Sequence::take_logits(uint32_t position, std::span<const float> logits) {
+bool Sequence::draws() const noexcept {
+  return !request_.log_probabilities && request_.max_tokens > 0 && !sampler_.changes_logits();
+}
+
+bool Sequence::goes_on_after_next() const noexcept {
+  return uint64_t{generated()} + 1 < request_.max_tokens && tokens_.size() + 1 < context_;
+}
+
+std::optional<DrawSettings> Sequence::draw_settings(uint32_t position) {
+  const bool of_prompt = position + 1 < request_.prompt.size();
+  if (of_prompt || !draws()) return std::nullopt;
+  return sampler_.next_draw();
+}
+
+void Sequence::take_token(TokenId token) { report(event_of(token)); }
+
+void Sequence::take_logits(uint32_t position, std::span<const float> logits, SamplerRoom& room) {
   const bool of_prompt = position + 1 < request_.prompt.size();
   GenerationEvent event;
   try {
     if (of_prompt) return prompt_scores_.push_back(score(logits, request_.prompt[position + 1]));
-    event = choose(logits);
+    event = choose(logits, room);
   } catch (const Error& error) {
-    finish_ = FinishReason::kFailed;
-    event.error = error.what();
+    return fail(error.what());
   }
   report(std::move(event));
 }
 
-GenerationEvent Sequence::choose(std::span<const float> logits) {
+GenerationEvent Sequence::choose(std::span<const float> logits, SamplerRoom& room) {
   GenerationEvent event;
   if (request_.max_tokens == 0) {
     finish_ = FinishReason::kLength;
     return event;
   }
-  const TokenId token = sampler_.sample(logits);
-  event.token = token;
+  const TokenId token = sampler_.sample(logits, tokens_, room);
+  event = event_of(token);
   if (request_.log_probabilities) event.score = score(logits, token);
-  sampler_.accept(token);
+  return event;
+}
+
+GenerationEvent Sequence::event_of(TokenId token) {
+  GenerationEvent event;
+  event.token = token;
   tokens_.push_back(token);
   event.text = text_after(token);
   return event;
@@ -100,14 +114,21 @@ void Sequence::cancel() {
   report({});
 }
 
+void Sequence::fail(const std::string& error) {
+  finish_ = FinishReason::kFailed;
+  GenerationEvent event;
+  event.error = error;
+  report(std::move(event));
+}
+
 void Sequence::report(GenerationEvent event) {
   event.request = id_;
   event.finish = finish_;
   event.prompt_scores = std::exchange(prompt_scores_, {});
   event.prompt_tokens = static_cast<uint32_t>(request_.prompt.size());
   event.reused_tokens = reused_;
-  event.generated_tokens = static_cast<uint32_t>(tokens_.size() - request_.prompt.size());
-  if (listener_) listener_(event);
+  event.generated_tokens = generated();
+  paused_ = !sink_->accept(std::move(event));
 }
 
 }  // namespace tritllm

@@ -21,6 +21,8 @@ constexpr std::array kRows{
     Row{ElementType::kF8E5M2, {"F8_E5M2", 1, 1}}, Row{ElementType::kF16, {"F16", 1, 2}},
     Row{ElementType::kBF16, {"BF16", 1, 2}},      Row{ElementType::kF32, {"F32", 1, 4}},
     Row{ElementType::kF64, {"F64", 1, 8}},        Row{ElementType::kC64, {"C64", 1, 8}},
+    Row{ElementType::kScaledF8E4M3, {"F8_E4M3 with scales", 1, 1}},
+    Row{ElementType::kScaledI8, {"I8 with scales", 1, 1}},
     Row{ElementType::kQ4_0, {"Q4_0", 32, 18}},    Row{ElementType::kQ4_1, {"Q4_1", 32, 20}},
     Row{ElementType::kQ5_0, {"Q5_0", 32, 22}},    Row{ElementType::kQ5_1, {"Q5_1", 32, 24}},
     Row{ElementType::kQ8_0, {"Q8_0", 32, 34}},    Row{ElementType::kQ2_K, {"Q2_K", 256, 84}},
@@ -37,13 +39,15 @@ constexpr bool rows_follow_enumeration() {
 }
 static_assert(rows_follow_enumeration());
 
+bool is_scaled(ElementType type) noexcept { return type == ElementType::kScaledF8E4M3 || type == ElementType::kScaledI8; }
+
 }  // namespace
 
 ElementLayout layout_of(ElementType type) noexcept { return kRows[static_cast<size_t>(type)].layout; }
 
 std::optional<ElementType> element_type_from_safetensors(std::string_view name) noexcept {
   for (const Row& row : kRows) {
-    if (row.layout.block_elements == 1 && row.layout.name == name) return row.type;
+    if (row.layout.block_elements == 1 && row.layout.name == name && !is_scaled(row.type)) return row.type;
   }
   return std::nullopt;
 }
@@ -58,6 +62,12 @@ bool is_weight_type(ElementType type) noexcept {
   }
 }
 
-bool is_quantised_type(ElementType type) noexcept { return layout_of(type).block_elements > 1; }
+bool is_quantised_type(ElementType type) noexcept { return is_scaled(type) || layout_of(type).block_elements > 1; }
+
+std::optional<ElementType> scaled_type(ElementType stored) noexcept {
+  if (stored == ElementType::kF8E4M3) return ElementType::kScaledF8E4M3;
+  if (stored == ElementType::kI8) return ElementType::kScaledI8;
+  return std::nullopt;
+}
 
 }  // namespace tritllm

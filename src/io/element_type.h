@@ -12,6 +12,7 @@ namespace tritllm {
 enum class ElementType : uint8_t {
   kBool, kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64,       // safetensors integers
   kF8E4M3, kF8E5M2, kF16, kBF16, kF32, kF64, kC64,           // safetensors floating point
+  kScaledF8E4M3, kScaledI8,                                   // safetensors, with scales in another tensor (WeightScales)
   kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0,                          // GGUF, blocks of 32 elements
   kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K,                          // GGUF, blocks of 256 elements
 };
@@ -29,11 +30,14 @@ ElementLayout layout_of(ElementType type) noexcept;
 // The type with this safetensors dtype name, or nothing where the name is not one that tritllm knows (sub-byte types included).
 std::optional<ElementType> element_type_from_safetensors(std::string_view name) noexcept;
 
-// Floating-point types that convert to float32 without loss, F64 excepted (rounded); not FP8, which means nothing without its
-// scales.
+// Types that convert to float32: without loss, but for F64 and for products with scales, which are rounded. FP8 and integers alone
+// mean nothing without their scales.
 bool is_weight_type(ElementType type) noexcept;
 
 // A format that has itself thrown bits away: its weights lie on a lattice, and quantising them again adds error to error.
 bool is_quantised_type(ElementType type) noexcept;
+
+// The type of a tensor whose elements are multiplied by scales, or nothing where tritllm reads no such tensors.
+std::optional<ElementType> scaled_type(ElementType stored) noexcept;
 
 }  // namespace tritllm

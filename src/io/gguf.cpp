@@ -1,9 +1,11 @@
+// Owns the parser of GGUF files.
 #include "io/gguf.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "core/checked.h"
 #include "core/error.h"
@@ -15,7 +17,6 @@ namespace {
 
 constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
 constexpr uint64_t kDefaultAlignment = 32;
-constexpr uint64_t kLeastAlignment = 8;
 constexpr uint64_t kLargestAlignment = 65536;  // a memory page on any machine; more only wastes space
 constexpr uint64_t kSmallestEntry = 13;        // key length (8), value type (4), a value of one byte
 constexpr uint64_t kSmallestTensor = 32;       // name length (8), dimension count (4), one dimension (8), type (4), offset (8)
@@ -197,9 +198,9 @@ class GgufParser {
   uint64_t chosen_alignment() const {
     const auto alignment = file_.integer("general.alignment");
     if (!alignment) return kDefaultAlignment;
-    if (!std::has_single_bit(*alignment) || *alignment < kLeastAlignment || *alignment > kLargestAlignment) {
+    if (!std::has_single_bit(*alignment) || *alignment > kLargestAlignment) {
       fail("key 'general.alignment'",
-           fmt::format("expected a power of two from {} to {}, found {}", kLeastAlignment, kLargestAlignment, *alignment));
+           fmt::format("expected a power of two from 1 to {}, found {}", kLargestAlignment, *alignment));
     }
     return *alignment;
   }
@@ -217,7 +218,6 @@ class GgufParser {
     }
     for (uint32_t i = 0; i < tensor.dimension_count; ++i) {
       tensor.dimensions[i] = need(reader_.number<uint64_t>(), place);
-      if (tensor.dimensions[i] == 0) fail(place, "a dimension is zero");
     }
     tensor.type = known_type(need(reader_.number<uint32_t>(), place), place);
     offsets_.push_back(need(reader_.number<uint64_t>(), place));
@@ -267,7 +267,8 @@ class GgufParser {
       tensor.bytes = bytes_.subspan(data_start + offset, size);
       order[i] = i;
     }
-    std::ranges::sort(order, {}, [&](size_t i) { return offsets_[i]; });
+    // A tensor without elements shares its offset with the one that follows; it has to come first.
+    std::ranges::sort(order, {}, [&](size_t i) { return std::pair(offsets_[i], file_.tensors_[i].bytes.size()); });
     for (size_t i = 1; i < order.size(); ++i) {
       const GgufTensor& former = file_.tensors_[order[i - 1]];
       const GgufTensor& tensor = file_.tensors_[order[i]];
@@ -282,6 +283,16 @@ class GgufParser {
   std::vector<uint64_t> offsets_;  // of the tensors, from the start of the data
   GgufFile file_;
 };
+
+void GgufFile::add_part(const GgufFile& part) {
+  for (const GgufTensor& tensor : part.tensors_) {
+    if (!tensor_index_.emplace(tensor.name, tensors_.size()).second) {
+      throw Error(ErrorCode::kBadInput, fmt::format("{}: tensor '{}'", part.where_, printable(tensor.name)),
+                  "is in another part of the model too");
+    }
+    tensors_.push_back(tensor);
+  }
+}
 
 GgufFile GgufFile::parse(std::span<const std::byte> bytes, std::string where) {
   return GgufParser(bytes, std::move(where)).parse();

@@ -56,6 +56,9 @@ class GgufFile {
   // tables built here has been seen in the bytes.
   static GgufFile parse(std::span<const std::byte> bytes, std::string where);
 
+  // Adds the tensors of a further part of the same model, whose bytes must outlive this one too.
+  void add_part(const GgufFile& part);
+
   const std::string& where() const noexcept { return where_; }
   const std::vector<GgufTensor>& tensors() const noexcept { return tensors_; }  // in the order of the file's table
   const GgufTensor* find_tensor(std::string_view name) const noexcept;

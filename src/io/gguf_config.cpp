@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "io/gguf_rope.h"
 
 namespace tritllm {

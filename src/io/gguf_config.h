@@ -4,7 +4,7 @@
 
 #include <span>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "io/gguf.h"
 #include "io/gguf_family.h"
 #include "io/gguf_tokenizer.h"

@@ -1,168 +1,85 @@
+// Owns the rows of gguf_family.h and the check of a file against its row.
 #include "io/gguf_family.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <limits>
 
 #include "core/error.h"
+#include "io/decoder_tensors.h"
 #include "io/gguf_config.h"
 
 namespace tritllm {
 namespace {
 
-using enum GgufExtent;
 constexpr uint64_t kLargestDimension = std::numeric_limits<int32_t>::max();
-constexpr std::string_view kLayerPrefix = "blk.";
 constexpr std::string_view kRotaryFactors = "rope_freqs.weight";  // becomes part of config.json (gguf_rope.h)
 
-constexpr GgufTensorRow norm(std::string_view gguf_name, std::string_view hf_name, GgufExtent extent = kHidden) {
-  return {gguf_name, hf_name, extent, kNone, GgufRowOrder::kAsInHf, GgufPart::kAlways, true};
-}
-constexpr GgufTensorRow matrix(std::string_view gguf_name, std::string_view hf_name, GgufExtent rows, GgufExtent columns,
-                               GgufRowOrder order = GgufRowOrder::kAsInHf) {
-  return {gguf_name, hf_name, rows, columns, order};
-}
-constexpr GgufTensorRow bias(std::string_view gguf_name, std::string_view hf_name, GgufExtent rows, GgufPart part,
-                             GgufRowOrder order = GgufRowOrder::kAsInHf) {
-  return {gguf_name, hf_name, rows, kNone, order, part};
-}
-
-constexpr std::array kWholeModel{
-    matrix("token_embd.weight", "model.embed_tokens.weight", kVocabulary, kHidden),
-    norm("output_norm.weight", "model.norm.weight"),
-    GgufTensorRow{"output.weight", "lm_head.weight", kVocabulary, kHidden, GgufRowOrder::kAsInHf, GgufPart::kHead},
-};
-
-constexpr std::array kLlamaLayer{
-    norm("attn_norm.weight", "input_layernorm.weight"),
-    matrix("attn_q.weight", "self_attn.q_proj.weight", kQuery, kHidden, GgufRowOrder::kInterleaved),
-    matrix("attn_k.weight", "self_attn.k_proj.weight", kKeyValue, kHidden, GgufRowOrder::kInterleaved),
-    matrix("attn_v.weight", "self_attn.v_proj.weight", kKeyValue, kHidden),
-    matrix("attn_output.weight", "self_attn.o_proj.weight", kHidden, kQuery),
-    bias("attn_q.bias", "self_attn.q_proj.bias", kQuery, GgufPart::kAttentionBiases, GgufRowOrder::kInterleaved),
-    bias("attn_k.bias", "self_attn.k_proj.bias", kKeyValue, GgufPart::kAttentionBiases, GgufRowOrder::kInterleaved),
-    bias("attn_v.bias", "self_attn.v_proj.bias", kKeyValue, GgufPart::kAttentionBiases),
-    bias("attn_output.bias", "self_attn.o_proj.bias", kHidden, GgufPart::kAttentionBiases),
-    norm("ffn_norm.weight", "post_attention_layernorm.weight"),
-    matrix("ffn_gate.weight", "mlp.gate_proj.weight", kFeedForward, kHidden),
-    matrix("ffn_up.weight", "mlp.up_proj.weight", kFeedForward, kHidden),
-    matrix("ffn_down.weight", "mlp.down_proj.weight", kHidden, kFeedForward),
-    bias("ffn_gate.bias", "mlp.gate_proj.bias", kFeedForward, GgufPart::kFeedForwardBiases),
-    bias("ffn_up.bias", "mlp.up_proj.bias", kFeedForward, GgufPart::kFeedForwardBiases),
-    bias("ffn_down.bias", "mlp.down_proj.bias", kHidden, GgufPart::kFeedForwardBiases),
-};
-
-constexpr std::array kQwen2Layer{
-    norm("attn_norm.weight", "input_layernorm.weight"),
-    matrix("attn_q.weight", "self_attn.q_proj.weight", kQuery, kHidden),
-    matrix("attn_k.weight", "self_attn.k_proj.weight", kKeyValue, kHidden),
-    matrix("attn_v.weight", "self_attn.v_proj.weight", kKeyValue, kHidden),
-    matrix("attn_output.weight", "self_attn.o_proj.weight", kHidden, kQuery),
-    bias("attn_q.bias", "self_attn.q_proj.bias", kQuery, GgufPart::kAlways),
-    bias("attn_k.bias", "self_attn.k_proj.bias", kKeyValue, GgufPart::kAlways),
-    bias("attn_v.bias", "self_attn.v_proj.bias", kKeyValue, GgufPart::kAlways),
-    norm("ffn_norm.weight", "post_attention_layernorm.weight"),
-    matrix("ffn_gate.weight", "mlp.gate_proj.weight", kFeedForward, kHidden),
-    matrix("ffn_up.weight", "mlp.up_proj.weight", kFeedForward, kHidden),
-    matrix("ffn_down.weight", "mlp.down_proj.weight", kHidden, kFeedForward),
-};
-
-constexpr std::array kQwen3Layer{
-    norm("attn_norm.weight", "input_layernorm.weight"),
-    matrix("attn_q.weight", "self_attn.q_proj.weight", kQuery, kHidden),
-    matrix("attn_k.weight", "self_attn.k_proj.weight", kKeyValue, kHidden),
-    matrix("attn_v.weight", "self_attn.v_proj.weight", kKeyValue, kHidden),
-    matrix("attn_output.weight", "self_attn.o_proj.weight", kHidden, kQuery),
-    norm("attn_q_norm.weight", "self_attn.q_norm.weight", kHeadDimension),
-    norm("attn_k_norm.weight", "self_attn.k_norm.weight", kHeadDimension),
-    bias("attn_q.bias", "self_attn.q_proj.bias", kQuery, GgufPart::kAttentionBiases),
-    bias("attn_k.bias", "self_attn.k_proj.bias", kKeyValue, GgufPart::kAttentionBiases),
-    bias("attn_v.bias", "self_attn.v_proj.bias", kKeyValue, GgufPart::kAttentionBiases),
-    bias("attn_output.bias", "self_attn.o_proj.bias", kHidden, GgufPart::kAttentionBiases),
-    norm("ffn_norm.weight", "post_attention_layernorm.weight"),
-    matrix("ffn_gate.weight", "mlp.gate_proj.weight", kFeedForward, kHidden),
-    matrix("ffn_up.weight", "mlp.up_proj.weight", kFeedForward, kHidden),
-    matrix("ffn_down.weight", "mlp.down_proj.weight", kHidden, kFeedForward),
-};
-
-constexpr std::array kGemma3Layer{
-    norm("attn_norm.weight", "input_layernorm.weight"),
-    matrix("attn_q.weight", "self_attn.q_proj.weight", kQuery, kHidden),
-    matrix("attn_k.weight", "self_attn.k_proj.weight", kKeyValue, kHidden),
-    matrix("attn_v.weight", "self_attn.v_proj.weight", kKeyValue, kHidden),
-    matrix("attn_output.weight", "self_attn.o_proj.weight", kHidden, kQuery),
-    norm("attn_q_norm.weight", "self_attn.q_norm.weight", kHeadDimension),
-    norm("attn_k_norm.weight", "self_attn.k_norm.weight", kHeadDimension),
-    norm("post_attention_norm.weight", "post_attention_layernorm.weight"),
-    norm("ffn_norm.weight", "pre_feedforward_layernorm.weight"),
-    matrix("ffn_gate.weight", "mlp.gate_proj.weight", kFeedForward, kHidden),
-    matrix("ffn_up.weight", "mlp.up_proj.weight", kFeedForward, kHidden),
-    matrix("ffn_down.weight", "mlp.down_proj.weight", kHidden, kFeedForward),
-    norm("post_ffw_norm.weight", "post_feedforward_layernorm.weight"),
-};
-
 const std::array kFamilies{
-    GgufFamily{"llama", "llama", "LlamaForCausalLM", kLlamaLayer, 0.0f, GgufSpaces::kLlama, true, add_llama_config},
-    GgufFamily{"qwen2", "qwen2", "Qwen2ForCausalLM", kQwen2Layer, 0.0f, GgufSpaces::kLlama, true, add_qwen2_config},
-    GgufFamily{"qwen3", "qwen3", "Qwen3ForCausalLM", kQwen3Layer, 0.0f, GgufSpaces::kLlama, true, add_qwen3_config},
-    GgufFamily{"gemma3", "gemma3_text", "Gemma3ForCausalLM", kGemma3Layer, -1.0f, GgufSpaces::kGemma, false, add_gemma3_config},
+    GgufFamily{.architecture = "llama",
+               .model_type = "llama",
+               .model_class = "LlamaForCausalLM",
+               .attention_biases = GgufBiases::kByFile,
+               .may_have_feed_forward_biases = true,
+               .interleaves_heads = true,
+               .add_config = add_llama_config},
+    GgufFamily{.architecture = "qwen2",
+               .model_type = "qwen2",
+               .model_class = "Qwen2ForCausalLM",
+               .attention_biases = GgufBiases::kInputsOnly,
+               .add_config = add_qwen2_config},
+    GgufFamily{.architecture = "qwen3",
+               .model_type = "qwen3",
+               .model_class = "Qwen3ForCausalLM",
+               .attention_biases = GgufBiases::kByFile,
+               .query_key_norm = true,
+               .add_config = add_qwen3_config},
+    GgufFamily{.architecture = "gemma3",
+               .model_type = "gemma3_text",
+               .model_class = "Gemma3ForCausalLM",
+               .query_key_norm = true,
+               .norms_after_blocks = true,
+               .norm_offset = -1.0f,
+               .spaces = GgufSpaces::kGemma,
+               .windows_every_layer_alike = false,
+               .add_config = add_gemma3_config},
 };
 
-uint64_t extent_of(GgufExtent extent, const GgufDimensions& dimensions) {
-  switch (extent) {
-    case kHidden: return dimensions.hidden;
-    case kQuery: return dimensions.heads * dimensions.head_dimension;
-    case kKeyValue: return dimensions.key_value_heads * dimensions.head_dimension;
-    case kFeedForward: return dimensions.feed_forward;
-    case kVocabulary: return dimensions.vocabulary;
-    case kHeadDimension: return dimensions.head_dimension;
-    case kNone: break;
+DecoderShape shape_of(const GgufFamily& family, const GgufDimensions& dimensions, const GgufOptionalParts& parts) {
+  return {.vocabulary = dimensions.vocabulary,
+          .hidden = dimensions.hidden,
+          .feed_forward = dimensions.feed_forward,
+          .layers = dimensions.layers,
+          .query_width = dimensions.heads * dimensions.head_dimension,
+          .key_value_width = dimensions.key_value_heads * dimensions.head_dimension,
+          .head_width = dimensions.head_dimension,
+          .query_key_value_biases = parts.attention_biases || family.attention_biases == GgufBiases::kInputsOnly,
+          .output_bias = parts.attention_biases,
+          .feed_forward_biases = parts.feed_forward_biases,
+          .query_key_norm = family.query_key_norm,
+          .norms_after_blocks = family.norms_after_blocks,
+          .own_head = parts.head};
+}
+
+// Which optional tensors the file has. One bias of a kind asks for all of them.
+GgufOptionalParts parts_of(const GgufFile& file, const GgufFamily& family, const GgufDimensions& dimensions) {
+  const GgufOptionalParts every{.attention_biases = family.attention_biases == GgufBiases::kByFile,
+                                .feed_forward_biases = family.may_have_feed_forward_biases,
+                                .head = true};
+  const DecoderShape largest = shape_of(family, dimensions, every);
+  GgufOptionalParts parts;
+  for (const GgufTensor& tensor : file.tensors()) {
+    const auto found = find_gguf_tensor(largest, tensor.name);
+    if (!found || !has_part(largest, found->part)) continue;
+    parts.head = parts.head || found->part == DecoderPart::kHead;
+    if (found->role != DecoderRole::kBias) continue;
+    const bool of_feed_forward = found->part >= DecoderPart::kGateBias;
+    if (of_feed_forward) parts.feed_forward_biases = true;
+    else if (every.attention_biases) parts.attention_biases = true;
   }
-  return 0;
-}
-
-bool is_part_present(GgufPart part, const GgufOptionalParts& parts) {
-  switch (part) {
-    case GgufPart::kAlways: return true;
-    case GgufPart::kAttentionBiases: return parts.attention_biases;
-    case GgufPart::kFeedForwardBiases: return parts.feed_forward_biases;
-    case GgufPart::kHead: return parts.head;
-  }
-  return true;
-}
-
-void note_part(GgufPart part, GgufOptionalParts& parts) {
-  if (part == GgufPart::kAttentionBiases) parts.attention_biases = true;
-  if (part == GgufPart::kFeedForwardBiases) parts.feed_forward_biases = true;
-  if (part == GgufPart::kHead) parts.head = true;
-}
-
-struct NamedRow {
-  const GgufTensorRow* row;
-  std::string hf_name;
-};
-
-const GgufTensorRow* find_row(std::span<const GgufTensorRow> rows, std::string_view name) {
-  const auto found = std::ranges::find(rows, name, &GgufTensorRow::gguf_name);
-  return found == rows.end() ? nullptr : &*found;
-}
-
-// Nothing where the family has no such tensor. A layer number is written as printf writes it: no sign, no leading zeros.
-std::optional<NamedRow> find_named_row(const GgufFamily& family, const GgufDimensions& dimensions, std::string_view name) {
-  if (const GgufTensorRow* const row = find_row(kWholeModel, name)) return NamedRow{row, std::string(row->hf_name)};
-  if (!name.starts_with(kLayerPrefix)) return std::nullopt;
-  const std::string_view rest = name.substr(kLayerPrefix.size());
-  uint64_t layer = 0;
-  const auto [end, status] = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
-  const auto digits = static_cast<size_t>(end - rest.data());
-  if (status != std::errc() || digits == rest.size() || *end != '.' || (rest[0] == '0' && digits > 1)) return std::nullopt;
-  if (layer >= dimensions.layers) return std::nullopt;
-  const GgufTensorRow* const row = find_row(family.layer_tensors, rest.substr(digits + 1));
-  if (!row) return std::nullopt;
-  return NamedRow{row, fmt::format("model.layers.{}.{}", layer, row->hf_name)};
+  return parts;
 }
 
 void check_extents(const std::string& place, const GgufTensor& tensor, const std::vector<uint64_t>& expected) {
@@ -174,23 +91,22 @@ void check_extents(const std::string& place, const GgufTensor& tensor, const std
                           fmt::join(found, ", ")));
 }
 
-uint32_t interleaved_heads(const GgufTensorRow& row, const GgufDimensions& dimensions) {
-  if (row.order == GgufRowOrder::kAsInHf) return 0;
-  return static_cast<uint32_t>(row.rows == kQuery ? dimensions.heads : dimensions.key_value_heads);
+uint32_t interleaved_heads(const DecoderTensor& row, const GgufFamily& family, const GgufDimensions& dimensions) {
+  if (!family.interleaves_heads || !row.rotated) return 0;
+  const bool is_query = row.part == DecoderPart::kQuery || row.part == DecoderPart::kQueryBias;
+  return static_cast<uint32_t>(is_query ? dimensions.heads : dimensions.key_value_heads);
 }
 
-SourceTensor translate(const GgufFile& file, const GgufTensor& tensor, NamedRow named, const GgufFamily& family,
+SourceTensor translate(const GgufFile& file, const GgufTensor& tensor, DecoderTensor row, const GgufFamily& family,
                        const GgufDimensions& dimensions) {
-  const GgufTensorRow& row = *named.row;
   SourceTensor source;
-  source.name = std::move(named.hf_name);
-  source.shape = {extent_of(row.rows, dimensions)};
-  if (row.columns != kNone) source.shape.push_back(extent_of(row.columns, dimensions));
+  source.interleaved_heads = interleaved_heads(row, family, dimensions);
+  source.offset = row.role == DecoderRole::kNorm ? family.norm_offset : 0.0f;
+  source.name = std::move(row.name);
+  source.shape = std::move(row.shape);
   source.type = tensor.type;
   source.bytes = tensor.bytes;
   source.place = fmt::format("{}: tensor '{}'", file.where(), tensor.name);
-  source.interleaved_heads = interleaved_heads(row, dimensions);
-  source.offset = row.is_norm_gain ? family.norm_offset : 0.0f;
   check_extents(source.place, tensor, source.shape);
   return source;
 }
@@ -199,16 +115,32 @@ void require_tensor(const GgufFile& file, const std::string& name) {
   if (!file.find_tensor(name)) throw Error(ErrorCode::kNotFound, file.where(), fmt::format("the tensor '{}' is missing", name));
 }
 
-// Stops at the first gap, so that a declared number of layers costs no more than the tensors that are there.
-void require_all(const GgufFile& file, const GgufFamily& family, const GgufDimensions& dimensions, const GgufOptionalParts& parts) {
-  for (const GgufTensorRow& row : kWholeModel) {
-    if (is_part_present(row.part, parts)) require_tensor(file, std::string(row.gguf_name));
+// Settings of other architectures that llama.cpp's converter writes only where they change the result.
+void refuse_other_graphs(const GgufFile& file, const GgufFamily& family) {
+  struct Setting {
+    std::string_view suffix;
+    float neutral;
+  };
+  static constexpr Setting kSettings[] = {{"attention.scale", 0.0f},        {"logit_scale", 1.0f},
+                                          {"embedding_scale", 1.0f},        {"residual_scale", 1.0f},
+                                          {"attention.clamp_kqv", 0.0f},    {"attention.max_alibi_bias", 0.0f},
+                                          {"attention.temperature_scale", 0.0f}};
+  const auto refuse = [&](const std::string& key, const std::string& found) {
+    throw Error(ErrorCode::kUnsupported, fmt::format("{}: key '{}'", file.where(), key),
+                fmt::format("is {}, which models of the architecture '{}' do not have", found, family.architecture),
+                "use the model's original folder");
+  };
+  for (const Setting& setting : kSettings) {
+    const std::string key = architecture_key(file, setting.suffix);
+    if (const auto value = file.real(key); value && *value != 0.0f && *value != setting.neutral) refuse(key, fmt::to_string(*value));
   }
-  for (uint64_t layer = 0; layer < dimensions.layers; ++layer) {
-    for (const GgufTensorRow& row : family.layer_tensors) {
-      if (is_part_present(row.part, parts)) require_tensor(file, fmt::format("{}{}.{}", kLayerPrefix, layer, row.gguf_name));
-    }
+  const bool may_cap = family.spaces == GgufSpaces::kGemma;
+  for (const std::string_view suffix : {"final_logit_softcapping", "attn_logit_softcapping"}) {
+    const std::string key = architecture_key(file, suffix);
+    if (may_cap && suffix.starts_with("final")) continue;
+    if (const auto value = file.real(key); value && *value != 0.0f) refuse(key, fmt::to_string(*value));
   }
+  if (const std::string key = architecture_key(file, "attention.causal"); !file.boolean(key).value_or(true)) refuse(key, "false");
 }
 
 uint64_t positive(const GgufFile& file, std::string_view suffix) {
@@ -288,19 +220,22 @@ GgufDimensions read_dimensions(const GgufFile& file) {
 
 std::vector<SourceTensor> translate_tensors(const GgufFile& file, const GgufFamily& family, const GgufDimensions& dimensions,
                                             GgufOptionalParts& parts) {
+  refuse_other_graphs(file, family);
+  parts = parts_of(file, family, dimensions);
+  const DecoderShape shape = shape_of(family, dimensions, parts);
   std::vector<SourceTensor> tensors;
   for (const GgufTensor& tensor : file.tensors()) {
     if (tensor.name == kRotaryFactors) continue;
-    auto named = find_named_row(family, dimensions, tensor.name);
-    if (!named) {
+    auto row = find_gguf_tensor(shape, tensor.name);
+    if (!row || !has_part(shape, row->part)) {
       throw Error(ErrorCode::kUnsupported, fmt::format("{}: tensor '{}'", file.where(), printable(tensor.name)),
                   fmt::format("the architecture '{}' of {} layers has no such tensor", family.architecture, dimensions.layers),
                   "use the model's original folder");
     }
-    note_part(named->row->part, parts);
-    tensors.push_back(translate(file, tensor, std::move(*named), family, dimensions));
+    tensors.push_back(translate(file, tensor, std::move(*row), family, dimensions));
   }
-  require_all(file, family, dimensions, parts);
+  // Stops at the first gap, so that a declared number of layers costs no more than the tensors that are there.
+  for_each_tensor(shape, [&](const DecoderTensor& tensor) { require_tensor(file, tensor.gguf_name); });
   return tensors;
 }
 

@@ -1,5 +1,6 @@
-// Owns what tritllm knows about each architecture that it reads from GGUF files: one row of names, extents and flags apiece, and
-// the check of a file's tensors against its row. Does not own config.json (gguf_config.h) nor the tokenizer (gguf_tokenizer.h).
+// Owns what tritllm knows about each architecture that it reads from GGUF files: one row of flags apiece, and the check of a file's
+// tensors against it. Does not own the tensors' names (decoder_tensors.h), config.json (gguf_config.h) nor the tokenizer
+// (gguf_tokenizer.h).
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "io/gguf.h"
 #include "io/source_tensor.h"
 
@@ -26,28 +27,21 @@ struct GgufOptionalParts {
   bool head = false;                 // an output matrix of its own; otherwise the embedding serves
 };
 
-enum class GgufPart { kAlways, kAttentionBiases, kFeedForwardBiases, kHead };
-enum class GgufExtent { kNone, kHidden, kQuery, kKeyValue, kFeedForward, kVocabulary, kHeadDimension };
-enum class GgufRowOrder { kAsInHf, kInterleaved };  // interleaved: see SourceTensor::interleaved_heads
-enum class GgufSpaces { kLlama, kGemma };           // how SentencePiece vocabularies of the family write spaces and rank merges
-
-struct GgufTensorRow {
-  std::string_view gguf_name, hf_name;  // within a layer: after "blk.N." and "model.layers.N."
-  GgufExtent rows, columns;             // columns kNone: a vector of `rows` elements
-  GgufRowOrder order = GgufRowOrder::kAsInHf;
-  GgufPart part = GgufPart::kAlways;
-  bool is_norm_gain = false;
-};
+enum class GgufSpaces { kLlama, kGemma };                  // how SentencePiece vocabularies of the family write spaces and rank merges
+enum class GgufBiases { kNone, kInputsOnly, kByFile };  // of attention: on q, k and v; or on all four projections, or none
 
 struct GgufFamily {
   std::string_view architecture;             // general.architecture
   std::string_view model_type, model_class;  // as in config.json
-  std::span<const GgufTensorRow> layer_tensors;
-  float norm_offset;  // SourceTensor::offset of norm gains
-  GgufSpaces spaces;
-  bool windows_every_layer_alike;  // false: `add_config` deals with attention.sliding_window
+  GgufBiases attention_biases = GgufBiases::kNone;
+  bool may_have_feed_forward_biases = false;
+  bool query_key_norm = false, norms_after_blocks = false;  // as in DecoderShape
+  bool interleaves_heads = false;                           // rows of q and k: see SourceTensor::interleaved_heads
+  float norm_offset = 0.0f;                                 // SourceTensor::offset of norm gains
+  GgufSpaces spaces = GgufSpaces::kLlama;
+  bool windows_every_layer_alike = true;  // false: `add_config` deals with attention.sliding_window
   // Adds the fields of config.json that only this family has.
-  void (*add_config)(const GgufFile& file, const GgufDimensions& dimensions, const GgufOptionalParts& parts, Json& config);
+  void (*add_config)(const GgufFile& file, const GgufDimensions& dimensions, const GgufOptionalParts& parts, Json& config) = nullptr;
 };
 
 // The row of the file's architecture; an Error naming it where there is none.

@@ -1,24 +1,46 @@
+// Owns the joining of a GGUF file's translations into one model.
 #include "io/gguf_model.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "io/gguf.h"
 #include "io/gguf_config.h"
 #include "io/gguf_family.h"
 #include "io/gguf_tokenizer.h"
+#include "io/model_location.h"
 
 namespace tritllm {
 namespace {
 
-void refuse_other_contents(const GgufFile& file) {
-  if (file.integer("split.count").value_or(1) > 1) {
-    throw Error(ErrorCode::kUnsupported, file.where(), "the file is one part of a model that is split over several files",
-                "join them with llama-gguf-split --merge");
+constexpr uint64_t kMostParts = 100'000;
+
+// Each part of a split model says which one it is; the metadata is that of the first.
+GgufFile join_parts(std::span<const std::span<const std::byte>> parts, const std::string& where) {
+  std::optional<GgufFile> whole;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    GgufFile part = GgufFile::parse(parts[i], parts.size() == 1 ? where : fmt::format("{}: part {}", where, i + 1));
+    const uint64_t count = part.integer("split.count", kMostParts).value_or(1);
+    if (count > 1 && (count != parts.size() || part.integer("split.no", kMostParts).value_or(0) != i)) {
+      throw Error(ErrorCode::kUnsupported, part.where(),
+                  fmt::format("is part {} of {} of a split model", part.integer("split.no").value_or(0) + 1, count),
+                  "keep all parts in one folder under their names NAME-00001-of-0000N.gguf, or join them with "
+                  "llama.cpp's gguf-split");
+    }
+    if (whole) whole->add_part(part);
+    else whole = std::move(part);
   }
+  return std::move(*whole);
+}
+
+void refuse_other_contents(const GgufFile& file) {
   const std::string_view type = file.text("general.type").value_or("model");
   if (type != "model") {
     throw Error(ErrorCode::kUnsupported, file.where(),
@@ -59,17 +81,21 @@ std::optional<std::string> quantised_warning(std::span<const SourceTensor> tenso
 }  // namespace
 
 ModelSource translate_gguf(std::span<const std::byte> bytes, const std::filesystem::path& path) {
-  const GgufFile file = GgufFile::parse(bytes, path.string());
+  return translate_gguf_parts({&bytes, 1}, path);
+}
+
+ModelSource translate_gguf_parts(std::span<const std::span<const std::byte>> parts, const std::filesystem::path& path) {
+  const GgufFile file = join_parts(parts, path.string());
   refuse_other_contents(file);
   const GgufFamily& family = family_of(file);
   const GgufDimensions dimensions = read_dimensions(file);
   ModelSource source;
   source.path = path;
   source.kind = "gguf";
-  GgufOptionalParts parts;
-  source.tensors = translate_tensors(file, family, dimensions, parts);
+  GgufOptionalParts optional;
+  source.tensors = translate_tensors(file, family, dimensions, optional);
   GgufTokenizer tokenizer = read_tokenizer(file, family, dimensions);
-  source.config = config_of(file, family, dimensions, parts, tokenizer.ids, source.tensors);
+  source.config = config_of(file, family, dimensions, optional, tokenizer.ids, source.tensors);
   source.side_files = {
       {"generation_config.json", json_text(generation_config_of(file, tokenizer.ids))},
       {"special_tokens_map.json", json_text(tokenizer.special_tokens_map)},
@@ -84,9 +110,14 @@ ModelSource translate_gguf(std::span<const std::byte> bytes, const std::filesyst
 }
 
 ModelSource open_gguf_model(const std::filesystem::path& path) {
-  MappedFile file = MappedFile::open(path);
-  ModelSource source = translate_gguf(file.bytes(), path);
-  source.files.push_back(std::move(file));
+  std::vector<MappedFile> files;
+  std::vector<std::span<const std::byte>> parts;
+  for (const std::filesystem::path& part : gguf_parts(path)) {
+    files.push_back(MappedFile::open(part));
+    parts.push_back(files.back().bytes());
+  }
+  ModelSource source = translate_gguf_parts(parts, path);
+  source.files = std::move(files);
   return source;
 }
 

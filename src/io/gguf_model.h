@@ -12,7 +12,9 @@ namespace tritllm {
 
 ModelSource open_gguf_model(const std::filesystem::path& path);
 
-// The same from bytes in memory, which must outlive the result; `path` is what the model calls itself.
+// The same from bytes in memory, which must outlive the result; `path` is what the model calls itself. A split model has several
+// parts, in order.
 ModelSource translate_gguf(std::span<const std::byte> bytes, const std::filesystem::path& path);
+ModelSource translate_gguf_parts(std::span<const std::span<const std::byte>> parts, const std::filesystem::path& path);
 
 }  // namespace tritllm

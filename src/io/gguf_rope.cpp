@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "io/gguf_config.h"
 
 namespace tritllm {

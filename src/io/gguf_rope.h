@@ -1,7 +1,7 @@
 // Owns the rotary scaling that a GGUF file states in its metadata or in its table of factors, as config.json's rope_scaling.
 #pragma once
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "io/gguf.h"
 #include "io/gguf_family.h"
 

@@ -1,9 +1,11 @@
+// Owns the translation of a GGUF file's vocabulary into tokenizer.json.
 #include "io/gguf_tokenizer.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "core/error.h"
 #include "io/gguf_vocabulary.h"
@@ -13,18 +15,43 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\u2581";
 
-constexpr std::string_view kLlama3Split =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2Split =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kTekkenSplit = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-                                          R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-                                          R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+// Patterns from the tokenizer.json of the models that llama.cpp has named its own after.
+constexpr std::array<std::string_view, 1> kLlama3Splits{
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
+constexpr std::array<std::string_view, 1> kQwen2Splits{
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
+constexpr std::array<std::string_view, 1> kQwen35Splits{
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
+constexpr std::array<std::string_view, 1> kTekkenSplits{R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+                                                        R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+                                                        R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
+constexpr std::array<std::string_view, 1> kGpt4oSplits{
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
+constexpr std::array<std::string_view, 5> kDeepSeekCoderSplits{"[\r\n]", R"(\s?\p{L}+)", R"(\s?\p{P}+)", "[一-龥ࠀ-一가-퟿]+",
+                                                               R"(\p{N})"};
+constexpr std::array<std::string_view, 6> kDeepSeekLlmSplits{
+    "[\r\n]",
+    // Letters of scripts that have capitals.
+    R"(\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽ)"
+    R"(Ა-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼ)"
+    R"(ℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+)",
+    R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)",
+    R"(\s+$)",
+    "[一-龥ࠀ-一가-퟿]+",
+    R"(\p{N}+)"};
+constexpr std::array<std::string_view, 3> kDeepSeek3Splits{
+    R"(\p{N}{1,3})", "[一-龥぀-ゟ゠-ヿ]+",
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*)"
+    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)"};
+constexpr std::array<std::string_view, 1> kBloomSplits{R"( ?[^(\s|.,!?…。，、।۔،)]+)"};
+constexpr std::array<std::string_view, 2> kVikingSplits{kBloomSplits[0], R"(\p{N})"};
 
 // How a byte-level vocabulary cuts text before merging, by tokenizer.ggml.pre.
 struct PreTokenizer {
   std::string_view name;
-  std::string_view split;  // empty: the pattern of GPT-2, which HF's ByteLevel has built in
+  std::span<const std::string_view> splits = {};  // one after the other; empty: the pattern of GPT-2, which ByteLevel has built in
   bool individual_digits = false;
   bool composes = false;        // normalises to NFC
   bool ignores_merges = false;  // a word that is a token needs no merges
@@ -32,17 +59,50 @@ struct PreTokenizer {
 };
 
 constexpr std::array kPreTokenizers{
-    PreTokenizer{.name = "default", .split = ""},
-    PreTokenizer{.name = "gpt-2", .split = ""},
-    PreTokenizer{.name = "smollm", .split = "", .individual_digits = true},
-    PreTokenizer{.name = "starcoder", .split = "", .individual_digits = true},
-    PreTokenizer{.name = "refact", .split = "", .individual_digits = true},
-    PreTokenizer{.name = "llama-bpe", .split = kLlama3Split, .ignores_merges = true, .adds_bos = true},
-    PreTokenizer{.name = "llama3", .split = kLlama3Split, .ignores_merges = true, .adds_bos = true},
-    PreTokenizer{.name = "llama-v3", .split = kLlama3Split, .ignores_merges = true, .adds_bos = true},
-    PreTokenizer{.name = "tekken", .split = kTekkenSplit, .ignores_merges = true, .adds_bos = true},
-    PreTokenizer{.name = "qwen2", .split = kQwen2Split, .composes = true},
-    PreTokenizer{.name = "deepseek-r1-qwen", .split = kQwen2Split, .composes = true},
+    PreTokenizer{.name = "default"},
+    PreTokenizer{.name = "gpt-2"},
+    PreTokenizer{.name = "phi-2"},
+    PreTokenizer{.name = "mpt"},
+    PreTokenizer{.name = "olmo"},
+    PreTokenizer{.name = "jais"},
+    PreTokenizer{.name = "trillion"},
+    PreTokenizer{.name = "granite-docling"},
+    PreTokenizer{.name = "smollm", .individual_digits = true},
+    PreTokenizer{.name = "starcoder", .individual_digits = true},
+    PreTokenizer{.name = "refact", .individual_digits = true},
+    PreTokenizer{.name = "command-r", .individual_digits = true},
+    PreTokenizer{.name = "codeshell", .individual_digits = true},
+    PreTokenizer{.name = "exaone", .individual_digits = true},
+    PreTokenizer{.name = "minerva-7b", .individual_digits = true},
+    PreTokenizer{.name = "llama-bpe", .splits = kLlama3Splits, .ignores_merges = true, .adds_bos = true},
+    PreTokenizer{.name = "llama3", .splits = kLlama3Splits, .ignores_merges = true, .adds_bos = true},
+    PreTokenizer{.name = "llama-v3", .splits = kLlama3Splits, .ignores_merges = true, .adds_bos = true},
+    PreTokenizer{.name = "falcon3", .splits = kLlama3Splits, .ignores_merges = true, .adds_bos = true},
+    PreTokenizer{.name = "falcon-h1", .splits = kLlama3Splits, .ignores_merges = true, .adds_bos = true},
+    PreTokenizer{.name = "pixtral", .splits = kLlama3Splits, .ignores_merges = true, .adds_bos = true},
+    PreTokenizer{.name = "midm-2.0", .splits = kLlama3Splits, .ignores_merges = true, .adds_bos = true},
+    PreTokenizer{.name = "lfm2", .splits = kLlama3Splits, .ignores_merges = true, .adds_bos = true},
+    PreTokenizer{.name = "dbrx", .splits = kLlama3Splits},
+    PreTokenizer{.name = "smaug-bpe", .splits = kLlama3Splits},
+    PreTokenizer{.name = "chatglm-bpe", .splits = kLlama3Splits},
+    PreTokenizer{.name = "tekken", .splits = kTekkenSplits, .ignores_merges = true, .adds_bos = true},
+    PreTokenizer{.name = "gpt-4o", .splits = kGpt4oSplits},
+    PreTokenizer{.name = "llama4", .splits = kGpt4oSplits},
+    PreTokenizer{.name = "qwen2", .splits = kQwen2Splits, .composes = true},
+    PreTokenizer{.name = "deepseek-r1-qwen", .splits = kQwen2Splits, .composes = true},
+    PreTokenizer{.name = "qwen35", .splits = kQwen35Splits, .composes = true},
+    PreTokenizer{.name = "stablelm2", .splits = kQwen2Splits, .composes = true},
+    PreTokenizer{.name = "megrez", .splits = kQwen2Splits, .composes = true},
+    PreTokenizer{.name = "hunyuan", .splits = kQwen2Splits},
+    PreTokenizer{.name = "solar-open", .splits = kQwen2Splits},
+    PreTokenizer{.name = "deepseek-coder", .splits = kDeepSeekCoderSplits},
+    PreTokenizer{.name = "deepseek-llm", .splits = kDeepSeekLlmSplits},
+    PreTokenizer{.name = "deepseek-v3", .splits = kDeepSeek3Splits},
+    PreTokenizer{.name = "hunyuan-dense", .splits = kDeepSeek3Splits},
+    PreTokenizer{.name = "bloom", .splits = kBloomSplits},
+    PreTokenizer{.name = "poro-chat", .splits = kBloomSplits},
+    PreTokenizer{.name = "gpt3-finnish", .splits = kBloomSplits},
+    PreTokenizer{.name = "viking", .splits = kVikingSplits},
 };
 
 const PreTokenizer& pre_tokenizer_of(const GgufFile& file) {
@@ -65,9 +125,13 @@ Json replace(std::string_view from, std::string_view to) {
 Json sequence(std::string_view member, Json parts) { return {{"type", "Sequence"}, {member, std::move(parts)}}; }
 
 Json pre_tokenizer_json(const PreTokenizer& pre) {
-  if (!pre.split.empty()) {
-    Json split = {{"type", "Split"}, {"pattern", {{"Regex", pre.split}}}, {"behavior", "Isolated"}, {"invert", false}};
-    return sequence("pretokenizers", Json::array({std::move(split), byte_level(false)}));
+  if (!pre.splits.empty()) {
+    Json parts = Json::array();
+    for (const std::string_view split : pre.splits) {
+      parts.push_back({{"type", "Split"}, {"pattern", {{"Regex", split}}}, {"behavior", "Isolated"}, {"invert", false}});
+    }
+    parts.push_back(byte_level(false));
+    return sequence("pretokenizers", std::move(parts));
   }
   if (!pre.individual_digits) return byte_level(true);
   Json digits = {{"type", "Digits"}, {"individual_digits", true}};
@@ -250,7 +314,7 @@ Json chat_template_json(const GgufFile& file) {
 }
 
 Json tokenizer_config_json(const GgufFile& file, const GgufTokenizer& tokenizer, const AddedEnds& ends, uint64_t context) {
-  // The class that takes tokenizer.json as it stands; a family's own class would put its habits over what the file says.
+  // The class that takes tokenizer.json as it is; a family's own class would put its habits over what the file says.
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"add_bos_token", ends.bos.has_value()},
                  {"add_eos_token", ends.eos.has_value()},

@@ -1,3 +1,4 @@
+// Owns the rules of a model folder: which files hold its weights, which go with it, and what it says of itself.
 #include "io/hf_folder.h"
 
 #include <fmt/format.h>
@@ -10,15 +11,19 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/utf8.h"
 #include "io/manifest.h"
+#include "io/quantised_source.h"
 #include "io/safetensors.h"
+#include "io/tied_head.h"
 
 namespace tritllm {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr uint64_t kLargestConfig = uint64_t{16} << 20;
+constexpr uint64_t kLargestConfig = uint64_t{4} << 20;  // of a tree of JSON values this makes 150 MB
+constexpr size_t kMostTensors = 1'000'000;
 constexpr uint64_t kLargestSideFile = uint64_t{256} << 20;
 constexpr size_t kLongestSideFileName = 240;  // leaves room for the ending that a file has while it is written
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
@@ -62,29 +67,87 @@ void add_side_files(const fs::path& folder, const std::string& prefix, std::vect
   }
 }
 
-std::vector<std::string> weight_files(const fs::path& folder, std::unordered_map<std::string, std::string>& expected_places) {
+// Each tensor's file, as the index has it.
+using ExpectedPlaces = std::unordered_map<std::string, std::string>;
+
+[[noreturn]] void refuse_folder(const fs::path& folder, std::string_view problem, std::string_view remedy) {
+  throw Error(ErrorCode::kNotFound, folder.string(), problem, remedy);
+}
+
+// Says what a folder without safetensors weights of the usual names holds instead.
+[[noreturn]] void explain_missing_weights(const fs::path& folder) {
   std::error_code error;
-  if (fs::exists(folder / kIndexName, error)) {
-    const fs::path index = folder / kIndexName;
-    WeightMap map = parse_weight_map(read_text_file(index, kLargestSafetensorsHeader), index.string());
-    for (auto& [tensor, file] : map.tensors) expected_places.emplace(std::move(tensor), std::move(file));
-    return map.files;
+  if (fs::exists(folder / kManifestName, error)) {
+    refuse_folder(folder, "is a packed checkpoint, whose weights are ternary already",
+                  "name the model that it was made from, or dequantise it first");
   }
-  if (fs::exists(folder / kSingleName, error)) return {std::string(kSingleName)};
-  throw Error(ErrorCode::kNotFound, folder.string(), fmt::format("found neither {} nor {}", kSingleName, kIndexName),
-              "name a Hugging Face model folder with safetensors weights, or a GGUF file");
+  std::vector<std::string> pickles, others;
+  for (const fs::path& entry : sorted_entries(folder)) {
+    const std::string name = entry.filename().string();
+    if (name.ends_with(".bin") || name.ends_with(".pth") || name.ends_with(".pt") || name.ends_with(".ckpt")) pickles.push_back(name);
+    if (name.ends_with(".safetensors") && !name.starts_with("adapter_")) others.push_back(name);
+  }
+  const std::string missing = fmt::format("found neither {} nor {}", kSingleName, kIndexName);
+  if (!others.empty()) {
+    refuse_folder(folder, fmt::format("{}, but {}", missing, printable(others.front())),
+                  others.size() == 1 ? fmt::format("rename it to {} if it holds the whole model", kSingleName)
+                                     : fmt::format("fetch {} as well: it says which tensor is in which file", kIndexName));
+  }
+  if (!pickles.empty()) {
+    refuse_folder(folder, fmt::format("{}, but weights of PyTorch's own format ({}), which may run programs when they are read",
+                                      missing, printable(pickles.front())),
+                  "fetch a safetensors copy, or convert them: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW) in "
+                  "Python");
+  }
+  refuse_folder(folder, missing, "name a Hugging Face model folder with safetensors weights, or a GGUF file");
+}
+
+// An adapter changes what the model next to it computes. Without one, it is not a model.
+void refuse_adapter(const fs::path& folder) {
+  const fs::path config = folder / "adapter_config.json";
+  std::error_code error;
+  if (!fs::exists(config, error)) return;
+  const Json settings = parse_python_json(read_text_file(config, kLargestConfig), config.string());
+  const JsonView view(settings, config.string());
+  const auto base = settings.is_object() ? view.optional_text("base_model_name_or_path") : std::nullopt;
+  throw Error(ErrorCode::kUnsupported, config.string(),
+              base ? fmt::format("the folder holds an adapter for '{}'", printable(*base)) : "the folder holds an adapter",
+              "merge it into the model first (PeftModel.merge_and_unload and save_pretrained in Python), or remove the adapter's files");
+}
+
+// As in transformers, model.safetensors counts before an index.
+std::vector<std::string> weight_files(const fs::path& folder, ExpectedPlaces& expected_places, std::vector<std::string>& warnings) {
+  std::error_code error;
+  const bool has_index = fs::exists(folder / kIndexName, error);
+  if (fs::exists(folder / kSingleName, error)) {
+    if (has_index) {
+      warnings.push_back(fmt::format("{} is read; {} next to it and the files that it lists are not, as in transformers",
+                                     (folder / kSingleName).string(), kIndexName));
+    }
+    return {std::string(kSingleName)};
+  }
+  if (!has_index) explain_missing_weights(folder);
+  const fs::path index = folder / kIndexName;
+  WeightMap map = parse_weight_map(read_text_file(index, kLargestSafetensorsHeader), index.string());
+  for (const std::string& file : map.files) {
+    if (!fs::exists(folder / file, error)) {
+      throw Error(ErrorCode::kNotFound, (folder / file).string(), fmt::format("is missing, but {} lists it", kIndexName),
+                  "fetch the file, or the whole folder again, all files of one revision");
+    }
+  }
+  for (auto& [tensor, file] : map.tensors) expected_places.emplace(std::move(tensor), std::move(file));
+  return map.files;
 }
 
 // Adds the tensors of one weight file; with an index, the file must hold exactly the tensors that the index places there.
 void add_weight_file(const fs::path& path, const std::string& name,
-                     const std::unordered_map<std::string, std::string>& expected_places, std::unordered_set<std::string>& seen,
-                     ModelSource& model) {
+                     const ExpectedPlaces& expected_places, std::unordered_set<std::string>& seen, ModelSource& model) {
   MappedFile file = MappedFile::open(path);
   SafetensorsHeader header = parse_safetensors(file.bytes(), path.string());
   for (StoredTensor& stored : header.tensors) {
     std::string place = fmt::format("{}: tensor '{}'", path.string(), printable(stored.name));
     if (!seen.insert(stored.name).second) {
-      throw Error(ErrorCode::kBadInput, place, "the same tensor stands in two files", "remove the file that does not belong here");
+      throw Error(ErrorCode::kBadInput, place, "the tensor is in another weight file too", "remove the file that does not belong here");
     }
     if (!expected_places.empty()) {
       const auto expected = expected_places.find(stored.name);
@@ -102,8 +165,7 @@ void add_weight_file(const fs::path& path, const std::string& name,
   model.files.push_back(std::move(file));
 }
 
-void check_all_found(const fs::path& folder, const std::unordered_map<std::string, std::string>& expected_places,
-                     const std::unordered_set<std::string>& seen) {
+void check_all_found(const fs::path& folder, const ExpectedPlaces& expected_places, const std::unordered_set<std::string>& seen) {
   for (const auto& [tensor, file] : expected_places) {
     if (seen.contains(tensor)) continue;
     throw Error(ErrorCode::kBadInput, (folder / file).string(),
@@ -124,19 +186,29 @@ void add_warnings(const fs::path& folder, ModelSource& model) {
 }  // namespace
 
 WeightMap parse_weight_map(std::string_view text, const std::string& where) {
-  const Json index = parse_json(text, where);
-  const Json& map = json_field(index, "weight_map", where);
-  if (!map.is_object() || map.empty()) throw Error(ErrorCode::kBadInput, where, "expected an object with tensors as weight_map");
   WeightMap parsed;
-  std::unordered_set<std::string> known;
-  for (const auto& [tensor, file] : map.items()) {
+  std::unordered_set<std::string> known, tensors;
+  // One entry at a time: a tree of a large index would take some forty times its bytes.
+  const auto take = [&](size_t, std::string& tensor, const Json& file) {
     if (!file.is_string() || !is_plain_file_name(file.get_ref<const std::string&>())) {
       throw Error(ErrorCode::kBadInput, where,
                   fmt::format("weight_map: expected the plain name of a file for '{}'", printable(tensor)));
     }
+    if (parsed.tensors.size() == kMostTensors) {
+      throw Error(ErrorCode::kBadInput, where, fmt::format("weight_map: more than {} tensors", kMostTensors));
+    }
+    if (!tensors.insert(tensor).second) {
+      throw Error(ErrorCode::kBadInput, where, fmt::format("the key \"{}\" stands twice in one JSON object", printable(tensor)));
+    }
     const auto& name = file.get_ref<const std::string&>();
     if (known.insert(name).second) parsed.files.push_back(name);
-    parsed.tensors.emplace_back(tensor, name);
+    parsed.tensors.emplace_back(std::move(tensor), name);
+  };
+  static constexpr std::string_view kMap[] = {"/weight_map"};
+  const Json index = parse_json_in_parts(text, where, kMap, take);
+  const Json& map = JsonView(index, where).child("weight_map").json();
+  if (!map.is_object() || parsed.tensors.empty()) {
+    throw Error(ErrorCode::kBadInput, where, "expected an object with tensors as weight_map");
   }
   return parsed;
 }
@@ -174,12 +246,19 @@ ModelSource open_hf_folder(const fs::path& folder) {
   ModelSource model;
   model.path = folder;
   model.kind = "hf_folder";
+  refuse_adapter(folder);
   const fs::path config = folder / "config.json";
-  model.config = parse_json(read_text_file(config, kLargestConfig), config.string());
-  if (!model.config.is_object()) throw Error(ErrorCode::kBadInput, config.string(), "expected a JSON object");
-  std::unordered_map<std::string, std::string> expected_places;
+  const std::string config_text = read_text_file(config, kLargestConfig);
+  if (config_text.starts_with(kGitLfsPointer)) {
+    throw Error(ErrorCode::kBadInput, config.string(), "is a Git LFS pointer: the few lines that Git keeps in place of a large file",
+                "fetch the file itself, for example with 'git lfs pull' in the folder");
+  }
+  model.config = parse_python_json(config_text, config.string());
+  const JsonView fields(model.config, config.string());
+  if (!model.config->is_object()) fields.refuse("a JSON object");
+  ExpectedPlaces expected_places;
   std::unordered_set<std::string> seen;
-  for (const std::string& name : weight_files(folder, expected_places)) {
+  for (const std::string& name : weight_files(folder, expected_places, model.warnings)) {
     add_weight_file(folder / name, name, expected_places, seen, model);
   }
   check_all_found(folder, expected_places, seen);
@@ -188,7 +267,9 @@ ModelSource open_hf_folder(const fs::path& folder) {
   std::error_code error;
   if (fs::is_regular_file(folder / "README.md", error)) model.card = read_text_file(folder / "README.md", kLargestConfig);
   model.license = front_matter_value(model.card, "license");
-  if (const auto origin = json_optional_string(model.config, "_name_or_path", config.string())) model.base_model = hub_id(*origin);
+  if (const auto origin = fields.optional_text("_name_or_path")) model.base_model = hub_id(*origin);
+  settle_quantisation(model);
+  settle_tied_head(model);
   add_warnings(folder, model);
   return model;
 }

@@ -1,3 +1,4 @@
+// Owns the manifest's text: writing it, and the checks that turn it back into records.
 #include "io/manifest.h"
 
 #include <fmt/format.h>
@@ -6,11 +7,15 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
+#include <optional>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "core/checked.h"
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/utf8.h"
 
 namespace tritllm {
@@ -27,51 +32,45 @@ std::string_view name_in(const std::array<std::pair<Value, std::string_view>, kC
 }
 
 template <typename Value, size_t kCount>
-Value value_in(const std::array<std::pair<Value, std::string_view>, kCount>& table, const std::string& name,
-               const std::string& where) {
-  const auto row = std::find_if(table.begin(), table.end(), [&](const auto& candidate) { return candidate.second == name; });
-  if (row == table.end()) throw Error(ErrorCode::kBadInput, where, fmt::format("unknown value '{}'", name));
+Value value_in(const std::array<std::pair<Value, std::string_view>, kCount>& table, const JsonView& name) {
+  const std::string text = name.text();
+  const auto row = std::find_if(table.begin(), table.end(), [&](const auto& candidate) { return candidate.second == text; });
+  if (row == table.end()) throw Error(ErrorCode::kBadInput, name.where(), fmt::format("unknown value '{}'", printable(text)));
   return row->first;
 }
 
-const Json& json_array(const Json& object, std::string_view key, const std::string& where) {
-  const Json& field = json_field(object, key, where);
-  if (!field.is_array()) throw Error(ErrorCode::kBadInput, where, fmt::format("expected an array at \"{}\"", key));
-  return field;
-}
-
-std::vector<uint64_t> json_integers(const Json& object, std::string_view key, const std::string& where) {
+std::vector<uint64_t> integers(const JsonView& array) {
   std::vector<uint64_t> values;
-  for (const Json& item : json_array(object, key, where)) {
-    if (!item.is_number_unsigned()) throw Error(ErrorCode::kBadInput, where, fmt::format("expected whole numbers at \"{}\"", key));
-    values.push_back(item.get<uint64_t>());
-  }
+  for (const JsonView& item : array.items()) values.push_back(item.integer(0, UINT64_MAX));
   return values;
 }
 
-double json_number(const Json& object, std::string_view key, const std::string& where) {
-  const Json& field = json_field(object, key, where);
-  if (!field.is_number()) throw Error(ErrorCode::kBadInput, where, fmt::format("expected a number at \"{}\"", key));
-  return field.get<double>();
+double finite_number(const JsonView& object, std::string_view key) {
+  constexpr double kMost = std::numeric_limits<double>::max();
+  return object.number(key, -kMost, kMost);
 }
 
-std::string json_checksum(const Json& object, std::string_view key, const std::string& where) {
-  std::string digits = json_string(object, key, where);
+std::string checksum_text(const JsonView& object, std::string_view key) {
+  const JsonView field = object.child(key);
+  std::string digits = field.text();
   const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
   if (digits.size() != 32 || !std::all_of(digits.begin(), digits.end(), is_digit)) {
-    throw Error(ErrorCode::kBadInput, where, fmt::format("expected 32 lower-case hexadecimal digits at \"{}\"", key));
+    field.refuse("32 lower-case hexadecimal digits");
   }
   return digits;
 }
 
 // Names of the manifest become paths: relative, inside the folder.
-void check_file_name(const std::string& name, const std::string& where) {
+std::string file_name(const JsonView& object, std::string_view key) {
+  const JsonView field = object.child(key);
+  std::string name = field.text();
   const bool plain = !name.empty() && name.size() <= 255 && name.front() != '/' && name.find('\0') == name.npos &&
                      name.find('\\') == name.npos && ("/" + name + "/").find("/../") == name.npos && is_valid_utf8(name);
-  if (!plain) throw Error(ErrorCode::kBadInput, where, fmt::format("expected the name of a file in this folder, found '{}'", name));
+  if (!plain) field.refuse("the name of a file in this folder");
+  return name;
 }
 
-Json figures_to_json(const ErrorFigures& error) {
+Json stats_to_json(const ErrorStats& error) {
   return {{"weight_energy", error.weight_energy},
           {"relative_mse", error.relative_mse},
           {"sqnr_db", error.sqnr_db ? Json(*error.sqnr_db) : Json(nullptr)},
@@ -81,15 +80,15 @@ Json figures_to_json(const ErrorFigures& error) {
           {"level_histogram", error.level_histogram}};
 }
 
-ErrorFigures parse_figures(const Json& json, const std::string& where) {
-  ErrorFigures error;
-  error.weight_energy = json_number(json, "weight_energy", where);
-  error.relative_mse = json_number(json, "relative_mse", where);
-  if (!json_field(json, "sqnr_db", where).is_null()) error.sqnr_db = json_number(json, "sqnr_db", where);
-  error.cosine = json_number(json, "cosine", where);
-  error.max_abs_error = json_number(json, "max_abs_error", where);
-  error.clipped = json_integer(json, "clipped", where);
-  error.level_histogram = json_integers(json, "level_histogram", where);
+ErrorStats parse_stats(const JsonView& record) {
+  ErrorStats error;
+  error.weight_energy = finite_number(record, "weight_energy");
+  error.relative_mse = finite_number(record, "relative_mse");
+  if (!record.child("sqnr_db").json().is_null()) error.sqnr_db = finite_number(record, "sqnr_db");
+  error.cosine = finite_number(record, "cosine");
+  error.max_abs_error = finite_number(record, "max_abs_error");
+  error.clipped = record.integer("clipped");
+  error.level_histogram = integers(record.child("level_histogram"));
   return error;
 }
 
@@ -104,50 +103,82 @@ Json card_to_json(const CardFacts& card) {
           {"options", card.options}};
 }
 
-CardFacts parse_card(const Json& json, const std::string& where) {
-  return {json_string(json, "source_name", where), json_optional_string(json, "base_model", where),
-          json_optional_string(json, "license", where), json_string(json, "options", where)};
+CardFacts parse_card(const JsonView& json) {
+  return {json.text("source_name"), json.optional_text("base_model"), json.optional_text("license"), json.text("options")};
 }
 
 Json part_to_json(const PartOfModel& part) {
   return {{"index", part.index}, {"count", part.count}, {"tensors", part.tensors}, {"positions", part.positions}};
 }
 
-PartOfModel parse_part(const Json& json, size_t tensors, const std::string& where) {
+PartOfModel parse_part(const JsonView& json, size_t tensors) {
   PartOfModel part;
-  part.count = json_integer(json, "count", where, 1, 100'000);
-  part.index = json_integer(json, "index", where, 1, part.count);
-  part.tensors = json_integer(json, "tensors", where);
-  part.positions = json_integers(json, "positions", where);
+  part.count = json.integer("count", 1, 100'000);
+  part.index = json.integer("index", 1, part.count);
+  part.tensors = json.integer("tensors");
+  part.positions = integers(json.child("positions"));
   const auto not_ascending = [](uint64_t a, uint64_t b) { return a >= b; };
   if (part.positions.size() != tensors ||
       std::adjacent_find(part.positions.begin(), part.positions.end(), not_ascending) != part.positions.end() ||
       (!part.positions.empty() && part.positions.back() >= part.tensors)) {
-    throw Error(ErrorCode::kBadInput, where, "expected one ascending position for each tensor of the part");
+    throw Error(ErrorCode::kBadInput, json.where(), "expected one ascending position for each tensor of the part");
   }
   return part;
+}
+
+FileRecord parse_file_record(const JsonView& json) {
+  return {file_name(json, "name"), value_in(kRoles, json.child("role")), json.integer("bytes"), checksum_text(json, "checksum")};
+}
+
+void add_tensor(const Json& json, const std::string& where, std::unordered_set<std::string>& names, Manifest& manifest) {
+  manifest.tensors.push_back(parse_tensor_record(json, where));
+  if (const std::string& name = manifest.tensors.back().name; !names.insert(name).second) {
+    throw Error(ErrorCode::kBadInput, where, fmt::format("the tensor '{}' is listed twice", printable(name)));
+  }
+}
+
+void add_file(const Json& json, const std::string& where, std::unordered_set<std::string>& names, Manifest& manifest) {
+  manifest.files.push_back(parse_file_record(JsonView(json, where + ": /files")));
+  if (const std::string& name = manifest.files.back().name; !names.insert(name).second) {
+    throw Error(ErrorCode::kBadInput, where, fmt::format("the file '{}' is listed twice", printable(name)));
+  }
+}
+
+// A tied tensor names another tensor of the checkpoint that is stored, and has its shape.
+void check_tied(const std::vector<TensorRecord>& tensors, const std::string& where) {
+  std::unordered_map<std::string_view, const TensorRecord*> stored;
+  for (const TensorRecord& record : tensors) {
+    if (record.fate != Fate::kTied) stored.emplace(record.name, &record);
+  }
+  for (const TensorRecord& record : tensors) {
+    if (record.fate != Fate::kTied) continue;
+    const auto found = stored.find(record.tied_to);
+    if (found != stored.end() && found->second->shape == record.shape) continue;
+    throw Error(ErrorCode::kBadInput, fmt::format("{}: tensor '{}'", where, printable(record.name)),
+                fmt::format("is tied to '{}', which is not a stored tensor of the same shape", printable(record.tied_to)));
+  }
 }
 
 }  // namespace
 
 std::string_view fate_name(Fate fate) noexcept { return name_in(kFates, fate); }
 
-ErrorFigures error_figures(const codec::MatrixFigures& figures) {
-  const double sqnr_db = figures.sqnr_db();
-  return {.weight_energy = figures.weight_energy,
-          .relative_mse = figures.relative_mse(),
+ErrorStats error_stats(const codec::MatrixStats& stats) {
+  const double sqnr_db = stats.sqnr_db();
+  return {.weight_energy = stats.weight_energy,
+          .relative_mse = stats.relative_mse(),
           .sqnr_db = std::isfinite(sqnr_db) ? std::optional(sqnr_db) : std::nullopt,
-          .cosine = figures.cosine(),
-          .max_abs_error = figures.largest_error,
-          .clipped = figures.clipped,
-          .level_histogram = figures.level_histogram};
+          .cosine = stats.cosine(),
+          .max_abs_error = stats.largest_error,
+          .clipped = stats.clipped,
+          .level_histogram = stats.level_histogram};
 }
 
 uint64_t TensorRecord::elements() const noexcept { return checked_product(shape).value_or(0); }
 
 codec::MatrixShape TensorRecord::matrix_shape() const noexcept {
   const uint64_t columns = shape.empty() ? 1 : shape.back();
-  return {columns == 0 ? 0 : elements() / columns, columns};
+  return {columns == 0 ? 0 : elements() / columns, columns, shape.size() == 3 ? shape.front() : 0};
 }
 
 Json to_json(const TensorRecord& record) {
@@ -164,37 +195,38 @@ Json to_json(const TensorRecord& record) {
   if (record.fate == Fate::kKept) json["type"] = record.type;
   json["file"] = record.file;
   json["checksum"] = record.checksum;
-  if (record.fate == Fate::kTernary) json.update(figures_to_json(record.error));
+  if (record.fate == Fate::kTernary) json.update(stats_to_json(record.error));
   return json;
 }
 
 TensorRecord parse_tensor_record(const Json& json, const std::string& where) {
   TensorRecord record;
-  record.name = json_string(json, "name", where);
-  const std::string place = fmt::format("{}: tensor '{}'", where, printable(record.name));
-  record.shape = json_integers(json, "shape", place);
-  if (!checked_product(record.shape)) throw Error(ErrorCode::kBadInput, place, "its shape holds more than 2^64 elements");
-  record.source_type = json_string(json, "source_type", place);
-  record.source_checksum = json_checksum(json, "source_checksum", place);
-  record.fate = value_in(kFates, json_string(json, "fate", place), place);
+  record.name = JsonView(json, where).text("name");
+  const JsonView fields(json, fmt::format("{}: tensor '{}'", where, printable(record.name)));
+  record.shape = integers(fields.child("shape"));
+  if (!checked_product(record.shape)) fields.child("shape").refuse("at most 2^64 elements");
+  record.source_type = fields.text("source_type");
+  record.source_checksum = checksum_text(fields, "source_checksum");
+  record.fate = value_in(kFates, fields.child("fate"));
   if (record.fate == Fate::kTied) {
-    record.tied_to = json_string(json, "tied_to", place);
+    record.tied_to = fields.text("tied_to");
     return record;
   }
-  record.file = json_string(json, "file", place);
-  check_file_name(record.file, place);
-  record.checksum = json_checksum(json, "checksum", place);
+  record.file = file_name(fields, "file");
+  record.checksum = checksum_text(fields, "checksum");
   if (record.fate == Fate::kKept) {
-    record.type = json_string(json, "type", place);
-    if (!element_type_from_safetensors(record.type))
-      throw Error(ErrorCode::kBadInput, place, fmt::format("unknown type '{}'", record.type));
+    record.type = fields.text("type");
+    if (!element_type_from_safetensors(record.type)) fields.child("type").refuse("a type of safetensors");
     return record;
   }
-  record.depth = static_cast<int>(json_integer(json, "depth", place, 1, codec::kMaxDepth));
-  record.error = parse_figures(json, place);
+  record.depth = static_cast<int>(fields.integer("depth", 1, codec::kMaxDepth));
+  record.error = parse_stats(fields);
+  if (record.shape.size() != 2 && record.shape.size() != 3) {
+    fields.child("shape").refuse("a matrix [rows, columns] or a stack [experts, rows, columns]");
+  }
   // Far beyond any model; keeps every product of the codec's geometry inside 64 bits.
   if (record.elements() == 0 || record.elements() > (uint64_t{1} << 48)) {
-    throw Error(ErrorCode::kBadInput, place, "expected a matrix of 1 to 2^48 weights");
+    fields.child("shape").refuse("a matrix of 1 to 2^48 weights");
   }
   return record;
 }
@@ -234,50 +266,46 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   if (line == text.npos || text.substr(line) != checksum_line(text.substr(0, line))) {
     throw Error(ErrorCode::kBadInput, where, "does not match its own checksum", "the file is damaged or was edited; restore it");
   }
-  const Json json = parse_json(text, where);
-  if (json_string(json, "format", where) != "tritllm-packed")
-    throw Error(ErrorCode::kBadInput, where, "expected the format \"tritllm-packed\"");
-  if (const uint64_t version = json_integer(json, "format_version", where); version != kFormatVersion) {
+  Manifest manifest;
+  std::unordered_set<std::string> names, file_names;
+  // The first thing that is wrong with a record. A manifest of another version is to be refused by its version first.
+  std::optional<Error> wrong;
+  const auto take = [&](size_t list, const std::string&, const Json& json) {
+    if (wrong) return;
+    try {
+      if (list == 0) add_tensor(json, where, names, manifest);
+      else add_file(json, where, file_names, manifest);
+    } catch (const Error& error) {
+      wrong = error;
+    }
+  };
+  static constexpr std::string_view kLists[] = {"/tensors", "/files"};
+  const Json document = parse_json_in_parts(text, where, kLists, take);
+  const JsonView json(document, where);
+  if (json.text("format") != "tritllm-packed") json.child("format").refuse("\"tritllm-packed\"");
+  if (const uint64_t version = json.integer("format_version"); version != kFormatVersion) {
     throw Error(ErrorCode::kUnsupported, where, fmt::format("expected format_version {}, found {}", kFormatVersion, version),
                 "use a newer tritllm");
   }
-  json_integer(json, "group_size", where, codec::kGroupSize, codec::kGroupSize);
+  json.integer("group_size", codec::kGroupSize, codec::kGroupSize);
+  json.child("tensors").items();
+  json.child("files").items();
+  if (wrong) throw *wrong;
 
-  Manifest manifest;
-  manifest.tool_version = json_string(json, "tool_version", where);
-  manifest.recipe = json_string(json, "recipe", where);
-  manifest.fingerprint = json_checksum(json, "fingerprint", where);
-  const Json& source = json_field(json, "source", where);
-  manifest.source_name = json_string(source, "name", where);
-  manifest.source_kind = json_string(source, "kind", where);
-  manifest.source_digest = json_checksum(source, "digest", where);
-  for (const Json& type : json_array(source, "types", where)) {
-    if (!type.is_string()) throw Error(ErrorCode::kBadInput, where, "expected strings at \"types\"");
-    manifest.source_types.push_back(type.get<std::string>());
-  }
-  manifest.nominal_bits_per_weight = json_number(json, "nominal_bits_per_weight", where);
-  manifest.stored_bits_per_weight = json_number(json, "stored_bits_per_weight", where);
-  std::unordered_set<std::string> names;
-  for (const Json& tensor : json_array(json, "tensors", where)) {
-    manifest.tensors.push_back(parse_tensor_record(tensor, where));
-    if (!names.insert(manifest.tensors.back().name).second) {
-      throw Error(ErrorCode::kBadInput, where,
-                  fmt::format("the tensor '{}' is listed twice", printable(manifest.tensors.back().name)));
-    }
-  }
-  std::unordered_set<std::string> file_names;
-  for (const Json& file : json_array(json, "files", where)) {
-    FileRecord record{json_string(file, "name", where), value_in(kRoles, json_string(file, "role", where), where),
-                      json_integer(file, "bytes", where), json_checksum(file, "checksum", where)};
-    check_file_name(record.name, where);
-    if (!file_names.insert(record.name).second) {
-      throw Error(ErrorCode::kBadInput, where, fmt::format("the file '{}' is listed twice", printable(record.name)));
-    }
-    manifest.files.push_back(std::move(record));
-  }
+  manifest.tool_version = json.text("tool_version");
+  manifest.recipe = json.text("recipe");
+  manifest.fingerprint = checksum_text(json, "fingerprint");
+  const JsonView source = json.child("source");
+  manifest.source_name = source.text("name");
+  manifest.source_kind = source.text("kind");
+  manifest.source_digest = checksum_text(source, "digest");
+  for (const JsonView& type : source.child("types").items()) manifest.source_types.push_back(type.text());
+  manifest.nominal_bits_per_weight = finite_number(json, "nominal_bits_per_weight");
+  manifest.stored_bits_per_weight = finite_number(json, "stored_bits_per_weight");
   manifest.card.source_name = manifest.source_name;
-  if (json.contains("card")) manifest.card = parse_card(json_field(json, "card", where), where);
-  if (json.contains("part")) manifest.part = parse_part(json_field(json, "part", where), manifest.tensors.size(), where);
+  if (document.contains("card")) manifest.card = parse_card(json.child("card"));
+  if (document.contains("part")) manifest.part = parse_part(json.child("part"), manifest.tensors.size());
+  else check_tied(manifest.tensors, where);  // a part may leave the other tensor to another part
   return manifest;
 }
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "codec/quantizer.h"
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "core/owned_folder.h"
 #include "io/element_type.h"
 
@@ -26,18 +26,18 @@ enum class Fate {
 
 std::string_view fate_name(Fate fate) noexcept;
 
-// How far the decoded matrix is from the source (docs/codec.md, "Figures").
-struct ErrorFigures {
+// How far the decoded matrix is from the source (docs/codec.md, "Statistics").
+struct ErrorStats {
   double weight_energy = 0;  // Σ w², so that matrices can be added up
   double relative_mse = 0;
-  std::optional<double> sqnr_db;  // nothing where there is no error
+  std::optional<double> sqnr_db;  // none if there is no error
   double cosine = 1;
   double max_abs_error = 0;
   uint64_t clipped = 0;
   std::vector<uint64_t> level_histogram;
 };
 
-ErrorFigures error_figures(const codec::MatrixFigures& figures);
+ErrorStats error_stats(const codec::MatrixStats& stats);
 
 // One tensor of the source and what became of it.
 struct TensorRecord {
@@ -51,10 +51,10 @@ struct TensorRecord {
   std::string tied_to;   // tied only
   std::string file;      // not for tied
   std::string checksum;  // of the stored bytes; trits, scales and codebook one after the other
-  ErrorFigures error;    // ternary only
+  ErrorStats error;      // ternary only
 
   uint64_t elements() const noexcept;
-  codec::MatrixShape matrix_shape() const noexcept;  // leading dimensions are rows
+  codec::MatrixShape matrix_shape() const noexcept;  // of a matrix or a stack [experts, rows, columns]
 };
 
 Json to_json(const TensorRecord& record);
@@ -62,8 +62,8 @@ TensorRecord parse_tensor_record(const Json& json, const std::string& where);
 
 enum class FileRole {
   kWeights,  // must match its checksum to be loaded
-  kIndex,    // likewise
-  kSide,     // may be edited by its owner: loaded with a warning
+  kIndex,    // must match as well
+  kSide,     // may be edited by its owner: a difference is a warning
 };
 
 struct FileRecord {

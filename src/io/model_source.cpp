@@ -1,8 +1,9 @@
+// Owns the choice of a reader, and what a hub id looks like.
 #include "io/model_source.h"
 
-#include "core/error.h"
 #include "io/gguf_model.h"
 #include "io/hf_folder.h"
+#include "io/model_location.h"
 
 namespace tritllm {
 
@@ -18,11 +19,9 @@ std::optional<std::string> hub_id(std::string_view text) {
 }
 
 ModelSource open_model(const std::filesystem::path& path) {
+  const std::filesystem::path found = locate_model(path);
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) return open_hf_folder(path);
-  if (std::filesystem::exists(path, error)) return open_gguf_model(path);
-  throw Error(ErrorCode::kNotFound, path.string(), "no such file or folder",
-              "name a Hugging Face model folder with safetensors weights, or a GGUF file");
+  return std::filesystem::is_directory(found, error) ? open_hf_folder(found) : open_gguf_model(found);
 }
 
 }  // namespace tritllm

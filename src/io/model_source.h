@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/json.h"
+#include "core/json_fwd.h"
 #include "io/mapped_file.h"
 #include "io/source_tensor.h"
 
@@ -20,11 +20,11 @@ struct SideFile {
 };
 
 struct ModelSource {
-  std::filesystem::path path;             // what the user named
+  std::filesystem::path path;             // of the folder or file
   std::string kind;                       // "hf_folder" or "gguf"
   std::vector<MappedFile> files;          // in the order of the index; own the tensors' bytes
   std::vector<SourceTensor> tensors;      // in file order, each name once
-  Json config;                            // config.json (made from the metadata for GGUF)
+  JsonDocument config;                    // config.json (made from the metadata for GGUF)
   std::vector<SideFile> side_files;       // without config.json and the README
   std::string card;                       // the source's README.md, empty where there is none
   std::optional<std::string> base_model;  // hub id, where the source tells one
@@ -36,7 +36,7 @@ struct ModelSource {
 // path.
 std::optional<std::string> hub_id(std::string_view text);
 
-// An HF folder, or a GGUF file.
+// An HF folder, a GGUF file, or a folder that holds one of them (model_location.h). `ModelSource::path` is what was found.
 ModelSource open_model(const std::filesystem::path& path);
 
 }  // namespace tritllm

@@ -25,31 +25,35 @@ std::span<const uint8_t> as_uint8(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
 }
 
-void check_codebook(const codec::Codebook& codebook, const std::string& where) {
-  float former = 0.0f;
-  for (size_t entry = 0; entry < codebook.size(); ++entry) {
-    const float scale = codebook[entry];
-    if (!(scale >= former && scale <= kLargestHalf) || std::signbit(scale)) {
-      throw Error(ErrorCode::kBadInput, where,
-                  fmt::format("codebook entry {}: expected a scale from {} to {}, found {}", entry, former, kLargestHalf, scale),
-                  kDamaged);
+void check_codebooks(const TernaryMatrix& matrix, const std::string& where) {
+  for (size_t expert = 0; expert < matrix.codebooks.size(); ++expert) {
+    float former = 0.0f;
+    for (size_t i = 0; i < codec::kCodebookSize; ++i) {
+      const float scale = matrix.codebooks[expert][i];
+      if (!(scale >= former && scale <= kLargestHalf) || std::signbit(scale)) {
+        const std::string of_expert = matrix.shape.experts > 0 ? fmt::format(" of expert {}", expert) : "";
+        throw Error(
+            ErrorCode::kBadInput, where,
+            fmt::format("scale {} of the codebook{}: expected {} to {}, found {}", i, of_expert, former, kLargestHalf, scale),
+            kDamaged);
+      }
+      former = scale;
     }
-    former = scale;
   }
 }
 
 void check_trit_bytes(std::span<const uint8_t> bytes, const char* kind, const std::string& where, const codec::ParallelLoop& loop) {
-  constexpr size_t kPiece = size_t{1} << 20;
-  loop((bytes.size() + kPiece - 1) / kPiece, [&](size_t piece) {
-    const size_t begin = piece * kPiece;
-    if (const auto bad = codec::find_invalid_trit_byte(bytes.subspan(begin, std::min(kPiece, bytes.size() - begin)))) {
+  constexpr size_t kTaskBytes = size_t{1} << 20;
+  loop((bytes.size() + kTaskBytes - 1) / kTaskBytes, [&](size_t task) {
+    const size_t begin = task * kTaskBytes;
+    if (const auto bad = codec::find_invalid_trit_byte(bytes.subspan(begin, std::min(kTaskBytes, bytes.size() - begin)))) {
       throw Error(ErrorCode::kBadInput, where,
                   fmt::format("{} byte {}: {} is not a byte of five trits", kind, begin + *bad, bytes[begin + *bad]), kDamaged);
     }
   });
 }
 
-// Weights that the manifest does not speak for: of another run, or put there for software that knows only their name.
+// Weight files that are not in the manifest: leftovers of another run, or planted for loaders that go by file name.
 void refuse_unlisted_weights(const fs::path& folder, const Manifest& manifest) {
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
@@ -66,25 +70,67 @@ void refuse_unlisted_weights(const fs::path& folder, const Manifest& manifest) {
   throw Error(ErrorCode::kBadInput, where, fmt::format("group {}: expected zeros as padding", group), kDamaged);
 }
 
-// Groups that end a row carry the row's padding; the last line is filled with zero groups.
-void check_padding(const TernaryMatrix& matrix, const std::string& where) {
-  const uint64_t per_row = matrix.shape.groups_per_row(), groups = matrix.shape.groups();
+void decode_lines(const TernaryMatrix& matrix, uint64_t first_line, size_t lines, int8_t* codes, uint8_t* scale_codes) {
+  std::array<const uint8_t*, codec::kMaxDepth> planes{};
+  for (int plane = 0; plane < matrix.depth; ++plane) {
+    planes[static_cast<size_t>(plane)] = matrix.plane(plane).data() + first_line * codec::kGroupSize;
+  }
+  codec::unpack_lines(lines, matrix.depth, planes, matrix.scales.data() + first_line * codec::kScaleTrits, codes, scale_codes);
+}
+
+// One line of groups, decoded.
+struct DecodedLine {
   std::array<int8_t, codec::kLineGroups * codec::kGroupSize> codes;
-  std::array<uint8_t, codec::kLineGroups> entries;
-  const auto is_zero = [&](uint64_t slot, size_t from) {
-    const auto begin = codes.begin() + static_cast<ptrdiff_t>(slot * codec::kGroupSize);
-    return std::all_of(begin + static_cast<ptrdiff_t>(from), begin + codec::kGroupSize, [](int8_t code) { return code == 0; });
+  std::array<uint8_t, codec::kLineGroups> scale_codes;
+
+  DecodedLine(const TernaryMatrix& matrix, uint64_t line) { decode_lines(matrix, line, 1, codes.data(), scale_codes.data()); }
+};
+
+// Consecutive groups. Whole lines are decoded in place, those at the ends through a line of their own.
+void decode_groups(const TernaryMatrix& matrix, uint64_t group, uint64_t groups, int8_t* codes, uint8_t* scale_codes) {
+  while (groups > 0) {
+    const uint64_t line = group / codec::kLineGroups;
+    const auto skipped = static_cast<size_t>(group % codec::kLineGroups);
+    auto count = static_cast<size_t>(groups / codec::kLineGroups * codec::kLineGroups);
+    if (skipped == 0 && count > 0) {
+      decode_lines(matrix, line, count / codec::kLineGroups, codes, scale_codes);
+    } else {
+      const DecodedLine decoded(matrix, line);
+      count = static_cast<size_t>(std::min<uint64_t>(groups, codec::kLineGroups - skipped));
+      std::memcpy(codes, decoded.codes.data() + skipped * codec::kGroupSize, count * codec::kGroupSize);
+      std::memcpy(scale_codes, decoded.scale_codes.data() + skipped, count);
+    }
+    group += count, groups -= count;
+    codes += count * codec::kGroupSize, scale_codes += count;
+  }
+}
+
+// The last group of a row has the row's padding; the last line is filled up with groups of zeros.
+void check_padding(const TernaryMatrix& matrix, const std::string& where) {
+  const auto is_zero = [](const int8_t* codes, size_t count) {
+    return std::all_of(codes, codes + count, [](int8_t code) { return code == 0; });
   };
+  const uint64_t per_row = matrix.shape.groups_per_row();
   if (const size_t used = matrix.shape.columns % codec::kGroupSize; used != 0) {
-    for (uint64_t group = per_row - 1; group < groups; group += per_row) {
-      decode_lines(matrix, group / codec::kLineGroups, 1, codes.data(), entries.data());
-      if (!is_zero(group % codec::kLineGroups, used)) refuse_padding(where, group);
+    std::array<int8_t, codec::kGroupSize> codes;
+    uint8_t scale_code;
+    for (uint64_t row = 0; row < matrix.shape.rows; ++row) {
+      decode_rows(matrix, row, 1, per_row - 1, 1, codes.data(), &scale_code);
+      if (!is_zero(codes.data() + used, codec::kGroupSize - used)) refuse_padding(where, row * per_row + per_row - 1);
     }
   }
-  decode_lines(matrix, matrix.shape.lines() - 1, 1, codes.data(), entries.data());
-  for (uint64_t group = groups; group < matrix.shape.lines() * codec::kLineGroups; ++group) {
-    if (entries[group % codec::kLineGroups] != 0 || !is_zero(group % codec::kLineGroups, 0)) refuse_padding(where, group);
+  const uint64_t groups = matrix.shape.groups();
+  const DecodedLine last(matrix, matrix.shape.lines() - 1);
+  for (size_t i = groups % codec::kLineGroups; i != 0 && i < codec::kLineGroups; ++i) {
+    if (last.scale_codes[i] == 0 && is_zero(last.codes.data() + i * codec::kGroupSize, codec::kGroupSize)) continue;
+    refuse_padding(where, groups / codec::kLineGroups * codec::kLineGroups + i);
   }
+}
+
+// Stacks that were written before experts had codebooks of their own have one for all of them.
+bool is_shared_codebook(const TensorRecord& record, const PlannedTensor& expected, const std::vector<uint64_t>& found) {
+  return record.matrix_shape().experts > 0 && expected.name == codebook_name(record.name) &&
+         found == std::vector<uint64_t>{codec::kCodebookSize};
 }
 
 }  // namespace
@@ -94,9 +140,11 @@ std::string scales_name(const std::string& matrix) { return matrix + ".scales"; 
 std::string codebook_name(const std::string& matrix) { return matrix + ".codebook"; }
 
 std::vector<PlannedTensor> matrix_tensors(const std::string& matrix, const codec::MatrixShape& shape, int depth) {
+  std::vector<uint64_t> codebook{codec::kCodebookSize};
+  if (shape.experts > 0) codebook.insert(codebook.begin(), shape.experts);
   return {{trits_name(matrix), ElementType::kU8, {static_cast<uint64_t>(depth), shape.lines(), codec::kGroupSize}},
           {scales_name(matrix), ElementType::kU8, {shape.lines(), codec::kScaleTrits}},
-          {codebook_name(matrix), ElementType::kF32, {codec::kCodebookSize}}};
+          {codebook_name(matrix), ElementType::kF32, std::move(codebook)}};
 }
 
 std::vector<std::string> stored_names(const TensorRecord& record) {
@@ -105,16 +153,28 @@ std::vector<std::string> stored_names(const TensorRecord& record) {
   return {trits_name(record.name), scales_name(record.name), codebook_name(record.name)};
 }
 
-void decode_lines(const TernaryMatrix& matrix, uint64_t first_line, size_t lines, int8_t* codes, uint8_t* entries) {
-  std::array<const uint8_t*, codec::kMaxDepth> planes{};
-  for (int plane = 0; plane < matrix.depth; ++plane) {
-    planes[static_cast<size_t>(plane)] = matrix.plane(plane).data() + first_line * codec::kGroupSize;
+void decode_rows(const TernaryMatrix& matrix, uint64_t first_row, size_t rows, uint64_t first_group, size_t groups, int8_t* codes,
+                 uint8_t* scale_codes) {
+  const uint64_t per_row = matrix.shape.groups_per_row();
+  if (groups == per_row) return decode_groups(matrix, first_row * per_row, rows * per_row, codes, scale_codes);
+  for (size_t row = 0; row < rows; ++row) {
+    decode_groups(matrix, (first_row + row) * per_row + first_group, groups, codes + row * groups * codec::kGroupSize,
+                  scale_codes + row * groups);
   }
-  codec::unpack_lines(lines, matrix.depth, planes, matrix.scales.data() + first_line * codec::kScaleTrits, codes, entries);
+}
+
+const codec::Codebook& codebook_of_rows(const TernaryMatrix& matrix, uint64_t first_row, uint64_t rows) {
+  const uint64_t rows_of_one = matrix.shape.rows / matrix.shape.codebooks(), codebook = first_row / rows_of_one;
+  if (rows > 0 && (first_row + rows - 1) / rows_of_one != codebook) {
+    throw Error(ErrorCode::kUnsupported, "slice",
+                fmt::format("rows {} to {} belong to experts with codebooks of their own", first_row, first_row + rows - 1),
+                fmt::format("take the rows of one expert at a time: {} each", rows_of_one));
+  }
+  return matrix.codebooks[codebook];
 }
 
 void validate_matrix(const TernaryMatrix& matrix, const std::string& where, const codec::ParallelLoop& loop) {
-  check_codebook(matrix.codebook, where);
+  check_codebooks(matrix, where);
   check_trit_bytes(matrix.trits, "trits", where, loop);
   check_trit_bytes(matrix.scales, "scales", where, loop);
   check_padding(matrix, where);
@@ -153,8 +213,7 @@ void PackedCheckpoint::read_weight_file(const FileRecord& file) {
   for (StoredTensor& tensor : parse_safetensors(mapped.bytes(), where).tensors) {
     Stored stored{mapped.bytes().subspan(tensor.offset, tensor.bytes), tensor.type, std::move(tensor.shape)};
     if (!stored_.emplace(tensor.name, std::move(stored)).second) {
-      throw Error(ErrorCode::kBadInput, where, fmt::format("the tensor '{}' stands in two files", printable(tensor.name)),
-                  kDamaged);
+      throw Error(ErrorCode::kBadInput, where, fmt::format("the tensor '{}' is in two files", printable(tensor.name)), kDamaged);
     }
   }
   files_.push_back(std::move(mapped));
@@ -165,7 +224,9 @@ void PackedCheckpoint::check_tensors() const {
   size_t expected = 0;
   const auto expect = [&](const TensorRecord& record, const PlannedTensor& tensor) {
     const auto found = stored_.find(tensor.name);
-    if (found == stored_.end() || found->second.type != tensor.type || found->second.shape != tensor.shape) {
+    const bool fits = found != stored_.end() && found->second.type == tensor.type &&
+                      (found->second.shape == tensor.shape || is_shared_codebook(record, tensor, found->second.shape));
+    if (!fits) {
       throw Error(ErrorCode::kBadInput, place(record),
                   fmt::format("expected '{}' as {} [{}], found {}", printable(tensor.name), layout_of(tensor.type).name,
                               fmt::join(tensor.shape, ", "),
@@ -190,12 +251,15 @@ void PackedCheckpoint::check_tensors() const {
 }
 
 TernaryMatrix PackedCheckpoint::matrix(const TensorRecord& record) const {
+  const Stored& codebooks = stored(codebook_name(record.name));
   TernaryMatrix matrix{record.matrix_shape(),
                        record.depth,
                        as_uint8(stored(trits_name(record.name)).bytes),
                        as_uint8(stored(scales_name(record.name)).bytes),
                        {}};
-  std::memcpy(matrix.codebook.data(), stored(codebook_name(record.name)).bytes.data(), sizeof(matrix.codebook));
+  if (codebooks.shape.size() == 1) matrix.shape.experts = 0;  // one codebook for all experts of a stack
+  matrix.codebooks.resize(matrix.shape.codebooks());
+  std::memcpy(matrix.codebooks.data(), codebooks.bytes.data(), codebooks.bytes.size());
   return matrix;
 }
 

@@ -19,13 +19,13 @@
 
 namespace tritllm {
 
-// A ternary matrix as it lies in the file; the spans stay valid as long as the checkpoint.
+// A ternary matrix or stack as it is stored; the spans stay valid as long as the checkpoint.
 struct TernaryMatrix {
   codec::MatrixShape shape;
   int depth = 0;
-  std::span<const uint8_t> trits;   // [depth][lines][16]
-  std::span<const uint8_t> scales;  // [lines][3]
-  codec::Codebook codebook{};
+  std::span<const uint8_t> trits;          // [depth][lines][16]
+  std::span<const uint8_t> scales;         // [lines][3]
+  std::vector<codec::Codebook> codebooks;  // [shape.codebooks()]
 
   std::span<const uint8_t> plane(int index) const noexcept {
     const size_t bytes = trits.size() / static_cast<size_t>(depth);
@@ -33,8 +33,13 @@ struct TernaryMatrix {
   }
 };
 
-// Weights [first_line·80, …) of the matrix, padding included, as codes and entries. The bytes must have been validated.
-void decode_lines(const TernaryMatrix& matrix, uint64_t first_line, size_t lines, int8_t* codes, uint8_t* entries);
+// Groups [first_group, first_group + groups) of each of the rows [first_row, first_row + rows), padding included: codes
+// [rows][groups][16] and scale codes [rows][groups]. The bytes must have been validated.
+void decode_rows(const TernaryMatrix& matrix, uint64_t first_row, size_t rows, uint64_t first_group, size_t groups, int8_t* codes,
+                 uint8_t* scale_codes);
+
+// The codebook of these rows. Throws an Error of kUnsupported where they are rows of experts with several codebooks.
+const codec::Codebook& codebook_of_rows(const TernaryMatrix& matrix, uint64_t first_row, uint64_t rows);
 
 // Refuses bytes that hold no trits, codebooks out of range, and padding that is not zero.
 void validate_matrix(const TernaryMatrix& matrix, const std::string& where, const codec::ParallelLoop& loop);

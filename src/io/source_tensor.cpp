@@ -1,3 +1,4 @@
+// Owns the conversion of stored elements to float32, and which stored bytes a range of elements needs.
 #include "io/source_tensor.h"
 
 #include <algorithm>
@@ -29,6 +30,14 @@ float unbranched_float_from_half(uint16_t half) noexcept {
   return std::bit_cast<float>(sign | (is_special & special) | (~is_special & finite));
 }
 
+// Sign, four bits of exponent with a bias of 7, three of mantissa. There are no infinities, and one NaN for each sign.
+float float_from_e4m3(uint8_t bits) noexcept {
+  const uint32_t sign = uint32_t{bits & 0x80u} << 24, magnitude = bits & 0x7fu;
+  if (magnitude == 0x7fu) return std::bit_cast<float>(sign | 0x7fc00000u);
+  // As the upper bits of a float32, the exponent is too small by 127 − 7.
+  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude << 20) * 0x1p120f));
+}
+
 void read_plain(ElementType type, const std::byte* bytes, std::span<float> out) noexcept {
   const size_t count = out.size();
   float* const values = out.data();
@@ -44,6 +53,12 @@ void read_plain(ElementType type, const std::byte* bytes, std::span<float> out) 
       return;
     case ElementType::kF64:
       for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>(stored_at<double>(bytes, i));
+      return;
+    case ElementType::kScaledF8E4M3:
+      for (size_t i = 0; i < count; ++i) values[i] = float_from_e4m3(stored_at<uint8_t>(bytes, i));
+      return;
+    case ElementType::kScaledI8:
+      for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>(stored_at<int8_t>(bytes, i));
       return;
     default: return;
   }
@@ -110,12 +125,37 @@ void read_interleaved(const SourceTensor& tensor, uint64_t first, std::span<floa
 
 uint64_t SourceTensor::elements() const noexcept { return checked_product(shape).value_or(0); }
 
+namespace {
+
+// Multiplies elements of rows, one run of equal scale at a time.
+void apply_scales(const SourceTensor& tensor, uint64_t first, std::span<float> out) {
+  const WeightScales& scales = tensor.scales;
+  const uint64_t columns = tensor.columns();
+  const uint64_t scales_in_row = (columns + scales.block_columns - 1) / scales.block_columns;
+  const ElementLayout layout = layout_of(scales.type);
+  while (!out.empty()) {
+    const uint64_t row = first / columns, column = first % columns;
+    const uint64_t block = column / scales.block_columns;
+    const uint64_t block_end = std::min(columns, (block + 1) * scales.block_columns);
+    const auto count = static_cast<size_t>(std::min<uint64_t>(block_end - column, out.size()));
+    float scale = 0.0f;
+    const uint64_t index = row / scales.block_rows * scales_in_row + block;
+    read_plain(scales.type, scales.bytes.data() + index * layout.block_bytes, {&scale, 1});
+    for (float& value : out.first(count)) value *= scale * scales.unit;
+    first += count;
+    out = out.subspan(count);
+  }
+}
+
+}  // namespace
+
 void read_float32(const SourceTensor& tensor, uint64_t first, std::span<float> out) {
   if (tensor.interleaved_heads != 0) {
     read_interleaved(tensor, first, out);
   } else {
     read_stored(tensor, first, out);
   }
+  if (!tensor.scales.bytes.empty()) apply_scales(tensor, first, out);
   if (tensor.offset != 0.0f) {
     for (float& value : out) value += tensor.offset;
   }

@@ -12,6 +12,14 @@
 
 namespace tritllm {
 
+// Factors of the elements of a matrix, one for each block of block_rows × block_columns. Those at the edges may be cut off.
+struct WeightScales {
+  ElementType type = ElementType::kF32;  // a plain floating-point type
+  std::span<const std::byte> bytes;      // [⌈rows / block_rows⌉][⌈columns / block_columns⌉], of a mapped file that outlives this
+  uint64_t block_rows = 1, block_columns = 1;
+  float unit = 1.0f;  // multiplies every factor
+};
+
 struct SourceTensor {
   std::string name;             // the name that an HF folder gives it
   std::vector<uint64_t> shape;  // outermost dimension first, as in HF folders
@@ -24,6 +32,8 @@ struct SourceTensor {
   uint32_t interleaved_heads = 0;
   // Added to every element: −1 for the norm gains of Gemma, which llama.cpp stores as 1 + gain.
   float offset = 0.0f;
+  // Of types that have them.
+  WeightScales scales{};
 
   uint64_t elements() const noexcept;  // shape is validated, so the product fits
   uint64_t columns() const noexcept { return shape.empty() ? 1 : shape.back(); }

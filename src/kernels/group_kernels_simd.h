@@ -15,7 +15,7 @@ struct GroupOperations {
   using Int = typename V::Int;
   static constexpr size_t kLanes = V::kLanes;
   static constexpr size_t kSize = tritllm::codec::kGroupSize;
-  static constexpr size_t kEntries = tritllm::codec::kCodebookSize;
+  static constexpr size_t kScales = tritllm::codec::kCodebookSize;
 
   struct Limits {
     Float largest;   // H
@@ -44,16 +44,16 @@ struct GroupOperations {
     for (size_t i = 0; i < count; ++i) out[i] = all[i];
   }
 
-  static void store_entries(Int values, size_t count, uint8_t* out) noexcept {
+  static void store_scale_codes(Int values, size_t count, uint8_t* out) noexcept {
     alignas(64) uint8_t all[kLanes];
     V::store_low_bytes(all, values);
     for (size_t i = 0; i < count; ++i) out[i] = all[i];
   }
 
-  // codebook[entry] of each group; lanes beyond `count` get the first entry.
-  static Float scales_of(const float* codebook, const uint8_t* entries, size_t count) noexcept {
+  // The scale of each group; lanes beyond `count` get the first of the codebook.
+  static Float scales_of(const float* codebook, const uint8_t* scale_codes, size_t count) noexcept {
     alignas(64) float scales[kLanes];
-    for (size_t i = 0; i < kLanes; ++i) scales[i] = codebook[i < count ? entries[i] : 0];
+    for (size_t i = 0; i < kLanes; ++i) scales[i] = codebook[i < count ? scale_codes[i] : 0];
     return V::load(scales);
   }
 
@@ -68,7 +68,15 @@ struct GroupOperations {
     return largest;
   }
 
-  static void emphasis_of(const Float* a, Float* h) noexcept {
+  // What a squared error counts in each lane.
+  static void error_weights_of(const Float* a, const float* importance, size_t first, size_t count, Float* h) noexcept {
+    if (importance != nullptr) {
+      const float* const here = importance + first * kSize;
+      if (count == kLanes) return V::load_groups(here, h);
+      alignas(64) float padded[kLanes * kSize] = {};
+      for (size_t i = 0; i < count * kSize; ++i) padded[i] = here[i];
+      return V::load_groups(padded, h);
+    }
     Float energy = V::set(0.0f);
     for (size_t i = 0; i < kSize; ++i) energy = V::add(energy, V::multiply(a[i], a[i]));
     const Float rms = V::root(V::multiply(V::set(0.0625f), energy));
@@ -90,7 +98,7 @@ struct GroupOperations {
     return error;
   }
 
-  static Float emphasised_error(const Float* a, const Float* h, Float scale, Float largest) noexcept {
+  static Float weighted_error(const Float* a, const Float* h, Float scale, Float largest) noexcept {
     const Float inverse = V::divide(largest, scale), step = V::divide(scale, largest);
     Float error = V::set(0.0f);
     for (size_t i = 0; i < kSize; ++i) {
@@ -153,27 +161,28 @@ struct GroupOperations {
     });
   }
 
-  static void nearest_entries(const float* scales, size_t groups, const float* thresholds, uint8_t* entries) noexcept {
+  static void nearest_scale_codes(const float* scales, size_t groups, const float* thresholds, uint8_t* scale_codes) noexcept {
     for (size_t first = 0; first < groups; first += kLanes) {
       const size_t count = groups - first < kLanes ? groups - first : kLanes;
       alignas(64) float padded[kLanes] = {};
       for (size_t i = 0; i < count; ++i) padded[i] = scales[first + i];
       const Float scale = V::load(padded);
       Int below = V::set_int(0);
-      for (size_t j = 0; j + 1 < kEntries; ++j) {
+      for (size_t j = 0; j + 1 < kScales; ++j) {
         below = V::add_int(below, V::select_int(V::greater(scale, V::set(thresholds[j])), V::set_int(1), V::set_int(0)));
       }
-      store_entries(below, count, entries + first);
+      store_scale_codes(below, count, scale_codes + first);
     }
   }
 
-  static void best_steps(const float* weights, size_t groups, int largest_code, float* steps, float* curvatures) noexcept {
+  static void best_steps(const float* weights, const float* importance, size_t groups, int largest_code, float* steps,
+                         float* curvatures) noexcept {
     const Limits limits = limits_of(largest_code);
     const Float zero = V::set(0.0f), half = V::set(0.5f), one = V::set(1.0f), two = V::set(2.0f);
     for_lanes(weights, groups, [&](size_t first, size_t count, const float* w) {
       Float a[kSize], h[kSize], code[kSize], passing[kSize], ha[kSize];
       load_magnitudes(w, a);
-      emphasis_of(a, h);
+      error_weights_of(a, importance, first, count, h);
       for (size_t i = 0; i < kSize; ++i) {
         ha[i] = V::multiply(h[i], a[i]);
         code[i] = zero;
@@ -206,49 +215,49 @@ struct GroupOperations {
     });
   }
 
-  static void best_entries(const float* weights, size_t groups, int largest_code, const float* codebook,
-                           uint8_t* entries) noexcept {
+  static void best_scale_codes(const float* weights, const float* importance, size_t groups, int largest_code,
+                               const float* codebook, uint8_t* scale_codes) noexcept {
     const Limits limits = limits_of(largest_code);
     for_lanes(weights, groups, [&](size_t first, size_t count, const float* w) {
       Float a[kSize], h[kSize];
       load_magnitudes(w, a);
-      emphasis_of(a, h);
+      error_weights_of(a, importance, first, count, h);
       Float least = V::set(__builtin_inff());
       Int best = V::set_int(0);
-      for (size_t entry = 0; entry < kEntries; ++entry) {
-        if (codebook[entry] == 0.0f) continue;
-        const Float error = emphasised_error(a, h, V::set(codebook[entry]), limits.largest);
+      for (size_t scale_code = 0; scale_code < kScales; ++scale_code) {
+        if (codebook[scale_code] == 0.0f) continue;
+        const Float error = weighted_error(a, h, V::set(codebook[scale_code]), limits.largest);
         const auto better = V::greater(least, error);
         least = V::select(better, error, least);
-        best = V::select_int(better, V::set_int(static_cast<int>(entry)), best);
+        best = V::select_int(better, V::set_int(static_cast<int>(scale_code)), best);
       }
       best = V::select_int(V::not_less(largest_of(a), limits.smallest), best, V::set_int(0));
-      store_entries(best, count, entries + first);
+      store_scale_codes(best, count, scale_codes + first);
     });
   }
 
-  static void step_sums(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* entries,
-                        float* numerators, float* denominators) noexcept {
+  static void step_sums(const float* weights, const float* importance, size_t groups, int largest_code, const float* codebook,
+                        const uint8_t* scale_codes, float* numerators, float* denominators) noexcept {
     const Limits limits = limits_of(largest_code);
     for_lanes(weights, groups, [&](size_t first, size_t count, const float* w) {
       Float a[kSize], h[kSize];
       load_magnitudes(w, a);
-      emphasis_of(a, h);
-      const Float inverse = V::divide(limits.largest, scales_of(codebook, entries + first, count));
+      error_weights_of(a, importance, first, count, h);
+      const Float inverse = V::divide(limits.largest, scales_of(codebook, scale_codes + first, count));
       Float numerator = V::set(0.0f), denominator = V::set(0.0f);
       for (size_t i = 0; i < kSize; ++i) {
         const Float code = code_of(a[i], inverse, limits.largest);
-        const Float emphasised = V::multiply(h[i], code);
-        numerator = V::add(numerator, V::multiply(emphasised, a[i]));
-        denominator = V::add(denominator, V::multiply(emphasised, code));
+        const Float weighted = V::multiply(h[i], code);
+        numerator = V::add(numerator, V::multiply(weighted, a[i]));
+        denominator = V::add(denominator, V::multiply(weighted, code));
       }
       store(numerator, count, numerators + first);
       store(denominator, count, denominators + first);
     });
   }
 
-  static void encode(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* entries,
-                     int8_t* codes, const tritllm::codec::GroupFigures& figures) noexcept {
+  static void encode(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* scale_codes,
+                     int8_t* codes, const tritllm::codec::GroupStats& stats) noexcept {
     const Limits limits = limits_of(largest_code);
     const Float lowest = V::subtract(V::set(0.0f), limits.largest), beyond = V::add(limits.largest, V::set(0.5f));
     for_lanes(weights, groups, [&](size_t first, size_t count, const float* source) {
@@ -256,7 +265,7 @@ struct GroupOperations {
       V::load_groups(source, w);
       for (size_t i = 0; i < kSize; ++i) a[i] = V::absolute(w[i]);
       const auto nonzero = V::not_less(largest_of(a), limits.smallest);
-      const Float scale = scales_of(codebook, entries + first, count);
+      const Float scale = scales_of(codebook, scale_codes + first, count);
       const Float inverse = V::and_mask(nonzero, V::divide(limits.largest, scale)), step = V::divide(scale, limits.largest);
       Float weight_energy = V::set(0.0f), error_energy = weight_energy, product = weight_energy, decoded_energy = weight_energy;
       Float largest_error = weight_energy, clipped = weight_energy;
@@ -280,16 +289,16 @@ struct GroupOperations {
       alignas(64) int8_t all_codes[kLanes * kSize];
       V::store_codes(all_codes, code_bytes);
       for (size_t i = 0; i < count * kSize; ++i) codes[first * kSize + i] = all_codes[i];
-      store(weight_energy, count, figures.weight_energy + first);
-      store(error_energy, count, figures.error_energy + first);
-      store(product, count, figures.product + first);
-      store(decoded_energy, count, figures.decoded_energy + first);
-      store(largest_error, count, figures.largest_error + first);
-      store(clipped, count, figures.clipped + first);
+      store(weight_energy, count, stats.weight_energy + first);
+      store(error_energy, count, stats.error_energy + first);
+      store(product, count, stats.product + first);
+      store(decoded_energy, count, stats.decoded_energy + first);
+      store(largest_error, count, stats.largest_error + first);
+      store(clipped, count, stats.clipped + first);
     });
   }
 
   static constexpr tritllm::codec::GroupKernels table() noexcept {
-    return {magnitudes, candidate_scales, nearest_entries, best_steps, best_entries, step_sums, encode};
+    return {magnitudes, candidate_scales, nearest_scale_codes, best_steps, best_scale_codes, step_sums, encode};
   }
 };

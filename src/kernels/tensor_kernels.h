@@ -29,10 +29,10 @@ inline constexpr size_t kWeightTypes = 4;
 // A matrix as the kernels read it. The weight of a code is code·steps[entry], rounded to float32 (docs/codec.md, "Decoding").
 struct WeightRows {
   WeightType type;
-  const void* values;      // [rows][stride] of float, uint16_t (bits) or int8_t (codes)
-  size_t stride;           // padded_row(columns)
-  const uint8_t* entries;  // codes only: [rows][stride / 16], 0..26
-  const float* steps;      // codes only: [27], scale / largest code
+  const void* values;          // [rows][stride] of float, uint16_t (bits) or int8_t (codes)
+  size_t stride;               // padded_row(columns)
+  const uint8_t* scale_codes;  // codes only: [rows][stride / 16], 0..26
+  const float* steps;          // codes only: [27], scale / largest code
 };
 
 // From this many tokens on, multiply() expands the weights into its panel before it multiplies.

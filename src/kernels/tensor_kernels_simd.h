@@ -30,20 +30,20 @@ struct TensorOperations {
       else return uint16_t{};
     }());
     const Element* values;
-    const uint8_t* entries;
+    const uint8_t* scale_codes;
     const float* steps;
 
     Row() = default;
     Row(const WeightRows& weights, size_t row) noexcept
-        : values(static_cast<const Element*>(weights.values) + row * weights.stride), entries(nullptr), steps(weights.steps) {
-      if constexpr (kType == WeightType::kCodes) entries = weights.entries + row * (weights.stride / kGroup);
+        : values(static_cast<const Element*>(weights.values) + row * weights.stride), scale_codes(nullptr), steps(weights.steps) {
+      if constexpr (kType == WeightType::kCodes) scale_codes = weights.scale_codes + row * (weights.stride / kGroup);
     }
 
     Float load(size_t column) const noexcept {
       if constexpr (kType == WeightType::kFloat32) return V::load(values + column);
       else if constexpr (kType == WeightType::kFloat16) return V::load_half(values + column);
       else if constexpr (kType == WeightType::kBFloat16) return V::load_bfloat16(values + column);
-      else return V::multiply(V::load_codes(values + column), V::set(steps[entries[column / kGroup]]));
+      else return V::multiply(V::load_codes(values + column), V::set(steps[scale_codes[column / kGroup]]));
     }
   };
 

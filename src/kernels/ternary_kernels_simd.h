@@ -9,7 +9,7 @@
 // V needs: Float, Codes (a vector of bytes: 4 columns of kVectorRows rows), Scales; kVectorRows; kUnsqueezes, whether it reads
 // the squeezed format; and
 //   zero(), load, store, fma(a, b, c) = a·b + c, multiply(a, b), set(x): of Floats
-//   scales(entries, table, out[kTileGroups][kVectors]): of a block's groups
+//   scales(scale_codes, table, out[kTileGroups][kVectors]): of a block's groups
 //   codes<format>(block, group, vector, out[4])
 //   keep(codes): computed by here, whatever the compiler thinks of its registers
 //   dot<format>(codes[4], scales, group): Float, multiple·Σ code·value of each row

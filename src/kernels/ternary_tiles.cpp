@@ -132,13 +132,13 @@ Quads get_quads(TileFormat format, size_t row, size_t group, const uint8_t* bloc
   return fields;
 }
 
-void put_entry(uint8_t* entries, size_t place, uint8_t entry) noexcept {
-  entries[place % kEntryNibbleBytes] |= static_cast<uint8_t>((entry & 15) << 4 * (place / kEntryNibbleBytes));
-  entries[kEntryNibbleBytes + place % 4] |= static_cast<uint8_t>((entry >> 4) << place / 4);
+void put_scale_code(uint8_t* scale_codes, size_t place, uint8_t entry) noexcept {
+  scale_codes[place % kScaleCodeNibbleBytes] |= static_cast<uint8_t>((entry & 15) << 4 * (place / kScaleCodeNibbleBytes));
+  scale_codes[kScaleCodeNibbleBytes + place % 4] |= static_cast<uint8_t>((entry >> 4) << place / 4);
 }
-uint8_t get_entry(const uint8_t* entries, size_t place) noexcept {
-  const int low = entries[place % kEntryNibbleBytes] >> 4 * (place / kEntryNibbleBytes) & 15;
-  const int high = entries[kEntryNibbleBytes + place % 4] >> place / 4 & 1;
+uint8_t get_scale_code(const uint8_t* scale_codes, size_t place) noexcept {
+  const int low = scale_codes[place % kScaleCodeNibbleBytes] >> 4 * (place / kScaleCodeNibbleBytes) & 15;
+  const int high = scale_codes[kScaleCodeNibbleBytes + place % 4] >> place / 4 & 1;
   return static_cast<uint8_t>(low | high << 4);
 }
 
@@ -175,13 +175,13 @@ uint8_t plane_byte(const uint8_t* block, size_t plane, size_t place) noexcept { 
 
 // Into a block whose bytes are still zero, with an entry.
 void put_triples(size_t row, size_t group, const Triples& triples, unsigned entry, uint8_t* block) noexcept {
-  const size_t place = group * kTileRows + row, of_entry = triple_entry_place(row, group);
+  const size_t place = group * kTileRows + row, of_scale_code = triple_scale_code_place(row, group);
   for (size_t triple = 0; triple < kGroupTriples; ++triple) {
     plane_byte(block, triple / 2, place) |= static_cast<uint8_t>(triples.magnitudes[triple] << 4 * (triple % 2));
   }
-  plane_byte(block, 2, of_entry) |= static_cast<uint8_t>((entry & 15) << 4);
+  plane_byte(block, 2, of_scale_code) |= static_cast<uint8_t>((entry & 15) << 4);
   plane_byte(block, 3, place) |= static_cast<uint8_t>(triples.signs | triples.last);
-  plane_byte(block, 3, of_entry) |= static_cast<uint8_t>(entry >> 4 << 2);
+  plane_byte(block, 3, of_scale_code) |= static_cast<uint8_t>(entry >> 4 << 2);
 }
 
 Triples get_triples(size_t row, size_t group, const uint8_t* block) noexcept {
@@ -194,8 +194,8 @@ Triples get_triples(size_t row, size_t group, const uint8_t* block) noexcept {
   triples.last = plane_byte(block, 3, place) & 3;
   return triples;
 }
-uint8_t get_triples_entry(size_t row, size_t group, const uint8_t* block) noexcept {
-  const size_t place = triple_entry_place(row, group);
+uint8_t get_triples_scale_code(size_t row, size_t group, const uint8_t* block) noexcept {
+  const size_t place = triple_scale_code_place(row, group);
   return static_cast<uint8_t>(plane_byte(block, 2, place) >> 4 | (plane_byte(block, 3, place) >> 2 & 1) << 4);
 }
 
@@ -209,30 +209,31 @@ Quads fields_of(TileFormat format, const int8_t* codes) noexcept {
 }
 
 // One row's part of a block whose bytes are still zero. `source_groups` of it belong to the matrix.
-void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* entries, size_t source_groups, size_t lane,
+void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* scale_codes, size_t source_groups, size_t lane,
                  uint8_t* block) noexcept {
   for (size_t group = 0; group < kTileGroups; ++group) {
     const bool beyond = group >= source_groups;
-    const uint8_t entry = beyond ? kEmptyEntry : entries[group];
+    const uint8_t entry = beyond ? kEmptyScaleCode : scale_codes[group];
     if (format == TileFormat::kTriples) {
       put_triples(lane, group, beyond ? Triples() : Triples(codes + group * 16), entry, block);
     } else {
-      put_entry(block + block_code_bytes(format), entry_place(lane, group), entry);
+      put_scale_code(block + block_code_bytes(format), scale_code_place(lane, group), entry);
       if (!beyond) put_quads(format, lane, group, fields_of(format, codes + group * 16), block);
     }
   }
 }
 
 // One row's part of a block.
-void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t groups, int8_t* codes, uint8_t* entries) noexcept {
+void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t groups, int8_t* codes,
+                   uint8_t* scale_codes) noexcept {
   for (size_t group = 0; group < groups; ++group) {
     int8_t* const to = codes + group * 16;
     if (format == TileFormat::kTriples) {
-      entries[group] = get_triples_entry(lane, group, block);
+      scale_codes[group] = get_triples_scale_code(lane, group, block);
       get_triples(lane, group, block).get_codes(to);
       continue;
     }
-    entries[group] = get_entry(block + block_code_bytes(format), entry_place(lane, group));
+    scale_codes[group] = get_scale_code(block + block_code_bytes(format), scale_code_place(lane, group));
     const Quads fields = get_quads(format, lane, group, block);
     for (size_t i = 0; i < 16; ++i) {
       const auto field = static_cast<int>(fields[i / kQuad] >> (8 * (i % kQuad)) & 255u);
@@ -265,7 +266,7 @@ const uint8_t* widened(TileFormat format, const uint8_t* block, WideBlock& room)
     std::memcpy(&numbers, block + word * 7, 7);
     for (size_t i = 0; i < 8; ++i) room.bytes[word * 8 + i] = kSqueezedFields[numbers >> 7 * i & 127];
   }
-  std::memcpy(room.bytes + block_code_bytes(unsqueezed(format)), block + block_code_bytes(format), block_entry_bytes(format));
+  std::memcpy(room.bytes + block_code_bytes(unsqueezed(format)), block + block_code_bytes(format), block_scale_code_bytes(format));
   return room.bytes;
 }
 
@@ -276,21 +277,21 @@ void pack_block(TileFormat format, const SourceRows& source, size_t tile, size_t
   for (size_t lane = 0; lane < kTileRows; ++lane) {
     const size_t row = tile * kTileRows + lane, from = row * source.groups + group;
     const bool beyond = row >= source.rows;
-    pack_groups(unsqueezed(format), beyond ? nullptr : source.codes + from * 16, beyond ? nullptr : source.entries + from,
+    pack_groups(unsqueezed(format), beyond ? nullptr : source.codes + from * 16, beyond ? nullptr : source.scale_codes + from,
                 beyond ? 0 : source.groups - group, lane, wide.bytes);
   }
   if (is_squeezed(format)) squeeze(wide, block);
   else std::memcpy(block, wide.bytes, block_code_bytes(format));
-  std::memcpy(block + block_code_bytes(format), wide.bytes + block_code_bytes(unsqueezed(format)), block_entry_bytes(format));
+  std::memcpy(block + block_code_bytes(format), wide.bytes + block_code_bytes(unsqueezed(format)), block_scale_code_bytes(format));
 }
 
 }  // namespace
 
 ScaleTable make_scale_table(const float* steps) noexcept {
   ScaleTable table{};
-  const float largest = *std::max_element(steps, steps + kEmptyEntry);
+  const float largest = *std::max_element(steps, steps + kEmptyScaleCode);
   table.unit = largest / static_cast<float>(kLargestMultiple);
-  for (size_t entry = 0; entry < kEmptyEntry; ++entry) {
+  for (size_t entry = 0; entry < kEmptyScaleCode; ++entry) {
     // In double precision: a unit may be denormal.
     const double multiple = largest > 0.0f ? double{steps[entry]} / double{largest} * kLargestMultiple : 0.0;
     table.multiples[entry] = static_cast<int32_t>(std::lround(multiple));
@@ -315,18 +316,18 @@ void unpack_band(TileFormat format, const uint8_t* blocks, const TargetRows& tar
       for (size_t row = first; row < std::min(first + kTileRows, target.rows); ++row) {
         const size_t to = row * target.groups + group;
         unpack_groups(unsqueezed(format), block, row - first, std::min(kTileGroups, target.groups - group), target.codes + to * 16,
-                      target.entries + to);
+                      target.scale_codes + to);
       }
     }
   }
 }
 
-void unpack_row(const TernaryTiles& matrix, size_t row, size_t block, int8_t* codes, uint8_t* entries) noexcept {
+void unpack_row(const TernaryTiles& matrix, size_t row, size_t block, int8_t* codes, uint8_t* scale_codes) noexcept {
   const size_t band = row / kBandRows, tile = row % kBandRows / kTileRows;
   const size_t index = block * matrix.tiles_in_band(band) + tile;
   const uint8_t* const bytes = matrix.blocks + matrix.band_offset(band) + index * block_bytes(matrix.format);
   WideBlock room;
-  unpack_groups(unsqueezed(matrix.format), widened(matrix.format, bytes, room), row % kTileRows, kTileGroups, codes, entries);
+  unpack_groups(unsqueezed(matrix.format), widened(matrix.format, bytes, room), row % kTileRows, kTileGroups, codes, scale_codes);
 }
 
 }  // namespace tritllm::kernels

@@ -5,7 +5,7 @@
 // which one thread walks from end to end as one stream through memory: the blocks of the same columns lie side by side. From depth
 // 2 on a block holds the codes as unsigned fields (code + largest code), then the entry of each of its 32 groups in the table of
 // scales, five bits each; fields are arranged so that a vector register of bytes gets 4 consecutive columns of each row. At depth 1
-// a vector gets 3 columns of 16 rows, and entries lie among the codes.
+// a vector gets 3 columns of 16 rows, and scale_codes lie among the codes.
 #pragma once
 
 #include <array>
@@ -46,8 +46,8 @@ constexpr int format_largest_code(TileFormat format) noexcept {
 // are 32 bits, one in each of four planes of bytes [group][row]:
 //   plane 0: |n0| in the lower half, |n1| in the upper one;  plane 1: |n2|, |n3|;  plane 2: |n4|, four bits of an entry
 //   plane 3: signs of n0 to n4 from the highest bit on, an entry's fifth bit, last code + 2 (so that no byte is zero)
-// A byte's entry is not of its own group, but of that which triple_entry_place() puts there, so that a vector of multiples comes
-// out of one interleaving of bytes. Groups beyond the matrix have codes of 0.
+// A byte's entry is not of its own group, but of that which triple_scale_code_place() puts there, so that a vector of multiples
+// comes out of one interleaving of bytes. Groups beyond the matrix have codes of 0.
 inline constexpr size_t kGroupTriples = 5;
 inline constexpr uint8_t kTripleColumns[kGroupTriples][3] = {{0, 1, 2}, {4, 5, 6}, {8, 9, 10}, {12, 13, 14}, {3, 7, 11}};
 inline constexpr size_t kLastColumn = 15;
@@ -62,7 +62,7 @@ inline constexpr auto kTripleCodes = [] {
   return codes;
 }();
 inline constexpr size_t kTriplePlaneBytes = kTileRows * kTileGroups;
-constexpr size_t triple_entry_place(size_t row, size_t group) noexcept {
+constexpr size_t triple_scale_code_place(size_t row, size_t group) noexcept {
   return row % 8 / 4 * 16 + row / 8 * 8 + row % 4 * 2 + group;
 }
 
@@ -85,7 +85,7 @@ inline constexpr uint8_t kLargestJointField = 80;
 inline constexpr std::array<uint8_t, 16> kJointFirst{0, 16, 32, 48, 64, 0, 16, 32, 48, 64, 0, 16, 32, 48, 64, 80};
 inline constexpr std::array<uint8_t, 16> kJointSecond{0, 0, 0, 0, 0, 32, 32, 32, 32, 32, 64, 64, 64, 64, 64, 0};
 
-// Bytes of a block's codes, at depth 1 with its entries.
+// Bytes of a block's codes, at depth 1 with its scale_codes.
 constexpr size_t block_code_bytes(TileFormat format) noexcept {
   constexpr size_t kBitsOfTwo[] = {4, 8, 10, 13};
   const size_t bytes = kTileRows * kTileColumns * kBitsOfTwo[static_cast<size_t>(unsqueezed(format))] / 16;
@@ -94,22 +94,24 @@ constexpr size_t block_code_bytes(TileFormat format) noexcept {
 // Where the planes beyond the four-bit fields begin: fifth bits at depth 3; joint numbers and fifth bits at depth 4.
 inline constexpr size_t kFifthBitsOffset = kTileRows * kTileColumns * 4 / 8;
 inline constexpr size_t kJointOffset = kFifthBitsOffset, kJointFifthBitsOffset = kJointOffset + kTileRows * kTileColumns / 4;
-inline constexpr size_t kBlockEntries = kTileRows * kTileGroups, kEntryNibbleBytes = kBlockEntries / 2;
-inline constexpr size_t kBlockEntryBytes = kEntryNibbleBytes + kBlockEntries / 8;
-// Bytes of the entries behind the codes (four bits each and a plane of one), and of a whole block.
-constexpr size_t block_entry_bytes(TileFormat format) noexcept { return format == TileFormat::kTriples ? 0 : kBlockEntryBytes; }
-constexpr size_t block_bytes(TileFormat format) noexcept { return block_code_bytes(format) + block_entry_bytes(format); }
+inline constexpr size_t kBlockScaleCodes = kTileRows * kTileGroups, kScaleCodeNibbleBytes = kBlockScaleCodes / 2;
+inline constexpr size_t kBlockScaleCodeBytes = kScaleCodeNibbleBytes + kBlockScaleCodes / 8;
+// Bytes of the scale_codes behind the codes (four bits each and a plane of one), and of a whole block.
+constexpr size_t block_scale_code_bytes(TileFormat format) noexcept {
+  return format == TileFormat::kTriples ? 0 : kBlockScaleCodeBytes;
+}
+constexpr size_t block_bytes(TileFormat format) noexcept { return block_code_bytes(format) + block_scale_code_bytes(format); }
 
 constexpr size_t tiles_of(size_t rows) noexcept { return (rows + kTileRows - 1) / kTileRows; }
 constexpr size_t blocks_of(size_t columns) noexcept { return (columns + kTileColumns - 1) / kTileColumns; }
 
 // The entry of groups that a tile has beyond the matrix: its scale is zero.
-inline constexpr uint8_t kEmptyEntry = 27;
+inline constexpr uint8_t kEmptyScaleCode = 27;
 
 // The steps of a matrix (scale / largest code) as whole multiples of one unit, so that a group's sum is scaled by integers. A step
 // is off by at most half a unit, 2^-16 of the largest one.
 struct alignas(64) ScaleTable {
-  int32_t multiples[32];      // of the entries; 0 from kEmptyEntry on
+  int32_t multiples[32];      // of the scale_codes; 0 from kEmptyScaleCode on
   uint8_t low[32], high[32];  // their bytes
   float unit;
 };
@@ -136,13 +138,15 @@ struct TernaryTiles {
 // Where the entry of a group stands among the 32 behind a block's codes: a vector of 8 rows' scales comes out of two interleavings
 // of bytes. Of entry i, the low four bits are in byte i mod 16 (from 16 on in its upper half), the fifth is bit i/4 of byte i mod 4
 // of the plane.
-constexpr size_t entry_place(size_t row, size_t group) noexcept { return row % 8 / 4 * 16 + (group * 2 + row / 8) * 4 + row % 4; }
+constexpr size_t scale_code_place(size_t row, size_t group) noexcept {
+  return row % 8 / 4 * 16 + (group * 2 + row / 8) * 4 + row % 4;
+}
 
 // Consecutive rows of a matrix, as the codec gives them.
-template <typename Code, typename Entry>
+template <typename Code, typename ScaleCode>
 struct GroupRows {
-  Code* codes;     // [rows][16·groups]
-  Entry* entries;  // [rows][groups]
+  Code* codes;             // [rows][16·groups]
+  ScaleCode* scale_codes;  // [rows][groups]
   size_t rows, groups;
 };
 using SourceRows = GroupRows<const int8_t, const uint8_t>;
@@ -153,7 +157,7 @@ using TargetRows = GroupRows<int8_t, uint8_t>;
 void pack_band(TileFormat format, const SourceRows& source, uint8_t* blocks) noexcept;
 void unpack_band(TileFormat format, const uint8_t* blocks, const TargetRows& target) noexcept;
 
-// One row's part of a block of columns: codes [32], entries [2].
-void unpack_row(const TernaryTiles& matrix, size_t row, size_t block, int8_t* codes, uint8_t* entries) noexcept;
+// One row's part of a block of columns: codes [32], scale_codes [2].
+void unpack_row(const TernaryTiles& matrix, size_t row, size_t block, int8_t* codes, uint8_t* scale_codes) noexcept;
 
 }  // namespace tritllm::kernels

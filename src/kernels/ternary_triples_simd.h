@@ -14,8 +14,8 @@
 //   low_fields(bytes), high_fields(bytes), last_fields(bytes): their lower four, upper four and lowest two bits
 //   look_up(table, fields): entry `field` of the group's table of 16
 //   negate(bytes, signs): where the top bit of a sign is set; the other bits are not all zero
-//   multiples(entries, fifth, table, out): of a block's groups, fifth bits at the top of their bytes, whose lower halves are zero
-//   scale(low, high, multiples, out[kVectors]): Floats, of each row Σ over its groups of multiple·(low + 32·high)
+//   multiples(scale_codes, fifth, table, out): of a block's groups, fifth bits at the top of their bytes, whose lower halves are
+//   zero scale(low, high, multiples, out[kVectors]): Floats, of each row Σ over its groups of multiple·(low + 32·high)
 //   sum_of_magnitudes(x): of 16, in the order that reach_of_half() and kMostInFineGroup state; none if one is no finite number
 //   round(x, inverse, values): 16 of them, x[i]·inverse to the nearest even
 //   store_sums(values, columns, low, high): the tables of three of the values of each group
@@ -45,7 +45,7 @@ struct TripleOperations : TernaryLoops {
     const Bytes both = plane(block, triple / 2);
     return triple % 2 == 0 ? V::low_fields(both) : V::high_fields(both);
   }
-  // Plane 3: the top bits are signs of the first triple, then, after each step, of the next, and at last fifth bits of entries.
+  // Plane 3: the top bits are signs of the first triple, then, after each step, of the next, and at last fifth bits of scale_codes.
   static Bytes signs_of(const uint8_t* block) noexcept { return plane(block, 3); }
   static Bytes next_signs(Bytes signs) noexcept { return V::add(signs, signs); }
 

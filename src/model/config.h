@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "core/json.h"
+#include "core/json_fwd.h"
+#include "io/decoder_tensors.h"
 
 namespace tritllm {
 
@@ -32,6 +33,9 @@ struct ModelConfig {
   bool tied_head;
   std::vector<RotaryFrequencies> rotaries;
   std::vector<LayerConfig> layers;
+
+  // Which tensors the model has, and of which shapes.
+  DecoderShape decoder_shape() const noexcept;
 
   uint32_t query_width() const noexcept { return heads * head_width; }
   uint32_t key_value_width() const noexcept { return key_value_heads * head_width; }

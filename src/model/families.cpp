@@ -1,3 +1,4 @@
+// Owns the rows of families.h.
 #include "model/families.h"
 
 #include <fmt/format.h>
@@ -8,46 +9,58 @@ namespace tritllm {
 
 namespace {
 
-// clang-format off
+using enum BiasRule;
+using enum WindowRule;
+
+constexpr Family kGemma2{.architecture = "Gemma2ForCausalLM",
+                         .defaults = {256'000, 2304, 9216, 26, 8, 4, 256, 8192},
+                         .activation_field = "hidden_activation",
+                         .default_activation = Activation::kGeluTanh,
+                         .query_key_value_bias = kAttentionBiasField,
+                         .output_bias = kAttentionBiasField,
+                         .windows = kLocalLayers,
+                         .local_period = 2,
+                         .gains_are_offsets = true,
+                         .norms_after_blocks = true,
+                         .embedding_scaled = true,
+                         .query_scalar = true,
+                         .attention_softcap_field = true,
+                         .logit_softcap_field = true,
+                         .default_attention_softcap = 50.0f,
+                         .default_logit_softcap = 30.0f};
+
+constexpr Family gemma3() {
+  Family family = kGemma2;
+  family.architecture = "Gemma3ForCausalLM";
+  family.defaults = {262'208, 2304, 9216, 26, 8, 4, 256, 131'072};
+  family.local_period = 6;
+  family.local_period_field = family.local_rotary = family.query_key_norm = true;
+  family.attention_softcap_field = false;
+  family.default_attention_softcap = family.default_logit_softcap = 0.0f;
+  return family;
+}
+
 constexpr Family kFamilies[] = {
     {.architecture = "LlamaForCausalLM",  // Llama 2 and 3, SmolLM2
-     .activation_field = "hidden_act",
-     .query_key_value_bias = BiasRule::kAttentionBiasField, .output_bias = BiasRule::kAttentionBiasField,
-     .feed_forward_bias_field = true, .windows = WindowRule::kNone, .local_period = 0, .local_rotary = false, .query_key_norm = false,
-     .gains_are_offsets = false, .norms_after_blocks = false, .embedding_scaled = false, .query_scalar = false, .attention_softcap = false,
-     .tied_by_default = false, .default_head_width = 0},
-    {.architecture = "MistralForCausalLM",
-     .activation_field = "hidden_act",
-     .query_key_value_bias = BiasRule::kNever, .output_bias = BiasRule::kNever,
-     .feed_forward_bias_field = false, .windows = WindowRule::kAllLayers, .local_period = 0, .local_rotary = false, .query_key_norm = false,
-     .gains_are_offsets = false, .norms_after_blocks = false, .embedding_scaled = false, .query_scalar = false, .attention_softcap = false,
-     .tied_by_default = false, .default_head_width = 0},
+     .defaults = {32'000, 4096, 11'008, 32, 32, 0, 0, 2048},
+     .query_key_value_bias = kAttentionBiasField,
+     .output_bias = kAttentionBiasField,
+     .feed_forward_bias_field = true},
+    {.architecture = "MistralForCausalLM", .defaults = {32'000, 4096, 14'336, 32, 32, 8, 0, 131'072}, .windows = kAllLayers},
+    {.architecture = "MinistralForCausalLM", .defaults = {32'000, 4096, 14'336, 32, 32, 8, 0, 131'072}, .windows = kAllLayers},
     {.architecture = "Qwen2ForCausalLM",
-     .activation_field = "hidden_act",
-     .query_key_value_bias = BiasRule::kAlways, .output_bias = BiasRule::kNever,
-     .feed_forward_bias_field = false, .windows = WindowRule::kUpperLayers, .local_period = 0, .local_rotary = false, .query_key_norm = false,
-     .gains_are_offsets = false, .norms_after_blocks = false, .embedding_scaled = false, .query_scalar = false, .attention_softcap = false,
-     .tied_by_default = false, .default_head_width = 0},
+     .defaults = {151'936, 4096, 22'016, 32, 32, 32, 0, 32'768},
+     .query_key_value_bias = kAlways,
+     .windows = kUpperLayers},
     {.architecture = "Qwen3ForCausalLM",
-     .activation_field = "hidden_act",
-     .query_key_value_bias = BiasRule::kAttentionBiasField, .output_bias = BiasRule::kAttentionBiasField,
-     .feed_forward_bias_field = false, .windows = WindowRule::kUpperLayers, .local_period = 0, .local_rotary = false, .query_key_norm = true,
-     .gains_are_offsets = false, .norms_after_blocks = false, .embedding_scaled = false, .query_scalar = false, .attention_softcap = false,
-     .tied_by_default = false, .default_head_width = 128},
-    {.architecture = "Gemma2ForCausalLM",
-     .activation_field = "hidden_activation",
-     .query_key_value_bias = BiasRule::kAttentionBiasField, .output_bias = BiasRule::kAttentionBiasField,
-     .feed_forward_bias_field = false, .windows = WindowRule::kLocalLayers, .local_period = 2, .local_rotary = false, .query_key_norm = false,
-     .gains_are_offsets = true, .norms_after_blocks = true, .embedding_scaled = true, .query_scalar = true, .attention_softcap = true,
-     .tied_by_default = true, .default_head_width = 256},
-    {.architecture = "Gemma3ForCausalLM",
-     .activation_field = "hidden_activation",
-     .query_key_value_bias = BiasRule::kAttentionBiasField, .output_bias = BiasRule::kAttentionBiasField,
-     .feed_forward_bias_field = false, .windows = WindowRule::kLocalLayers, .local_period = 6, .local_rotary = true, .query_key_norm = true,
-     .gains_are_offsets = true, .norms_after_blocks = true, .embedding_scaled = true, .query_scalar = true, .attention_softcap = false,
-     .tied_by_default = true, .default_head_width = 256},
+     .defaults = {151'936, 4096, 22'016, 32, 32, 32, 128, 32'768},
+     .query_key_value_bias = kAttentionBiasField,
+     .output_bias = kAttentionBiasField,
+     .windows = kUpperLayers,
+     .query_key_norm = true},
+    kGemma2,
+    gemma3(),
 };
-// clang-format on
 
 }  // namespace
 

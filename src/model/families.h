@@ -3,39 +3,51 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "backend/backend.h"
 
 namespace tritllm {
 
-// How config.json tells which layers see only a window.
+// How config.json tells which layers see only a window. Every rule but the first also takes a list, layer_types.
 enum class WindowRule {
   kNone,         // every layer sees everything
   kAllLayers,    // sliding_window, in every layer
-  kUpperLayers,  // use_sliding_window, from layer max_window_layers on, or layer_types
-  kLocalLayers,  // layer_types, or all but every sliding_window_pattern-th
+  kUpperLayers,  // use_sliding_window, from layer max_window_layers on
+  kLocalLayers,  // sliding_window, in all but every `local_period`-th layer
 };
 
 enum class BiasRule { kNever, kAlways, kAttentionBiasField };
 
+// What the family's configuration class in transformers assumes where config.json says nothing.
+struct FamilySizes {
+  uint32_t vocabulary, hidden, feed_forward, layers, heads;
+  uint32_t key_value_heads;  // 0: as many as heads
+  uint32_t head_width;       // 0: hidden / heads
+  uint32_t positions;
+};
+
 struct Family {
-  std::string_view architecture;      // config.json's architectures[0]
-  std::string_view activation_field;  // name of the field that names the activation
-  BiasRule query_key_value_bias;
-  BiasRule output_bias;
-  bool feed_forward_bias_field;  // mlp_bias counts
-  WindowRule windows;
-  uint32_t local_period;        // of WindowRule::kLocalLayers
-  bool local_rotary;            // layers with a window have rotary frequencies of their own
-  bool query_key_norm;          // RMS norm of each head's query and key
-  bool gains_are_offsets;       // norm gains are stored as gain − 1
-  bool norms_after_blocks;      // attention and feed-forward outputs are normed before they are added ("sandwich")
-  bool embedding_scaled;        // embeddings are multiplied by sqrt(hidden)
-  bool query_scalar;            // scores are divided by sqrt(query_pre_attn_scalar), not by sqrt(head width)
-  bool attention_softcap;       // attn_logit_softcapping counts
-  bool tied_by_default;         // where config.json does not say
-  uint32_t default_head_width;  // where config.json has no head_dim; 0: hidden / heads
+  std::string_view architecture;  // config.json's architectures[0]
+  FamilySizes defaults;
+  std::string_view activation_field = "hidden_act";
+  Activation default_activation = Activation::kSilu;
+  BiasRule query_key_value_bias = BiasRule::kNever;
+  BiasRule output_bias = BiasRule::kNever;
+  bool feed_forward_bias_field = false;  // mlp_bias counts
+  WindowRule windows = WindowRule::kNone;
+  uint32_t local_period = 0;             // of WindowRule::kLocalLayers
+  bool local_period_field = false;       // sliding_window_pattern counts
+  bool local_rotary = false;             // layers with a window have rotary frequencies of their own
+  bool query_key_norm = false;           // RMS norm of each head's query and key
+  bool gains_are_offsets = false;        // norm gains are stored as gain − 1
+  bool norms_after_blocks = false;       // attention and feed-forward outputs are normed before they are added ("sandwich")
+  bool embedding_scaled = false;         // embeddings are multiplied by sqrt(hidden)
+  bool query_scalar = false;             // scores are divided by sqrt(query_pre_attn_scalar), not by sqrt(head width)
+  bool attention_softcap_field = false;  // attn_logit_softcapping counts
+  bool logit_softcap_field = false;      // final_logit_softcapping counts
+  float default_attention_softcap = 0.0f, default_logit_softcap = 0.0f;  // 0: none
 };
 
 // Null where the architecture is not one that the engine runs.

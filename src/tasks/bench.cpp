@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "model/plain_sequences.h"
 
 namespace tritllm {
 
@@ -16,28 +17,29 @@ namespace {
 
 constexpr uint32_t kMostTokens = 1 << 20;
 
-// A model whose speed is measured: tokens do not matter, so they are counted up.
-class Subject {
+// A model whose speed is measured. Tokens do not matter, so they are counted up.
+class BenchedModel {
  public:
-  Subject(ModelFiles files, const BenchOptions& options, uint32_t positions, ThreadPool& pool)
-      : backend_(make_backend(options.device, options.arithmetic, pool)),
+  BenchedModel(ModelFiles files, const BenchOptions& options, uint32_t positions, ThreadPool& pool)
+      : backend_(make_backend(options.device, options.arithmetic, pool, device_bytes(files))),
         model_(std::move(files), {.positions = positions, .batch_tokens = options.batch_tokens}, *backend_),
-        cache_(model_.make_cache(1, options.cache)),
+        sequence_(model_, 1, options.cache),
         logits_(model_.config().vocabulary) {}
 
   Model& model() noexcept { return model_; }
 
   void read_prompt(uint32_t first, uint32_t count) {
     const uint32_t end = first + count;
-    for (uint32_t at = first; at < end; at += model_.limits().batch_tokens)
+    for (uint32_t at = first; at < end; at += model_.limits().batch_tokens) {
       pass(at, std::min(model_.limits().batch_tokens, end - at));
-    read_logits();
+    }
+    sequence_.logits(0, 1, logits_);
   }
 
   void write_answer(uint32_t first, uint32_t count) {
     for (uint32_t position = first; position < first + count; ++position) {
       pass(position, 1);
-      read_logits();
+      sequence_.logits(0, 1, logits_);
     }
   }
 
@@ -49,17 +51,13 @@ class Subject {
       tokens_.push_back((first + i) % model_.config().vocabulary);
       places_.push_back({0, first + i});
     }
-    model_.forward(tokens_, places_, *cache_);
-  }
-
-  void read_logits() {
-    const auto last = static_cast<uint32_t>(tokens_.size() - 1);
-    model_.logits({&last, 1}, logits_);
+    const uint32_t last = count - 1;
+    sequence_.forward(tokens_, places_, {&last, 1});
   }
 
   std::unique_ptr<Backend> backend_;
   Model model_;
-  std::unique_ptr<KeyValueCache> cache_;
+  PlainSequences sequence_;
   std::vector<float> logits_;
   std::vector<uint32_t> tokens_;
   std::vector<TokenPlace> places_;
@@ -75,7 +73,7 @@ double seconds_of(const std::function<void()>& work) {
 int common_depth(const ModelFiles& files) {
   int depth = 0;
   for (const auto& [name, source] : files.weights) {
-    const auto* const matrix = std::get_if<TernaryMatrix>(&source);
+    const TernaryMatrix* const matrix = source.ternary();
     if (matrix == nullptr) continue;
     if (depth != 0 && depth != matrix->depth) return 0;
     depth = matrix->depth;
@@ -107,7 +105,8 @@ std::vector<BenchTest> parse_bench_tests(std::string_view text) {
     const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), tokens);
     const bool known = word.starts_with("pp") || word.starts_with("tg");
     if (!known || error != std::errc() || end != number.data() + number.size() || tokens == 0 || tokens > kMostTokens) {
-      throw Error(ErrorCode::kUsage, "--tests", fmt::format("expected names like pp512 or tg128, found '{}'", printable(word)));
+      throw Error(ErrorCode::kUsage, "options.tests",
+                  fmt::format("expected names like pp512 or tg128, found '{}'", printable(word)));
     }
     tests.push_back({word.starts_with("pp"), tokens});
     more = comma < text.size();
@@ -119,22 +118,32 @@ std::vector<BenchTest> parse_bench_tests(std::string_view text) {
 std::vector<BenchRow> run_bench(const BenchOptions& options, const std::function<void(const BenchRow&)>& on_row) {
   ThreadPool pool(options.threads);
   ModelFiles files = options.synthetic ? make_synthetic_model(*options.synthetic, pool) : open_model_files(options.model, pool);
+  files.on_progress = options.on_load;
   uint32_t longest = 0;
   for (const BenchTest& test : options.tests) longest = std::max(longest, test.tokens);
   const std::string name = files.path.filename().empty() ? files.path.parent_path().filename() : files.path.filename();
   const int depth = common_depth(files);
-  Subject subject(std::move(files), options, options.context_before + longest, pool);
+  BenchedModel benched(std::move(files), options, options.context_before + longest, pool);
   std::vector<BenchRow> rows;
   for (const BenchTest& test : options.tests) {
     const auto work = [&] {
-      if (test.prompt) subject.read_prompt(options.context_before, test.tokens);
-      else subject.write_answer(options.context_before, test.tokens);
+      if (test.prompt) benched.read_prompt(options.context_before, test.tokens);
+      else benched.write_answer(options.context_before, test.tokens);
     };
-    if (options.context_before > 0) subject.read_prompt(0, options.context_before);
+    uint32_t runs = 0;
+    const auto report = [&] {
+      if (options.on_progress) options.on_progress(test, runs++, options.repetitions + 1);
+    };
+    report();
+    if (options.context_before > 0) benched.read_prompt(0, options.context_before);
     work();  // brings weights into memory
-    BenchRow row{name, test.name(), subject.model().backend().description(),  depth, pool.threads(), {},
-                 0,    0,           subject.model().weight_bytes_per_token(), 0};
-    for (uint32_t i = 0; i < options.repetitions; ++i) row.seconds.push_back(seconds_of(work));
+    report();
+    BenchRow row{name, test.name(), benched.model().backend().description(),  depth, pool.threads(), {},
+                 0,    0,           benched.model().weight_bytes_per_token(), 0};
+    for (uint32_t i = 0; i < options.repetitions; ++i) {
+      row.seconds.push_back(seconds_of(work));
+      report();
+    }
     add_rates(row, test);
     on_row(row);
     rows.push_back(std::move(row));

@@ -35,6 +35,9 @@ struct BenchOptions {
   unsigned threads = 0;
   CacheType cache = CacheType::kFloat16;
   uint32_t batch_tokens = kUsualBatchTokens;
+  LoadProgress on_load;
+  // Before the first run of a test, which warms up, and after each run.
+  std::function<void(const BenchTest& test, uint32_t runs_done, uint32_t runs_total)> on_progress;
 };
 
 struct BenchRow {

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 // Part of every fingerprint: work of another codec is never continued.
-constexpr std::string_view kCodecVersion = "tritllm codec 1";
+constexpr std::string_view kCodecVersion = "tritllm codec 2";
 
 std::string run_fingerprint(const ModelSource& model, const std::string& config, const std::vector<TensorPlan>& plans,
                             const CardFacts& card, const std::string& policy) {
@@ -31,7 +31,7 @@ std::string run_fingerprint(const ModelSource& model, const std::string& config,
     checksum.add(fmt::format("{}\n{}\n{}\n{} {}\n", tensor.name, layout_of(tensor.type).name, fmt::join(tensor.shape, ","),
                              fate_name(plans[i].fate), plans[i].depth));
   }
-  checksum.add(model.config.dump());
+  checksum.add(model.config->dump());
   for (const SideFile& file : model.side_files) checksum.add(fmt::format("{}\n{}\n", file.name, checksum_of(file.contents)));
   return checksum.hex();
 }
@@ -42,7 +42,7 @@ std::optional<std::string> reported_fingerprint(const fs::path& path) {
   return json_string(parse_json(read_text_file(path), path.string()), "fingerprint", path.string());
 }
 
-constexpr const char* kReplaceRemedy = "choose another output folder, or replace it with --fresh";
+constexpr const char* kReplaceRemedy = "choose another folder (options.output.folder), or have it replaced (options.output.fresh)";
 
 }  // namespace
 
@@ -169,7 +169,7 @@ std::vector<std::string> ConfigRun::check_former_results(const std::string& dige
       try {
         check_file(place->path, file);
       } catch (const Error& error) {
-        if (file.role != FileRole::kSide) throw Error(error.code(), error.where(), error.problem(), "restore it, or make it again with --fresh");
+        if (file.role != FileRole::kSide) throw Error(error.code(), error.where(), error.problem(), "restore it, or have it made again (options.output.fresh)");
         is_changed[i] = 1;
       }
     });
@@ -265,7 +265,7 @@ bool ConfigRun::is_intact(uint64_t position, const JournalEntry& entry) const {
   const SourceTensor& tensor = model_.tensors[position];
   if (entry.record.source_checksum != checksum_and_release(tensor.bytes)) {
     throw Error(ErrorCode::kConflict, tensor.place, "changed since the unfinished run in the output folder read it",
-                "restore the source, or discard that run's work with --fresh");
+                "restore the source, or discard that run's work (options.output.fresh)");
   }
   if (packed_.writer && entry.record.checksum != stored_checksum(entry.record)) return false;
   if (!plain_.writer || entry.record.fate == Fate::kTied) return true;
@@ -281,7 +281,7 @@ std::string ConfigRun::stored_checksum(const TensorRecord& record) const {
   return checksum.hex();
 }
 
-void ConfigRun::record(uint64_t position, const std::string& source_checksum, const codec::MatrixFigures* figures) {
+void ConfigRun::record(uint64_t position, const std::string& source_checksum, const codec::MatrixStats* stats) {
   JournalEntry entry{planned_record(position), ""};
   TensorRecord& record = entry.record;
   record.source_checksum = source_checksum;
@@ -294,7 +294,7 @@ void ConfigRun::record(uint64_t position, const std::string& source_checksum, co
       entry.plain_checksum = checksum.hex();
     }
   }
-  if (record.fate == Fate::kTernary) record.error = error_figures(*figures);
+  if (record.fate == Fate::kTernary) record.error = error_stats(*stats);
   journal_->add(position, std::move(entry));
 }
 

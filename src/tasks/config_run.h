@@ -70,7 +70,7 @@ class ConfigRun {
   bool has(uint64_t position) const { return journal_->entries().contains(position); }
   TensorSinks sinks() const noexcept { return {pointer(packed_.writer), pointer(plain_.writer)}; }
   // Called once the tensor's bytes have been written to the sinks.
-  void record(uint64_t position, const std::string& source_checksum, const codec::MatrixFigures* figures);
+  void record(uint64_t position, const std::string& source_checksum, const codec::MatrixStats* stats);
 
   // Gives the folders their names.
   Manifest publish();

@@ -74,7 +74,8 @@ std::vector<std::byte> converted(const SourceTensor& tensor, uint64_t first, uin
   for (size_t i = 0; i < values.size(); ++i) {
     if (!(std::abs(values[i]) <= kLargestHalf)) {
       throw Error(ErrorCode::kBadInput, fmt::format("{}: element {}", tensor.place, first + i),
-                  fmt::format("expected a finite number up to {}, found {}", kLargestHalf, values[i]), "use --type f32");
+                  fmt::format("expected a finite number up to {}, found {}", kLargestHalf, values[i]),
+                  "write F32 instead (options.type)");
     }
     halves[i] = half_from_float(values[i]);
   }
@@ -87,8 +88,7 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
   const PackedCheckpoint checkpoint = PackedCheckpoint::open(packed, loop_over(pool));
   for (const std::string& warning : checkpoint.warnings()) on_warning(warning);
   if (checkpoint.manifest().part) {
-    throw Error(ErrorCode::kUnsupported, packed.string(), "holds only a part of the model",
-                "join all parts with 'tritllm merge' first");
+    throw Error(ErrorCode::kUnsupported, packed.string(), "holds only a part of the model", "merge all parts first");
   }
   const fs::path config_path = packed / "config.json";
   const Json config = parse_json(read_text_file(config_path), config_path.string());
@@ -125,7 +125,7 @@ void write_plain_model(const fs::path& model_path, const fs::path& out, ElementT
     release_pages(tensor.bytes);
   }
   plain.finish_weights();
-  Json config = model.config;
+  Json config = *model.config;
   config["torch_dtype"] = type == ElementType::kF32 ? "float32" : "float16";
   config.erase("dtype");
   plain.add_file("config.json", json_text(config));

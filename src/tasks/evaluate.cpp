@@ -7,68 +7,78 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "model/plain_sequences.h"
 
 namespace tritllm {
 
 namespace {
 
-// Rows of logits of a model that are in memory at a time.
-constexpr size_t kRowBlock = 32;
-
-// A model that reads windows, one after the other, in a cache of one slot.
-class Reader {
+// A model that reads windows, one after the other.
+class WindowedModel {
  public:
-  Reader(const std::filesystem::path& path, const EvaluateOptions& options)
+  WindowedModel(const std::filesystem::path& path, const EvaluateOptions& options)
       : language_model_(LanguageModel::load(path, {.device = options.device,
                                                    .arithmetic = options.arithmetic,
                                                    .threads = options.threads,
                                                    .context = options.context,
-                                                   .batch_tokens = std::min(options.context, kUsualBatchTokens)})),
-        cache_(model().make_cache(1, options.cache)) {}
+                                                   .batch_tokens = std::min(options.context, kUsualBatchTokens),
+                                                   .on_progress = options.on_load})),
+        sequence_(language_model_.model(), 1, options.cache) {}
 
   const LanguageModel& language_model() const noexcept { return language_model_; }
-  Model& model() noexcept { return language_model_.model(); }
   size_t vocabulary() const noexcept { return language_model_.model().config().vocabulary; }
+  Backend& backend() const noexcept { return language_model_.model().backend(); }
 
-  // Computes tokens [first, first + count) of the window.
-  void read(std::span<const TokenId> window, size_t first, size_t count, const LayerObserver& observer) {
+  // Computes tokens [first, first + count) of the window; logits are wanted after those of [begin, end).
+  void read(std::span<const TokenId> window, size_t first, size_t count, size_t begin, size_t end, ForwardObserver* observer) {
     std::vector<TokenPlace> places;
     for (size_t i = 0; i < count; ++i) places.push_back({0, static_cast<uint32_t>(first + i)});
-    model().forward(window.subspan(first, count), places, *cache_, observer);
+    std::vector<uint32_t> scored;
+    for (size_t i = begin; i < end; ++i) scored.push_back(static_cast<uint32_t>(i - first));
+    sequence_.forward(window.subspan(first, count), places, scored, observer);
   }
 
-  std::span<const float> logits(std::span<const uint32_t> rows) {
-    logits_.resize(kRowBlock * vocabulary());
-    model().logits(rows, logits_);
-    return std::span(logits_).first(rows.size() * vocabulary());
+  // Of the wanted rows [first, first + count) of the latest read(), count up to kLogitRows.
+  std::span<const float> logits(size_t first, size_t count) {
+    logits_.resize(kLogitRows * vocabulary());
+    const auto out = std::span(logits_).first(count * vocabulary());
+    sequence_.logits(first, count, out);
+    return out;
   }
 
  private:
   LanguageModel language_model_;
-  std::unique_ptr<KeyValueCache> cache_;
+  PlainSequences sequence_;
   std::vector<float> logits_;
 };
 
-// Squared error and energy of the hidden states after each layer, against those that the reference left.
+// Squared error and energy of the hidden states after each layer, against those of the reference.
 class LayerErrors {
  public:
-  LayerObserver remember() {
-    return [this](uint32_t layer, std::span<const float> hidden) {
-      reference_.resize(std::max<size_t>(reference_.size(), layer + 1));
-      reference_[layer].assign(hidden.begin(), hidden.end());
-    };
-  }
-  LayerObserver compare() {
-    return [this](uint32_t layer, std::span<const float> hidden) {
-      if (layer >= reference_.size() || reference_[layer].size() != hidden.size()) return;  // another number of layers, or width
-      sums_.resize(std::max<size_t>(sums_.size(), layer + 1));
-      for (size_t i = 0; i < hidden.size(); ++i) {
-        const double difference = double{hidden[i]} - double{reference_[layer][i]};
-        sums_[layer].error += difference * difference;
-        sums_[layer].energy += double{reference_[layer][i]} * double{reference_[layer][i]};
-      }
-    };
-  }
+  // Keeps the hidden states of the reference.
+  class Remember final : public ForwardObserver {
+   public:
+    Remember(LayerErrors& errors, Backend& backend) : errors_(errors), backend_(backend) {}
+    void after_layer(uint32_t layer, Rows hidden) override {
+      errors_.reference_.resize(std::max<size_t>(errors_.reference_.size(), layer + 1));
+      errors_.reference_[layer] = values_of(hidden, backend_);
+    }
+
+   private:
+    LayerErrors& errors_;
+    Backend& backend_;
+  };
+  // Compares those of the model with them.
+  class Compare final : public ForwardObserver {
+   public:
+    Compare(LayerErrors& errors, Backend& backend) : errors_(errors), backend_(backend) {}
+    void after_layer(uint32_t layer, Rows hidden) override { errors_.add(layer, values_of(hidden, backend_)); }
+
+   private:
+    LayerErrors& errors_;
+    Backend& backend_;
+  };
+
   std::vector<double> relative() const {
     std::vector<double> errors;
     for (const Sums& sums : sums_) errors.push_back(sums.energy > 0.0 ? std::sqrt(sums.error / sums.energy) : 0.0);
@@ -79,6 +89,23 @@ class LayerErrors {
   struct Sums {
     double error = 0, energy = 0;
   };
+
+  static std::vector<float> values_of(Rows rows, Backend& backend) {
+    std::vector<float> values(rows.count * rows.width());
+    backend.read(rows, values);
+    return values;
+  }
+
+  void add(uint32_t layer, const std::vector<float>& hidden) {
+    if (layer >= reference_.size() || reference_[layer].size() != hidden.size()) return;  // another number of layers, or width
+    sums_.resize(std::max<size_t>(sums_.size(), layer + 1));
+    for (size_t i = 0; i < hidden.size(); ++i) {
+      const double difference = double{hidden[i]} - double{reference_[layer][i]};
+      sums_[layer].error += difference * difference;
+      sums_[layer].energy += double{reference_[layer][i]} * double{reference_[layer][i]};
+    }
+  }
+
   std::vector<std::vector<float>> reference_;
   std::vector<Sums> sums_;
 };
@@ -93,9 +120,9 @@ class Evaluator {
     if (reference_) check_agreement();
     windows_ = tokens_.size() / options.context;
     if (windows_ == 0) {
-      throw Error(ErrorCode::kUsage, "--text",
+      throw Error(ErrorCode::kUsage, "options.text",
                   fmt::format("{} tokens do not fill one window of {}", tokens_.size(), options.context),
-                  "give more text, or a smaller --context");
+                  "give more text, or a smaller options.context");
     }
     if (options.windows != 0) windows_ = std::min(windows_, options.windows);
   }
@@ -108,10 +135,15 @@ class Evaluator {
     const size_t batch = std::min(options_.context, kUsualBatchTokens);
     for (size_t first = 0; first < window.size(); first += batch) {
       const size_t count = std::min(batch, window.size() - first);
-      if (reference_) reference_->read(window, first, count, index == 0 ? layer_errors_.remember() : LayerObserver());
-      model_.read(window, first, count, index == 0 && reference_ ? layer_errors_.compare() : LayerObserver());
       // The last token's successor lies in the next window.
-      score_rows(window, first, std::max(first, first_scored), std::min(first + count, window.size() - 1));
+      const size_t begin = std::min(std::max(first, first_scored), first + count), end = std::min(first + count, window.size() - 1);
+      if (reference_) {
+        LayerErrors::Remember remember(layer_errors_, reference_->backend());
+        reference_->read(window, first, count, begin, std::max(begin, end), index == 0 ? &remember : nullptr);
+      }
+      LayerErrors::Compare compare(layer_errors_, model_.backend());
+      model_.read(window, first, count, begin, std::max(begin, end), index == 0 && reference_ ? &compare : nullptr);
+      score_rows(window, begin, end);
     }
   }
 
@@ -151,7 +183,7 @@ class Evaluator {
 
   void check_agreement() const {
     if (reference_->vocabulary() != model_.vocabulary() || reference_->language_model().encode(options_.text) != tokens_) {
-      throw Error(ErrorCode::kUsage, "--reference", "has another tokenizer than the model", "compare models of one family");
+      throw Error(ErrorCode::kUsage, "options.reference", "has another tokenizer than the model", "compare models of one family");
     }
   }
 
@@ -164,14 +196,13 @@ class Evaluator {
     return window;
   }
 
-  // Rows of the latest pass, which began at `first`, for the tokens at [begin, end) of the window.
-  void score_rows(const std::vector<TokenId>& window, size_t first, size_t begin, size_t end) {
-    for (size_t at = begin; at < end; at += kRowBlock) {
-      std::vector<uint32_t> rows;
-      for (size_t i = at; i < std::min(end, at + kRowBlock); ++i) rows.push_back(static_cast<uint32_t>(i - first));
-      const auto own = model_.logits(rows);
-      const auto reference = reference_ ? reference_->logits(rows) : std::span<const float>();
-      const std::span<const TokenId> targets(window.data() + at + 1, rows.size());
+  // The tokens [begin, end) of the window, all of the latest read().
+  void score_rows(const std::vector<TokenId>& window, size_t begin, size_t end) {
+    for (size_t at = begin; at < end; at += kLogitRows) {
+      const size_t count = std::min(kLogitRows, end - at);
+      const auto own = model_.logits(at - begin, count);
+      const auto reference = reference_ ? reference_->logits(at - begin, count) : std::span<const float>();
+      const std::span<const TokenId> targets(window.data() + at + 1, count);
       if (reference_) compare_block(own, reference, targets);
       else score_block(own, targets);
     }
@@ -201,8 +232,8 @@ class Evaluator {
   }
 
   const EvaluateOptions& options_;
-  Reader model_;
-  std::optional<Reader> reference_;
+  WindowedModel model_;
+  std::optional<WindowedModel> reference_;
   ThreadPool pool_{options_.threads};
   std::vector<TokenId> tokens_;
   uint64_t windows_ = 0;
@@ -212,7 +243,7 @@ class Evaluator {
 
 void check(const EvaluateOptions& options) {
   if (options.context < 4)
-    throw Error(ErrorCode::kUsage, "--context", fmt::format("expected at least 4, found {}", options.context));
+    throw Error(ErrorCode::kUsage, "options.context", fmt::format("expected at least 4, found {}", options.context));
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct EvaluateOptions {
   std::string device = "cpu";
   Arithmetic arithmetic = Arithmetic::kInteger;
   unsigned threads = 0;
+  LoadProgress on_load = {};  // of the model, then of the reference
 };
 
 struct Divergence {

@@ -29,16 +29,6 @@ Json inspect_packed(const std::filesystem::path& folder) {
   return result;
 }
 
-const char* role_name(TensorRole role) {
-  switch (role) {
-    case TensorRole::kMatrix: return "matrix";
-    case TensorRole::kEmbedding: return "embedding";
-    case TensorRole::kHead: return "head";
-    case TensorRole::kOther: break;
-  }
-  return "other";
-}
-
 }  // namespace
 
 Json inspect_model(const std::filesystem::path& path) {
@@ -46,10 +36,11 @@ Json inspect_model(const std::filesystem::path& path) {
   const ModelSource model = open_model(path);
   uint64_t bytes = 0, elements = 0, matrix_weights = 0;
   Json tensors = Json::array();
+  const TensorRoles roles(model.config);
   for (const SourceTensor& tensor : model.tensors) {
     bytes += tensor.bytes.size();
     elements += tensor.elements();
-    const TensorRole role = role_of(tensor);
+    const TensorRole role = roles.of(tensor);
     if (role == TensorRole::kMatrix) matrix_weights += tensor.elements();
     tensors.push_back(
         {{"name", tensor.name}, {"shape", tensor.shape}, {"type", layout_of(tensor.type).name}, {"role", role_name(role)}});
@@ -57,8 +48,8 @@ Json inspect_model(const std::filesystem::path& path) {
   Json side_files = Json::array();
   for (const SideFile& file : model.side_files) side_files.push_back(file.name);
   return {{"kind", model.kind},
-          {"architectures", model.config.value("architectures", Json::array())},
-          {"model_type", model.config.value("model_type", Json(nullptr))},
+          {"architectures", model.config->value("architectures", Json::array())},
+          {"model_type", model.config->value("model_type", Json(nullptr))},
           {"license", model.license ? Json(*model.license) : Json(nullptr)},
           {"base_model", model.base_model ? Json(*model.base_model) : Json(nullptr)},
           {"all_weights", elements},

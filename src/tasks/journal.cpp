@@ -4,6 +4,7 @@
 
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/json.h"
 
 namespace tritllm {
 namespace {
@@ -57,8 +58,9 @@ void Journal::load(const std::string& fingerprint, bool replaces_results) {
   std::string_view rest = text;
   if (const auto header = take_line(rest)) {
     if (json_string(parse_json(*header, path_.string()), "fingerprint", path_.string()) != fingerprint) {
-      throw Error(ErrorCode::kConflict, path_.string(), "the unfinished run here had another source or other options",
-                  "repeat that run's command, choose another --out, or discard its work with --fresh");
+      throw Error(
+          ErrorCode::kConflict, path_.string(), "the unfinished run here had another source or other options",
+          "finish that run first, choose another folder (options.output.folder), or discard its work (options.output.fresh)");
     }
     while (const auto line = take_line(rest)) {
       const Json json = parse_json(*line, path_.string());

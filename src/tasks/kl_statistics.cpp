@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/log_probabilities.h"
+#include "sampling/logits.h"
 
 namespace tritllm {
 

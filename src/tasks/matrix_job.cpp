@@ -20,10 +20,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// One thread's buffers, as large as a block.
+// One thread's buffers, as large as a stripe.
 struct Scratch {
   std::vector<float> weights, padded;
-  codec::EncodedBlock encoded;
+  codec::EncodedStripe encoded;
   std::vector<uint16_t> padded_halves, halves;
 };
 
@@ -63,7 +63,8 @@ class MatrixJob {
   MatrixJob(const SourceTensor& tensor, std::span<const MatrixTarget> targets, const codec::GroupKernels& kernels, ThreadPool& pool,
             const OnWeights& on_weights)
       : tensor_(tensor),
-        shape_{tensor.rows(), tensor.columns()},
+        shape_(codec_shape(tensor)),
+        stripes_(shape_),
         targets_(targets),
         pool_(pool),
         tally_(on_weights),
@@ -73,38 +74,38 @@ class MatrixJob {
   }
 
   std::vector<MatrixResult> run() {
-    pool_.parallel_for(quantizers_.front().blocks(), [&](size_t block, unsigned worker) { survey(block, worker); });
-    for (size_t i = 0; i < targets_.size(); ++i) choose_codebook(i);
-    pool_.parallel_for(quantizers_.front().blocks(), [&](size_t block, unsigned worker) { encode(block, worker); });
+    pool_.parallel_for(stripes_.size(), [&](size_t stripe, unsigned worker) { collect_scales(stripe, worker); });
+    for (size_t i = 0; i < targets_.size(); ++i) choose_codebooks(i);
+    pool_.parallel_for(stripes_.size(), [&](size_t stripe, unsigned worker) { encode(stripe, worker); });
     tally_.flush();
-    for (size_t i = 0; i < targets_.size(); ++i) results_[i].figures = quantizers_[i].figures();
+    for (size_t i = 0; i < targets_.size(); ++i) results_[i].stats = quantizers_[i].stats();
     return std::move(results_);
   }
 
  private:
-  // The block's groups, padded; the mapped pages behind them are given back.
-  const float* load(size_t block, Scratch& scratch) const {
-    const uint64_t first_group = block * codec::kBlockGroups;
-    const size_t groups = quantizers_.front().padded_groups(block);
-    const codec::WeightRange range = codec::weights_in_groups(shape_, first_group, groups);
+  // The stripe's groups, padded; the mapped pages behind them are given back.
+  const float* load(const codec::Stripe& stripe, Scratch& scratch) const {
+    const codec::WeightRange range = codec::weights_in_groups(shape_, stripe.first_group, stripe.groups);
     scratch.weights.resize(range.count);
     read_float32(tensor_, range.first, scratch.weights);
     release_pages(stored_bytes(tensor_, range.first, range.count));
-    if (range.count == groups * codec::kGroupSize) return scratch.weights.data();
-    scratch.padded.resize(groups * codec::kGroupSize);
-    codec::pad_groups(shape_, first_group, groups, scratch.weights.data(), scratch.padded.data());
+    const size_t padded = stripe.padded_groups() * codec::kGroupSize;
+    if (range.count == padded) return scratch.weights.data();
+    scratch.padded.resize(padded);
+    codec::pad_groups(shape_, stripe.first_group, stripe.padded_groups(), scratch.weights.data(), scratch.padded.data());
     return scratch.padded.data();
   }
 
-  void survey(size_t block, unsigned worker) {
+  void collect_scales(size_t index, unsigned worker) {
     Scratch& scratch = scratch_[worker];
-    const float* const groups = load(block, scratch);
-    check_weights(tensor_, codec::weights_in_groups(shape_, block * codec::kBlockGroups, 1).first, scratch.weights);
-    for (size_t i = 0; i < targets_.size(); ++i) timed(i, [&] { quantizers_[i].survey(block, groups); });
+    const codec::Stripe stripe = stripes_[index];
+    const float* const groups = load(stripe, scratch);
+    check_weights(tensor_, codec::weights_in_groups(shape_, stripe.first_group, 1).first, scratch.weights);
+    for (size_t i = 0; i < targets_.size(); ++i) timed(i, [&] { quantizers_[i].collect_scales(index, groups); });
     tally_.add(0, worker);
   }
 
-  void choose_codebook(size_t i) {
+  void choose_codebooks(size_t i) {
     const auto read_group = [&](uint64_t group, float* out) {
       const codec::WeightRange range = codec::weights_in_groups(shape_, group, 1);
       std::fill_n(out, codec::kGroupSize, 0.0f);
@@ -113,43 +114,46 @@ class MatrixJob {
     const auto loop = [&](size_t count, const std::function<void(size_t)>& body) {
       pool_.parallel_for(count, [&](size_t index, unsigned) { timed(i, [&] { body(index); }); });
     };
-    quantizers_[i].choose_codebook(read_group, loop);
+    quantizers_[i].choose_codebooks(read_group, loop);
     release_pages(tensor_.bytes);
-    decoders_.emplace_back(quantizers_[i].codebook(), targets_[i].config.depth);
     if (const FolderWriter* packed = targets_[i].sinks.packed) {
-      packed->write(codebook_name(tensor_.name), 0, std::as_bytes(std::span(quantizers_[i].codebook())));
+      packed->write(codebook_name(tensor_.name), 0, std::as_bytes(quantizers_[i].codebooks()));
     }
   }
 
-  void encode(size_t block, unsigned worker) {
+  void encode(size_t index, unsigned worker) {
     Scratch& scratch = scratch_[worker];
-    const float* const groups = load(block, scratch);
+    const codec::Stripe stripe = stripes_[index];
+    const float* const groups = load(stripe, scratch);
     for (size_t i = 0; i < targets_.size(); ++i) {
-      timed(i, [&] { quantizers_[i].encode(block, groups, scratch.encoded); });
-      if (targets_[i].sinks.packed != nullptr) write_packed(*targets_[i].sinks.packed, block, scratch.encoded);
-      if (targets_[i].sinks.plain != nullptr) write_plain(*targets_[i].sinks.plain, decoders_[i], block, scratch);
+      timed(i, [&] { quantizers_[i].encode(index, groups, scratch.encoded); });
+      if (targets_[i].sinks.packed != nullptr) write_packed(*targets_[i].sinks.packed, stripe, scratch.encoded);
+      if (targets_[i].sinks.plain != nullptr) write_plain(i, stripe, scratch);
     }
-    tally_.add(codec::weights_in_groups(shape_, block * codec::kBlockGroups, codec::kBlockGroups).count, worker);
+    tally_.add(codec::weights_in_groups(shape_, stripe.first_group, stripe.groups).count, worker);
   }
 
-  void write_packed(const FolderWriter& packed, size_t block, const codec::EncodedBlock& encoded) const {
-    const uint64_t first_line = block * codec::kBlockLines;
+  void write_packed(const FolderWriter& packed, const codec::Stripe& stripe, const codec::EncodedStripe& encoded) const {
     for (size_t plane = 0; plane < encoded.planes.size(); ++plane) {
-      packed.write(trits_name(tensor_.name), (plane * shape_.lines() + first_line) * codec::kGroupSize,
+      packed.write(trits_name(tensor_.name), (plane * shape_.lines() + stripe.first_line()) * codec::kGroupSize,
                    bytes_of(encoded.planes[plane], encoded.planes[plane].size()));
     }
-    packed.write(scales_name(tensor_.name), first_line * codec::kScaleTrits, bytes_of(encoded.scales, encoded.scales.size()));
+    packed.write(scales_name(tensor_.name), stripe.first_line() * codec::kScaleTrits,
+                 bytes_of(encoded.scales, encoded.scales.size()));
   }
 
-  void write_plain(const FolderWriter& plain, const codec::HalfDecoder& decoder, size_t block, Scratch& scratch) const {
-    const size_t groups = scratch.encoded.entries.size();
-    const uint64_t first_group = block * codec::kBlockGroups;
-    const codec::WeightRange range = codec::weights_in_groups(shape_, first_group, groups);
-    scratch.padded_halves.resize(groups * codec::kGroupSize);
+  void write_plain(size_t target, const codec::Stripe& stripe, Scratch& scratch) const {
+    const codec::WeightRange range = codec::weights_in_groups(shape_, stripe.first_group, stripe.groups);
+    scratch.padded_halves.resize(stripe.groups * codec::kGroupSize);
     scratch.halves.resize(range.count);
-    decoder.decode(scratch.encoded.codes.data(), scratch.encoded.entries.data(), groups, scratch.padded_halves.data());
-    codec::strip_padding(shape_, first_group, groups, scratch.padded_halves.data(), scratch.halves.data());
-    plain.write(tensor_.name, range.first * sizeof(uint16_t), bytes_of(scratch.halves, range.count));
+    codec::for_codebooks(shape_, stripe.first_group, stripe.groups, [&](size_t codebook, uint64_t first, size_t count) {
+      const auto offset = static_cast<size_t>(first - stripe.first_group);
+      codec::HalfDecoder(quantizers_[target].codebooks()[codebook], targets_[target].config.depth)
+          .decode(scratch.encoded.codes.data() + offset * codec::kGroupSize, scratch.encoded.scale_codes.data() + offset, count,
+                  scratch.padded_halves.data() + offset * codec::kGroupSize);
+    });
+    codec::strip_padding(shape_, stripe.first_group, stripe.groups, scratch.padded_halves.data(), scratch.halves.data());
+    targets_[target].sinks.plain->write(tensor_.name, range.first * sizeof(uint16_t), bytes_of(scratch.halves, range.count));
   }
 
   template <typename Work>
@@ -163,17 +167,17 @@ class MatrixJob {
 
   const SourceTensor& tensor_;
   codec::MatrixShape shape_;
+  codec::Stripes stripes_;
   std::span<const MatrixTarget> targets_;
   ThreadPool& pool_;
   Tally tally_;
   std::vector<Scratch> scratch_;
   std::vector<codec::MatrixQuantizer> quantizers_;
-  std::vector<codec::HalfDecoder> decoders_;
   std::vector<MatrixResult> results_;
   std::mutex mutex_;
 };
 
-constexpr uint64_t kKeptPiece = uint64_t{1} << 18;  // elements of a kept tensor that are converted together
+constexpr uint64_t kKeptTask = uint64_t{1} << 18;  // elements of a kept tensor that are converted together
 
 }  // namespace
 
@@ -195,8 +199,8 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
   const uint64_t elements = tensor.elements();
   Tally tally(on_weights);
   const bool converts = is_weight_type(tensor.type);
-  pool.parallel_for((elements + kKeptPiece - 1) / kKeptPiece, [&](size_t piece, unsigned worker) {
-    const uint64_t first = piece * kKeptPiece, count = std::min(kKeptPiece, elements - first);
+  pool.parallel_for((elements + kKeptTask - 1) / kKeptTask, [&](size_t task, unsigned worker) {
+    const uint64_t first = task * kKeptTask, count = std::min(kKeptTask, elements - first);
     if (converts) {
       std::vector<float> weights(count);
       read_float32(tensor, first, weights);
@@ -214,12 +218,20 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
   tally.flush();
 }
 
-uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept {
-  constexpr uint64_t kSampleBytes = uint64_t{8}
-                                    << 20;  // sample, its sums and the dynamic programme, of one configuration at a time
-  return configs * (shape.groups() * sizeof(float) + (uint64_t{1} << 16)) + shape.groups() * sizeof(uint64_t) + kSampleBytes;
+codec::MatrixShape codec_shape(const SourceTensor& tensor) noexcept {
+  return {tensor.rows(), tensor.columns(), tensor.shape.size() == 3 ? tensor.shape.front() : 0};
 }
 
-uint64_t scratch_memory(unsigned threads) noexcept { return threads * (uint64_t{24} * codec::kBlockWeights); }
+uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept {
+  // The sample, its sums and the dynamic programme, of one codebook at a time.
+  constexpr uint64_t kSampleBytes = uint64_t{8} << 20, kFixedBytes = uint64_t{1} << 16;
+  return configs * (shape.groups() * sizeof(float) + shape.codebook_bytes() + kFixedBytes) +
+         shape.groups_per_codebook() * sizeof(uint64_t) + kSampleBytes;
+}
+
+uint64_t thread_memory(const codec::MatrixShape& shape) noexcept {
+  constexpr uint64_t kKeptBytes = kKeptTask * (sizeof(float) + sizeof(uint16_t)), kStripeBytesPerWeight = 24;
+  return std::max(kKeptBytes, kStripeBytesPerWeight * codec::Stripes(shape).largest());
+}
 
 }  // namespace tritllm

@@ -1,5 +1,5 @@
-// Owns the work on one tensor: reading it once in blocks, for all configurations at the same time, and writing what each of them
-// makes of it. Does not own which tensors there are, nor the record of what is done (config_run.h).
+// Owns the work on one tensor: reading it in stripes, for all configurations at the same time, and writing what each of them makes
+// of it. Does not own which tensors there are, nor the record of what is done (config_run.h).
 #pragma once
 
 #include <cstdint>
@@ -29,11 +29,11 @@ struct MatrixTarget {
 };
 
 struct MatrixResult {
-  codec::MatrixFigures figures;
+  codec::MatrixStats stats;
   double thread_seconds = 0;  // spent on this configuration, summed over the threads
 };
 
-// Called from the calling thread, now and then, with the number of weights handled since the last call.
+// Called from time to time on the calling thread, with the number of weights handled since the last call.
 using OnWeights = std::function<void(uint64_t weights)>;
 
 // Throws an Error that names tensor, row and column where a weight is not finite or beyond FP16's range.
@@ -47,8 +47,12 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
 // The type that a kept tensor is stored as.
 ElementType kept_type(ElementType source) noexcept;
 
-// Bytes of memory that quantize_matrix() takes for a matrix, apart from its threads' scratch.
+// A tensor as the codec sees it: a matrix, or a stack [experts, rows, columns] whose experts have codebooks of their own.
+codec::MatrixShape codec_shape(const SourceTensor& tensor) noexcept;
+
+// Bytes of memory that quantize_matrix() takes for a matrix, without its threads' buffers.
 uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept;
-uint64_t scratch_memory(unsigned threads) noexcept;
+// Bytes of the buffers that each thread needs, for a matrix of this shape or any kept tensor.
+uint64_t thread_memory(const codec::MatrixShape& shape) noexcept;
 
 }  // namespace tritllm

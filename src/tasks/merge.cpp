@@ -39,7 +39,7 @@ std::map<std::string, std::vector<fs::path>> find_parts(const std::vector<fs::pa
   }
   if (parts.empty()) {
     throw Error(ErrorCode::kNotFound, folders.front().string(), "holds no finished part of a model",
-                "make them with 'tritllm quantize --shard i/n'");
+                "quantise the model in parts first (options.output.part)");
   }
   return parts;
 }
@@ -114,6 +114,14 @@ class Parts {
   std::vector<PlacedTensor> tensors_;  // in the source's order
 };
 
+// What is stored of a tensor, as its part has it: old stacks keep the one codebook of their experts.
+std::vector<PlannedTensor> stored_tensors(const PlacedTensor& tensor) {
+  const TensorRecord& record = *tensor.record;
+  if (record.fate == Fate::kTied) return {};
+  if (record.fate == Fate::kKept) return {{record.name, *element_type_from_safetensors(record.type), record.shape}};
+  return matrix_tensors(record.name, tensor.part->matrix(record).shape, record.depth);
+}
+
 void copy_tensor(const PlacedTensor& tensor, FolderWriter* packed, FolderWriter* plain, ThreadPool& pool) {
   const TensorRecord& record = *tensor.record;
   if (record.fate == Fate::kTied) return;
@@ -129,7 +137,7 @@ void copy_tensor(const PlacedTensor& tensor, FolderWriter* packed, FolderWriter*
   if (packed != nullptr) {
     packed->write(trits_name(record.name), 0, std::as_bytes(matrix.trits));
     packed->write(scales_name(record.name), 0, std::as_bytes(matrix.scales));
-    packed->write(codebook_name(record.name), 0, std::as_bytes(std::span(matrix.codebook)));
+    packed->write(codebook_name(record.name), 0, std::as_bytes(std::span(matrix.codebooks)));
   }
   if (plain != nullptr) write_decoded_matrix(matrix, record.name, tensor.part->place(record), *plain, pool);
 }
@@ -151,7 +159,7 @@ struct FormerResults {
 
 FormerResults look_at_former_results(const fs::path& out, const Manifest& whole, const Sources& sources) {
   const auto refuse = [&](const fs::path& path) {
-    throw Error(ErrorCode::kConflict, path.string(), "exists already", "choose another output folder, or remove it");
+    throw Error(ErrorCode::kConflict, path.string(), "exists already", "choose another folder (options.output.folder), or remove it");
   };
   FormerResults former;
   const fs::path packed = out / "packed", plain = out / "model";
@@ -186,9 +194,13 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   const Sources sources(parts.folders());
   const FormerResults former = look_at_former_results(out, manifest, sources);
   // What an interrupted merge left unfinished is begun anew.
-  for (const char* const name : {"packed", "model"})
+  for (const char* const name : {"packed", "model"}) {
     remove_owned_folder(partial_folder(out / name), sources, Removable::kUnfinished);
-  const ShardPlan packed_plan = plan_shards(packed_units(manifest.tensors), packed_naming());
+  }
+  // As the parts have them: those of older versions have one codebook for a stack.
+  std::vector<std::vector<PlannedTensor>> packed_units;
+  for (const PlacedTensor& tensor : parts.tensors()) packed_units.push_back(stored_tensors(tensor));
+  const ShardPlan packed_plan = plan_shards(packed_units, packed_naming());
   const ShardPlan plain_plan = plan_shards(plain_units(manifest.tensors), plain_naming());
   for (TensorRecord& record : manifest.tensors) {
     const auto names = stored_names(record);

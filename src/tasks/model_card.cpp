@@ -134,11 +134,6 @@ Totals totals_of(const Manifest& manifest) {
   return totals;
 }
 
-std::string codebook_method(const Manifest& manifest) {
-  return manifest.recipe.starts_with("uniform") ? "27 scales a matrix in geometric progression (scale_depth=3)"
-                                                : "27 scales a matrix by dynamic programming and Lloyd's rounds (scale_depth=3)";
-}
-
 std::string kept_list(const Manifest& manifest) {
   bool embedding = false, head = false;
   for (const TensorRecord& record : manifest.tensors) {
@@ -162,7 +157,9 @@ std::string details_table(CardKind kind, const Manifest& manifest, const CardFac
   row("Configuration", fmt::format("`{}`", manifest.recipe));
   row("Depth", depth_list(totals));
   row("Group size", "16");
-  row("Scale codebook", codebook_method(manifest));
+  if (const codec::RecipeRow* const recipe = codec::find_recipe(manifest.recipe)) {
+    row("Scale codebook", std::string(recipe->codebook));
+  }
   row("Quantised", fmt::format("{} weights in all 2-D linear matrices", totals.ternary_weights));
   row("Kept FP16", fmt::format("{} weights: {}", totals.kept_elements, kept_list(manifest)));
   row("Information content of the quantised matrices", fmt::format("{:.2f} bits per weight", manifest.nominal_bits_per_weight));
@@ -215,10 +212,9 @@ std::string model_card(CardKind kind, const Manifest& manifest, const CardFacts&
   const std::string title = card_title(manifest, facts, rule);
   std::string card = front_matter(kind, facts, rule) + fmt::format("# {}\n\n", title);
   if (rule != nullptr) card += fmt::format("{} ", rule->attribution);
-  card += fmt::format(
-      "Balanced ternary quantisation of {}: each weight is a sum of trits with one scale for 16 weights. Made without calibration "
-      "data.\n\n",
-      plain_text(facts.base_model.value_or(facts.source_name)));
+  const codec::RecipeRow* const recipe = codec::find_recipe(manifest.recipe);
+  card += fmt::format("Balanced ternary quantisation of {}: each weight is a sum of trits with one scale for 16 weights. {}\n\n",
+                      plain_text(facts.base_model.value_or(facts.source_name)), recipe != nullptr ? recipe->needs : "");
   if (kind == CardKind::kPacked) {
     card +=
         "## Use\n\nThis folder holds the packed weights. `tritllm dequantize FOLDER OUT` turns it into an FP16 folder for "

@@ -13,6 +13,8 @@
 namespace tritllm {
 namespace {
 
+constexpr uint64_t kTaskGroups = 5120;  // of a matrix that is decoded
+
 void add_side_files(FolderWriter& writer, const Json& config, const std::vector<SideFile>& side_files) {
   writer.add_file("config.json", json_text(config));
   for (const SideFile& file : side_files) writer.add_file(file.name, file.contents);
@@ -76,20 +78,28 @@ Json plain_config(Json config) {
 void write_decoded_matrix(const TernaryMatrix& matrix, const std::string& name, const std::string& place, const FolderWriter& plain,
                           ThreadPool& pool) {
   validate_matrix(matrix, place, loop_over(pool));
-  const codec::HalfDecoder decoder(matrix.codebook, matrix.depth);
-  const uint64_t lines = matrix.shape.lines();
-  pool.parallel_for((lines + codec::kBlockLines - 1) / codec::kBlockLines, [&](size_t block, unsigned) {
-    const uint64_t first_line = block * codec::kBlockLines;
-    const size_t count = static_cast<size_t>(std::min<uint64_t>(codec::kBlockLines, lines - first_line)),
-                 groups = count * codec::kLineGroups;
-    std::vector<int8_t> codes(groups * codec::kGroupSize);
-    std::vector<uint8_t> entries(groups);
-    decode_lines(matrix, first_line, count, codes.data(), entries.data());
-    std::vector<uint16_t> padded(groups * codec::kGroupSize);
-    decoder.decode(codes.data(), entries.data(), groups, padded.data());
-    const codec::WeightRange range = codec::weights_in_groups(matrix.shape, first_line * codec::kLineGroups, groups);
+  const uint64_t per_row = matrix.shape.groups_per_row();
+  // A task is some whole rows, or a part of a long one.
+  const uint64_t task_rows = std::max<uint64_t>(1, kTaskGroups / per_row), task_groups = std::min(per_row, kTaskGroups);
+  const uint64_t tasks_per_row = (per_row + task_groups - 1) / task_groups;
+  pool.parallel_for((matrix.shape.rows + task_rows - 1) / task_rows * tasks_per_row, [&](size_t task, unsigned) {
+    const uint64_t first_row = task / tasks_per_row * task_rows, first_group = task % tasks_per_row * task_groups;
+    const auto rows = static_cast<size_t>(std::min(task_rows, matrix.shape.rows - first_row));
+    const auto groups = static_cast<size_t>(std::min(task_groups, per_row - first_group));
+    std::vector<int8_t> codes(rows * groups * codec::kGroupSize);
+    std::vector<uint8_t> scale_codes(rows * groups);
+    decode_rows(matrix, first_row, rows, first_group, groups, codes.data(), scale_codes.data());
+    std::vector<uint16_t> padded(codes.size());
+    const uint64_t group = first_row * per_row + first_group;
+    codec::for_codebooks(matrix.shape, group, rows * groups, [&](size_t codebook, uint64_t first, size_t count) {
+      const uint64_t offset = first - group;
+      codec::HalfDecoder(matrix.codebooks[codebook], matrix.depth)
+          .decode(codes.data() + offset * codec::kGroupSize, scale_codes.data() + offset, count,
+                  padded.data() + offset * codec::kGroupSize);
+    });
+    const codec::WeightRange range = codec::weights_in_groups(matrix.shape, group, rows * groups);
     std::vector<uint16_t> halves(range.count);
-    codec::strip_padding(matrix.shape, first_line * codec::kLineGroups, groups, padded.data(), halves.data());
+    codec::strip_padding(matrix.shape, group, rows * groups, padded.data(), halves.data());
     plain.write(name, range.first * sizeof(uint16_t), std::as_bytes(std::span(halves)));
   });
 }

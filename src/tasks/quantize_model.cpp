@@ -7,8 +7,10 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "io/mapped_file.h"
 #include "kernels/kernel_table.h"
+#include "model/families.h"
 #include "tasks/model_card.h"
 #include "tasks/report.h"
 
@@ -41,21 +43,11 @@ std::vector<uint64_t> positions_of(const ModelSource& model, const std::optional
   return mine;
 }
 
-// A model that is already quantised in a way that its files cannot be read as weights.
-void refuse_quantised_config(const ModelSource& model) {
-  const auto found = model.config.find("quantization_config");
-  if (found == model.config.end() || found->is_null()) return;
-  const auto named = found->is_object() ? found->find("quant_method") : found->end();
-  const std::string method = named != found->end() && named->is_string() ? named->get<std::string>() : "unknown";
-  throw Error(ErrorCode::kUnsupported, model.path.string(),
-              fmt::format("the model is already quantised (quant_method '{}')", method), "quantise the unquantised model");
-}
-
 // OUT may hold the source, as a project's folder does; OUT and OUT/CONFIG may not be it. ConfigRun::look() sees to what is below.
 void refuse_output_that_is_source(const QuantizeOptions& options) {
   const auto refuse_same = [&](const fs::path& folder) {
     if (!same_file(folder, options.model)) return;
-    throw Error(ErrorCode::kConflict, folder.string(), "the output folder is the source", "choose another output folder");
+    throw Error(ErrorCode::kConflict, folder.string(), "the output folder is the source", "choose another folder (options.output.folder)");
   };
   refuse_same(options.output.folder);
   for (const codec::Config config : options.configs) refuse_same(options.output.folder / codec::config_name(config));
@@ -85,13 +77,12 @@ class QuantizeRun {
  private:
   static ModelSource open_checked_model(const QuantizeOptions& options) {
     ModelSource model = open_model(options.model);
-    refuse_quantised_config(model);
     refuse_output_that_is_source(options);
     return model;
   }
 
   uint64_t side_memory() const;
-  uint64_t least_matrix_memory() const;
+  uint64_t least_memory(unsigned threads) const;
   uint64_t peak_memory() const;
   void choose_threads();
   size_t configs_at_once(const SourceTensor& tensor) const;
@@ -126,47 +117,48 @@ uint64_t QuantizeRun::side_memory() const {
 }
 
 // For the largest matrix, with one configuration at work on it.
-uint64_t QuantizeRun::least_matrix_memory() const {
-  uint64_t largest = 0;
+uint64_t QuantizeRun::least_memory(unsigned threads) const {
+  uint64_t largest = threads * thread_memory({});
   for (const uint64_t position : positions_) {
     if (runs_.front().plan(position).fate != Fate::kTernary) continue;
-    const SourceTensor& tensor = model_.tensors[position];
-    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, 1));
+    const codec::MatrixShape shape = codec_shape(model_.tensors[position]);
+    largest = std::max(largest, matrix_memory(shape, 1) + threads * thread_memory(shape));
   }
-  return largest;
+  return side_memory() + largest;
 }
 
 // With as many configurations at work on each matrix as run() works on.
 uint64_t QuantizeRun::peak_memory() const {
-  uint64_t largest = 0;
+  uint64_t largest = threads_ * thread_memory({});
   for (const uint64_t position : positions_) {
     const SourceTensor& tensor = model_.tensors[position];
     const auto quantises = [position](const ConfigRun& run) {
       return !run.complete() && run.plan(position).fate == Fate::kTernary;
     };
-    const auto wanting = static_cast<size_t>(std::ranges::count_if(runs_, quantises));
-    if (wanting == 0) continue;
-    const size_t at_once = std::min(wanting, configs_at_once(tensor));
-    largest = std::max(largest, matrix_memory({tensor.rows(), tensor.columns()}, at_once));
+    const auto pending = static_cast<size_t>(std::ranges::count_if(runs_, quantises));
+    if (pending == 0) continue;
+    const codec::MatrixShape shape = codec_shape(tensor);
+    const size_t at_once = std::min(pending, configs_at_once(tensor));
+    largest = std::max(largest, matrix_memory(shape, at_once) + threads_ * thread_memory(shape));
   }
-  return side_memory() + scratch_memory(threads_) + largest;
+  return side_memory() + largest;
 }
 
 // As many threads as memory allows; one configuration at a time is the least that can be worked on.
 void QuantizeRun::choose_threads() {
   threads_ = options_.threads != 0 ? options_.threads : std::max(1u, std::thread::hardware_concurrency());
-  const uint64_t least = side_memory() + least_matrix_memory() + scratch_memory(1);
-  if (options_.max_memory < least) {
-    throw Error(ErrorCode::kUsage, "--max-memory",
+  if (const uint64_t least = least_memory(1); options_.max_memory < least) {
+    throw Error(ErrorCode::kUsage, "options.max_memory",
                 fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, options_.max_memory >> 20));
   }
-  while (threads_ > 1 && side_memory() + least_matrix_memory() + scratch_memory(threads_) > options_.max_memory) --threads_;
+  while (threads_ > 1 && least_memory(threads_) > options_.max_memory) --threads_;
 }
 
 size_t QuantizeRun::configs_at_once(const SourceTensor& tensor) const {
-  const codec::MatrixShape shape{tensor.rows(), tensor.columns()};
+  const codec::MatrixShape shape = codec_shape(tensor);
+  const uint64_t others = side_memory() + threads_ * thread_memory(shape);
   size_t configs = runs_.size();
-  while (configs > 1 && side_memory() + scratch_memory(threads_) + matrix_memory(shape, configs) > options_.max_memory) --configs;
+  while (configs > 1 && others + matrix_memory(shape, configs) > options_.max_memory) --configs;
   return configs;
 }
 
@@ -185,7 +177,8 @@ uint64_t QuantizeRun::bytes_to_write() const {
 void QuantizeRun::check_disk_space() const {
   uint64_t needed = 0;
   for (const ConfigRun& run : runs_) needed += run.bytes_to_allocate();
-  require_free_disk(options_.output.folder, needed, "free some space, or ask for fewer --configs or --emit packed");
+  require_free_disk(options_.output.folder, needed,
+                    "free some space, or ask for fewer results (options.configs, options.output.emit_model)");
 }
 
 // Results that are there already must be whole, and of the same weights: a fingerprint knows only the source's structure.
@@ -210,8 +203,10 @@ void QuantizeRun::check_former_results(ThreadPool& pool) const {
 Json QuantizeRun::plan() {
   for (ConfigRun& run : runs_) run.look();
   Json configs = Json::array();
+  const TensorRoles roles(model_.config);
   for (const ConfigRun& run : runs_) {
     std::vector<TensorRecord> records;
+    Json tensors = Json::array();
     uint64_t ternary = 0;
     for (const uint64_t position : positions_) {
       const SourceTensor& tensor = model_.tensors[position];
@@ -220,6 +215,12 @@ Json QuantizeRun::plan() {
       record.fate = run.plan(position).fate;
       record.depth = run.plan(position).depth;
       if (record.fate == Fate::kTernary) ternary += tensor.elements();
+      tensors.push_back({{"name", tensor.name},
+                         {"shape", tensor.shape},
+                         {"type", layout_of(tensor.type).name},
+                         {"role", role_name(roles.of(tensor))},
+                         {"fate", fate_name(record.fate)},
+                         {"depth", record.depth}});
       records.push_back(std::move(record));
     }
     const BitsPerWeight bits = bits_per_weight(records);
@@ -228,18 +229,23 @@ Json QuantizeRun::plan() {
                        {"weights", ternary},
                        {"nominal_bits_per_weight", bits.nominal},
                        {"stored_bits_per_weight", bits.stored},
-                       {"bytes_to_write", run.bytes_to_write()}});
+                       {"bytes_to_write", run.bytes_to_write()},
+                       {"tensors", std::move(tensors)}});
   }
-  // From the codec's rate on one thread of an AVX2 machine (docs/performance.md): a guess, to tell minutes from hours.
-  constexpr double kUniformRate = 150e6, kOptimalRate = 40e6;
   double thread_seconds = 0;
   for (size_t i = 0; i < runs_.size(); ++i) {
     if (runs_[i].complete()) continue;
-    const double rate = runs_[i].config().recipe == codec::Recipe::kUniform ? kUniformRate : kOptimalRate;
+    const double rate = codec::recipe_row(runs_[i].config().recipe).weights_per_second;
     thread_seconds += configs[i]["weights"].get<double>() / rate;
   }
+  const auto list = model_.config->find("architectures");
+  const bool has_name = list != model_.config->end() && list->is_array() && !list->empty() && (*list)[0].is_string();
+  const std::string architecture = has_name ? (*list)[0].get<std::string>() : "";
   return {{"model", model_.path.string()},
           {"kind", model_.kind},
+          {"architecture", architecture},
+          {"engine_runs_it", find_family(architecture) != nullptr},
+          {"warnings", model_.warnings},
           {"tensors", positions_.size()},
           {"all_weights", total_weights()},
           {"threads", threads_},
@@ -370,8 +376,8 @@ void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& 
     for (size_t k = begin; k < end; ++k) {
       const MatrixResult& result = results[k - begin];
       costs_[ternary[k]].thread_seconds += result.thread_seconds;
-      costs_[ternary[k]].quantised_weights += result.figures.weights;
-      runs_[ternary[k]].record(position, checksum, &result.figures);
+      costs_[ternary[k]].quantised_weights += result.stats.weights;
+      runs_[ternary[k]].record(position, checksum, &result.stats);
     }
   }
 }

@@ -10,6 +10,9 @@
 #include "codec/trits.h"
 #include "core/error.h"
 #include "core/half.h"
+#include "core/json.h"
+#include "io/decoder_tensors.h"
+#include "model/config.h"
 
 namespace tritllm {
 
@@ -30,7 +33,7 @@ constexpr Shape kShapes[] = {
 const Shape& shape_named(std::string_view name) {
   const auto found = std::find_if(std::begin(kShapes), std::end(kShapes), [&](const Shape& shape) { return shape.name == name; });
   if (found != std::end(kShapes)) return *found;
-  throw Error(ErrorCode::kUsage, "--synthetic", fmt::format("no shape is called '{}'", printable(name)),
+  throw Error(ErrorCode::kUsage, "options.synthetic", fmt::format("no shape is called '{}'", printable(name)),
               "choose from " + synthetic_shapes());
 }
 
@@ -49,6 +52,17 @@ class Builder {
   Builder(ThreadPool& pool, int depth)
       : pool_(pool), depth_(depth), bytes_(std::make_shared<std::deque<std::vector<std::byte>>>()) {}
 
+  void add(const DecoderTensor& tensor) {
+    const auto usual_spread = [&] { return 1.0f / std::sqrt(static_cast<float>(tensor.shape.back())); };
+    switch (tensor.role) {
+      case DecoderRole::kEmbedding: return add_halves(tensor.name, tensor.shape, 1.0f);
+      case DecoderRole::kHead: return add_halves(tensor.name, tensor.shape, usual_spread());
+      case DecoderRole::kMatrix: return add_matrix(tensor.name, tensor.shape[0], tensor.shape[1]);
+      case DecoderRole::kNorm: return add_halves(tensor.name, tensor.shape, 0.0f, 1.0f);
+      case DecoderRole::kBias: return add_halves(tensor.name, tensor.shape, 0.1f);
+    }
+  }
+
   // Weights of about 1/sqrt(columns), so that activations keep their size.
   void add_matrix(const std::string& name, uint64_t rows, uint64_t columns) {
     if (depth_ == 0) return add_halves(name, {rows, columns}, 1.0f / std::sqrt(static_cast<float>(columns)));
@@ -58,10 +72,11 @@ class Builder {
     matrix.trits = random_trits(matrix.shape.trit_bytes(depth_), 243);
     matrix.scales = random_trits(matrix.shape.scale_bytes(), 243);
     const float largest = 1.7f / std::sqrt(static_cast<float>(columns));
+    codec::Codebook& codebook = matrix.codebooks.emplace_back();
     for (size_t i = 0; i < codec::kCodebookSize; ++i) {
-      matrix.codebook[i] = largest * static_cast<float>(i + 1) / static_cast<float>(codec::kCodebookSize);
+      codebook[i] = largest * static_cast<float>(i + 1) / static_cast<float>(codec::kCodebookSize);
     }
-    files.weights.emplace(name, matrix);
+    files.weights.emplace(name, WeightSource(matrix, /*mapped=*/false));
   }
 
   void add_halves(const std::string& name, std::vector<uint64_t> shape, float spread, float center = 0.0f) {
@@ -81,7 +96,7 @@ class Builder {
       }
     });
     tensor.bytes = bytes;
-    files.weights.emplace(name, std::move(tensor));
+    files.weights.emplace(name, WeightSource(std::move(tensor), /*mapped=*/false));
   }
 
   ModelFiles files;
@@ -140,30 +155,15 @@ std::string synthetic_shapes() {
 ModelFiles make_synthetic_model(const SyntheticModel& model, ThreadPool& pool) {
   const Shape& shape = shape_named(model.shape);
   const uint32_t vocabulary = model.vocabulary == 0 ? shape.vocabulary : model.vocabulary;
+  const Json config = config_of(shape, vocabulary);
   Builder builder(pool, model.depth);
-  const uint64_t hidden = shape.hidden, queries = uint64_t{shape.heads} * shape.head_width,
-                 shared = uint64_t{shape.key_value_heads} * shape.head_width;
-  builder.add_halves("model.embed_tokens.weight", {vocabulary, hidden}, 1.0f);
-  builder.add_halves("lm_head.weight", {vocabulary, hidden}, 1.0f / std::sqrt(static_cast<float>(hidden)));
-  builder.add_halves("model.norm.weight", {hidden}, 0.0f, 1.0f);
-  for (uint32_t layer = 0; layer < shape.layers; ++layer) {
-    const std::string at = fmt::format("model.layers.{}.", layer);
-    builder.add_halves(at + "input_layernorm.weight", {hidden}, 0.0f, 1.0f);
-    builder.add_halves(at + "post_attention_layernorm.weight", {hidden}, 0.0f, 1.0f);
-    builder.add_matrix(at + "self_attn.q_proj.weight", queries, hidden);
-    builder.add_matrix(at + "self_attn.k_proj.weight", shared, hidden);
-    builder.add_matrix(at + "self_attn.v_proj.weight", shared, hidden);
-    builder.add_matrix(at + "self_attn.o_proj.weight", hidden, queries);
-    builder.add_matrix(at + "mlp.gate_proj.weight", shape.feed_forward, hidden);
-    builder.add_matrix(at + "mlp.up_proj.weight", shape.feed_forward, hidden);
-    builder.add_matrix(at + "mlp.down_proj.weight", hidden, shape.feed_forward);
-  }
+  for_each_tensor(read_model_config(config, "synthetic model").decoder_shape(),
+                  [&](const DecoderTensor& tensor) { builder.add(tensor); });
   ModelFiles files = std::move(builder.files);
   files.path = model.shape;
-  files.config = config_of(shape, vocabulary);
+  files.config = config;
   files.config_place = "synthetic model";
   files.owner = builder.owner();
-  files.mapped = false;
   return files;
 }
 

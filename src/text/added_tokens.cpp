@@ -4,9 +4,35 @@
 
 #include <algorithm>
 
-#include "text/characters.h"
+#include "text/unicode.h"
 
 namespace tritllm {
+
+TokenMatcher::TokenMatcher(std::vector<Entry> entries) : entries_(std::move(entries)) {
+  std::ranges::sort(entries_, {}, &Entry::text);
+  for (const Entry& entry : entries_) starts_[static_cast<unsigned char>(entry.text[0])] = true;
+}
+
+size_t TokenMatcher::candidates_at(std::string_view text, size_t at, std::vector<Candidate>& out) const {
+  out.clear();
+  auto first = entries_.begin();
+  auto last = entries_.end();
+  size_t depth = 0;
+  for (; at + depth < text.size(); ++depth) {
+    // Within the range all have the same bytes before `depth`, and one that ends here stands first.
+    const auto byte = static_cast<unsigned char>(text[at + depth]);
+    const auto byte_of = [depth](const Entry& entry) { return static_cast<unsigned char>(entry.text[depth]); };
+    first = std::lower_bound(first, last, byte, [&](const Entry& entry, unsigned char wanted) { return byte_of(entry) < wanted; });
+    last = std::upper_bound(first, last, byte, [&](unsigned char wanted, const Entry& entry) { return wanted < byte_of(entry); });
+    if (first == last) break;
+    if (first->text.size() == depth + 1) {
+      out.push_back({first->index, depth + 1});
+      if (++first == last) break;
+    }
+  }
+  return depth;
+}
+
 namespace {
 
 // Looking for a token costs at most its length at each place of a text.
@@ -63,7 +89,7 @@ struct AddedTokens::Cut {
 
 const AddedToken* AddedTokens::Cut::longest_at(size_t at, size_t& length) {
   if (!matcher.may_start_with(text[at])) return nullptr;
-  matcher.candidates_at(text, at, candidates);
+  scratch.budget().work(1 + matcher.candidates_at(text, at, candidates) / 4, owner.where_);
   for (auto candidate = candidates.rbegin(); candidate != candidates.rend(); ++candidate) {
     const AddedToken& token = owner.tokens_[candidate->index];
     length = candidate->length;
@@ -90,12 +116,13 @@ void AddedTokens::Cut::run() {
   if (done < text.size()) sink({{done, text.size()}, nullptr});
 }
 
+// White space that a token took with it may hold the next one. That one counts as well, as in HF tokenizers, unless it takes white
+// space before it: then it starts where the first has ended, and nothing of it is left.
 void AddedTokens::Cut::emit(const AddedToken& token, TextSpan span) {
-  if (token.lstrip) span.begin = space_start_before(text, span.begin, done);
+  if (token.lstrip) span.begin = std::max(done, space_start_before(text, span.begin, done));
   if (token.rstrip) span.end = space_end_after(span.end);
   if (done < span.begin) sink({{done, span.begin}, nullptr});
-  sink({span, &token});
-  // White space that a token took with it may hold the next one, which then stands for itself, as in HF tokenizers.
+  if (span.begin < span.end) sink({span, &token});
   done = span.end;
 }
 
@@ -138,7 +165,8 @@ AddedTokens AddedTokens::parse(const Component& component, const Vocabulary& voc
   AddedTokens added;
   if (component.json.is_null()) return added;
   if (!component.json.is_array()) throw Error(ErrorCode::kBadInput, component.where, "expected an array of tokens");
-  MatchScratch scratch(kLongestAddedToken);
+  added.where_ = component.where;
+  MatchScratch scratch(0);
   // Indices by view must outlive the vector's growth.
   added.tokens_.reserve(component.json.size());
   size_t index = 0;
@@ -146,6 +174,7 @@ AddedTokens AddedTokens::parse(const Component& component, const Vocabulary& voc
     const Component part{entry, fmt::format("{}/{}", component.where, index++)};
     AddedToken token = parse_token(part);
     if (token.content.empty()) continue;
+    scratch.restart(token.content.size());
     token.match_text = token.normalized ? normalizer.apply(token.content, false, scratch).text : token.content;
     added.add(std::move(token), vocabulary, part.where);
   }

@@ -3,10 +3,135 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
-#include "text/characters.h"
+#include "text/unicode.h"
 
 namespace tritllm {
+namespace {
+
+TokenId parse_id(const std::string& content, const Json& value, const std::string& where) {
+  const bool is_whole = value.is_number_unsigned() || (value.is_number_integer() && value.get<int64_t>() >= 0);
+  if (is_whole && value.get<uint64_t>() <= kLargestTokenId) return value.get<TokenId>();
+  throw Error(ErrorCode::kBadInput, where,
+              fmt::format("expected for token \"{}\" an id from 0 to {}, found {}", printable(content, 60), kLargestTokenId,
+                          printable(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60)));
+}
+
+}  // namespace
+
+Vocabulary Vocabulary::parse(const Component& component) {
+  if (!component.json.is_object()) throw Error(ErrorCode::kBadInput, component.where, "expected an object of tokens and ids");
+  Vocabulary vocabulary;
+  TokenId highest = 0;
+  for (const auto& [content, value] : component.json.items()) {
+    highest = std::max(highest, parse_id(content, value, component.where));
+  }
+  if (!component.json.empty()) {
+    vocabulary.contents_.resize(highest + 1);
+    vocabulary.known_.resize(highest + 1);
+  }
+  vocabulary.ids_.reserve(component.json.size());
+  for (const auto& [content, value] : component.json.items()) {
+    const TokenId id = parse_id(content, value, component.where);
+    if (vocabulary.known_[id]) {
+      throw Error(ErrorCode::kBadInput, component.where,
+                  fmt::format("the tokens \"{}\" and \"{}\" have one id, {}", printable(vocabulary.contents_[id], 60),
+                              printable(content, 60), id));
+    }
+    vocabulary.known_[id] = true;
+    vocabulary.contents_[id] = content;
+    vocabulary.ids_.emplace(vocabulary.contents_[id], id);
+  }
+  return vocabulary;
+}
+
+std::optional<TokenId> Vocabulary::find(std::string_view content) const {
+  const auto found = ids_.find(content);
+  if (found == ids_.end()) return std::nullopt;
+  return found->second;
+}
+
+namespace {
+
+constexpr uint64_t kEmpty = UINT64_MAX;  // no pair: ids stay below 2^20
+
+struct Texts {
+  std::string_view left, right;
+};
+
+Error bad_merge(const std::string& where, size_t index, const std::string& problem) {
+  return Error(ErrorCode::kBadInput, fmt::format("{}/{}", where, index), problem);
+}
+
+Texts parse_texts(const Json& entry, const std::string& where, size_t index) {
+  if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
+    return {entry[0].get_ref<const std::string&>(), entry[1].get_ref<const std::string&>()};
+  }
+  if (entry.is_string()) {
+    const std::string_view text = entry.get_ref<const std::string&>();
+    const size_t space = text.find(' ');
+    if (space != std::string_view::npos && text.find(' ', space + 1) == std::string_view::npos) {
+      return {text.substr(0, space), text.substr(space + 1)};
+    }
+  }
+  throw bad_merge(where, index, "expected two tokens, as [\"a\", \"b\"] or \"a b\"");
+}
+
+TokenId required(const Vocabulary& vocabulary, std::string_view content, const std::string& where, size_t index) {
+  if (const auto id = vocabulary.find(content)) return *id;
+  throw bad_merge(where, index, fmt::format("the merge names \"{}\", which is not in the vocabulary", printable(content, 60)));
+}
+
+}  // namespace
+
+MergeTable MergeTable::parse(const Component& component, const Vocabulary& vocabulary) {
+  if (!component.json.is_array()) throw Error(ErrorCode::kBadInput, component.where, "expected an array of merges");
+  if (component.json.size() >= UINT32_MAX) throw Error(ErrorCode::kBadInput, component.where, "too many merges");
+  MergeTable table;
+  table.slots_.assign(std::bit_ceil(component.json.size() * 2 + 1), Slot{kEmpty, {}});
+  table.results_.reserve(component.json.size());
+  std::string joined;
+  size_t index = 0;
+  for (const Json& entry : component.json) {
+    const size_t here = index++;
+    // The first line of a merges.txt, which older files keep.
+    if (entry.is_string() && entry.get_ref<const std::string&>().starts_with("#version")) continue;
+    const Texts texts = parse_texts(entry, component.where, here);
+    joined.assign(texts.left).append(texts.right);
+    const TokenId left = required(vocabulary, texts.left, component.where, here);
+    const TokenId right = required(vocabulary, texts.right, component.where, here);
+    const TokenId result = required(vocabulary, joined, component.where, here);
+    table.insert(left, right, {static_cast<uint32_t>(table.results_.size()), result});
+    table.results_.push_back(result);
+  }
+  return table;
+}
+
+size_t MergeTable::first_slot(uint64_t pair) const noexcept {
+  // The finaliser of MurmurHash3: neighbouring ids must not fall into neighbouring slots.
+  uint64_t hash = pair;
+  hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdULL;
+  hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53ULL;
+  return (hash ^ hash >> 33) & (slots_.size() - 1);
+}
+
+void MergeTable::insert(TokenId left, TokenId right, Merge merge) {
+  const uint64_t pair = static_cast<uint64_t>(left) << 32 | right;
+  size_t slot = first_slot(pair);
+  while (slots_[slot].pair != kEmpty && slots_[slot].pair != pair) slot = (slot + 1) & (slots_.size() - 1);
+  // HF tokenizers keeps the last of several merges of one pair.
+  slots_[slot] = {pair, merge};
+}
+
+const MergeTable::Merge* MergeTable::find(TokenId left, TokenId right) const noexcept {
+  const uint64_t pair = static_cast<uint64_t>(left) << 32 | right;
+  for (size_t slot = first_slot(pair);; slot = (slot + 1) & (slots_.size() - 1)) {
+    if (slots_[slot].pair == pair) return &slots_[slot].merge;
+    if (slots_[slot].pair == kEmpty) return nullptr;
+  }
+}
+
 namespace {
 
 constexpr uint32_t kNone = UINT32_MAX;     // no symbol, no token
@@ -34,7 +159,7 @@ void refuse_dropout(const Component& component) {
 
 Bpe Bpe::parse(const Component& component) {
   if (!component.json.is_object()) throw Error(ErrorCode::kBadInput, component.where, "expected a JSON object");
-  // The oldest files name no type, and theirs is this one.
+  // The oldest files have no type: they are BPE.
   const std::string type = json_optional_string(component.json, "type", component.where).value_or("BPE");
   if (type != "BPE") throw unsupported(component.where, fmt::format("the model \"{}\"", type), "BPE");
   component.allow_only({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
@@ -143,11 +268,11 @@ bool Bpe::append_bytes(std::string_view character, BpeScratch& scratch) const {
   return true;
 }
 
-// Files may name an unknown token that the vocabulary lacks, and do where every character is known.
+// The vocabulary may lack the unknown token that the file names; this matters only if a text has an unknown character.
 TokenId Bpe::unknown_token() const {
   if (const auto id = vocabulary_.find(*unknown_)) return *id;
   throw Error(ErrorCode::kBadInput, where_ + "/unk_token",
-              fmt::format("the text has a character that is no token, and \"{}\" is not in the vocabulary", printable(*unknown_)));
+              fmt::format("the text has a character without a token, and \"{}\" is not in the vocabulary", printable(*unknown_)));
 }
 
 void Bpe::propose(uint32_t left, BpeScratch& scratch, std::vector<uint64_t>& candidates) const {

@@ -1,16 +1,66 @@
-// Owns the BPE model of tokenizer.json: a word becomes tokens. Does not own how text is cut into words.
+// Owns the BPE model of tokenizer.json: its vocabulary, its merges, and how a word becomes tokens. Does not own added tokens nor
+// how text is cut into words.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
-#include "text/merge_table.h"
-#include "text/vocabulary.h"
+#include "text/component.h"
+#include "text/types.h"
 
 namespace tritllm {
+
+class Vocabulary {
+ public:
+  static Vocabulary parse(const Component& component);
+
+  std::optional<TokenId> find(std::string_view content) const;
+  bool contains(TokenId id) const noexcept { return id < known_.size() && known_[id]; }
+  // Empty for an id that is not known.
+  std::string_view content(TokenId id) const noexcept {
+    return contains(id) ? std::string_view(contents_[id]) : std::string_view();
+  }
+  size_t count() const noexcept { return ids_.size(); }
+  // One more than the highest id.
+  size_t id_limit() const noexcept { return contents_.size(); }
+
+ private:
+  std::vector<std::string> contents_;
+  std::vector<bool> known_;
+  std::unordered_map<std::string_view, TokenId> ids_;  // views of contents_
+};
+
+// Which two tokens make which third, and which pair goes first.
+class MergeTable {
+ public:
+  struct Merge {
+    uint32_t rank;  // the place in the list of merges; the lowest goes first
+    TokenId result;
+  };
+
+  static MergeTable parse(const Component& component, const Vocabulary& vocabulary);
+
+  // Null where the pair does not merge.
+  const Merge* find(TokenId left, TokenId right) const noexcept;
+  TokenId result_of(uint32_t rank) const noexcept { return results_[rank]; }
+
+ private:
+  struct Slot {
+    uint64_t pair;
+    Merge merge;
+  };
+
+  void insert(TokenId left, TokenId right, Merge merge);
+  size_t first_slot(uint64_t pair) const noexcept;
+
+  // Open addressing with linear probing, at most half full: one look at memory for most pairs.
+  std::vector<Slot> slots_;
+  std::vector<TokenId> results_;  // by rank
+};
 
 // What a thread needs to encode, and the words that it has encoded already: one for each call of encode.
 class BpeScratch {
@@ -66,7 +116,7 @@ class Bpe {
   MergeTable merges_;
   std::vector<TokenId> character_tokens_;  // by code point, for those of two bytes at most
   std::vector<TokenId> byte_tokens_;       // of byte_fallback: 256 ids, some perhaps missing; empty without it
-  std::optional<std::string> unknown_;     // what stands for a character that is no token
+  std::optional<std::string> unknown_;     // the token for characters that have none
   bool fuses_unknown_ = false;
   bool ignores_merges_ = false;
 };

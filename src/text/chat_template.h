@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/json.h"
-#include "text/text_span.h"
+#include "text/types.h"
 
 namespace tritllm {
 
@@ -24,8 +24,8 @@ struct ChatTemplateInputs {
 
 struct RenderedPrompt {
   std::string text;
-  // What came from the strings of messages, tools, documents and variables: ascending, neither overlapping nor touching. Control
-  // tokens must not be recognised where they touch one of these.
+  // The spans that came from strings of messages, tools, documents and variables: ascending, neither overlapping nor touching. A
+  // control token that overlaps one of them must not be recognised.
   std::vector<TextSpan> literal;
 };
 

@@ -1,5 +1,5 @@
-// Owns how a part of tokenizer.json is opened: its type, the fields that it may have, and the words that refuse what is not
-// supported. Does not own what any part does.
+// Owns access to the parts of tokenizer.json: type, allowed fields, and the error for whatever is not supported. Does not own what
+// a part does.
 #pragma once
 
 #include <initializer_list>
@@ -12,7 +12,7 @@
 
 namespace tritllm {
 
-// A part of tokenizer.json and where it stands, e.g. "…/tokenizer.json: /normalizer/normalizers/0".
+// A part of tokenizer.json and its place, e.g. "…/tokenizer.json: /normalizer/normalizers/0".
 struct Component {
   const Json& json;
   std::string where;
@@ -21,7 +21,7 @@ struct Component {
 
   Component child(std::string_view key) const;
 
-  // Refuses a field that is not in the list: this reader does not know what it does to the result.
+  // Refuses a field that is not in the list: it might change the result.
   void allow_only(std::initializer_list<std::string_view> fields) const;
 };
 

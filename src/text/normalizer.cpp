@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "text/characters.h"
+#include "text/unicode.h"
 
 namespace tritllm {
 namespace {
@@ -60,20 +60,22 @@ Normalizer::Step Normalizer::parse_step(const Component& component) {
                                    {"NFKD", UnicodeForm::kNfkd}}) {
     if (type != name) continue;
     component.allow_only({"type"});
-    return form;
+    return {form, component.where};
   }
   if (type == "Replace") {
     component.allow_only({"type", "pattern", "content"});
-    return Replace{Pattern::parse(component.child("pattern")), json_string(component.json, "content", component.where)};
+    Pattern pattern = Pattern::parse(component.child("pattern"));
+    return {Replace{std::move(pattern), json_string(component.json, "content", component.where)}, component.where};
   }
   if (type == "Prepend") {
     component.allow_only({"type", "prepend"});
-    return Prepend{json_string(component.json, "prepend", component.where)};
+    return {Prepend{json_string(component.json, "prepend", component.where)}, component.where};
   }
   if (type == "Strip") {
     component.allow_only({"type", "strip_left", "strip_right"});
-    return Strip{json_boolean_or(component.json, "strip_left", false, component.where),
-                 json_boolean_or(component.json, "strip_right", false, component.where)};
+    return {Strip{json_boolean_or(component.json, "strip_left", false, component.where),
+                  json_boolean_or(component.json, "strip_right", false, component.where)},
+            component.where};
   }
   throw unsupported(component.where, fmt::format("the normalizer \"{}\"", type),
                     "NFC, NFD, NFKC, NFKD, Replace, Prepend, Strip, Sequence");
@@ -85,29 +87,46 @@ Normalizer Normalizer::parse(const Component& component) {
   return normalizer;
 }
 
+// One step on one text.
+struct Normalizer::Run {
+  const NormalizedText& source;
+  MatchScratch& scratch;
+  const std::string& where;
+
+  NormalizedText operator()(UnicodeForm form) const;
+  NormalizedText operator()(const Replace& step) const;
+  NormalizedText operator()(const Prepend& step) const;
+  NormalizedText operator()(const Strip& step) const;
+
+  void produce(size_t bytes) const { scratch.budget().produce(bytes, where); }
+};
+
 NormalizedText Normalizer::apply(std::string_view source, bool track_origins, MatchScratch& scratch) const {
   NormalizedText text(source, track_origins);
   for (const Step& step : steps_) {
-    text = std::visit([&](const auto& kind) { return run(kind, text, scratch); }, step);
+    text = std::visit(Run{text, scratch, step.where}, step.kind);
   }
   return text;
 }
 
-// ASCII characters never change, nor does what stands before one depend on it: only an ASCII character together with the run of
-// others behind it is worth a look at the tables.
-NormalizedText Normalizer::run(UnicodeForm form, const NormalizedText& source, MatchScratch&) {
+// An ASCII character changes only together with marks that follow it, and never what comes before it. So the tables are consulted
+// for runs of other characters and the one ASCII character before each.
+NormalizedText Normalizer::Run::operator()(UnicodeForm form) const {
   NormalizedText result = NormalizedText::like(source);
   const std::string& text = source.text;
   for (size_t begin = 0; begin < text.size();) {
     const size_t other = static_cast<size_t>(
         std::find_if_not(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), is_ascii) - text.begin());
     const size_t mixed = other == text.size() ? other : other - (other > begin ? 1 : 0);
+    produce(mixed - begin);
     result.copy(source, {begin, mixed});
     const size_t end =
         static_cast<size_t>(std::find_if(text.begin() + static_cast<std::ptrdiff_t>(other), text.end(), is_ascii) - text.begin());
     if (mixed < end) {
       const std::string_view before = std::string_view(text).substr(mixed, end - mixed);
       const std::string after = to_unicode_form(before, form);
+      scratch.budget().work(1 + before.size() / 4, where);
+      produce(after.size());
       if (after == before) result.copy(source, {mixed, end});
       else result.append(after, source.origin_of({mixed, end}));
     }
@@ -116,33 +135,36 @@ NormalizedText Normalizer::run(UnicodeForm form, const NormalizedText& source, M
   return result;
 }
 
-NormalizedText Normalizer::run(const Replace& step, const NormalizedText& source, MatchScratch& scratch) {
+NormalizedText Normalizer::Run::operator()(const Replace& step) const {
   NormalizedText result = NormalizedText::like(source);
   SegmentCursor segments(step.pattern, source.text, scratch);
   while (const auto segment = segments.next()) {
     if (!segment->is_match) {
+      produce(segment->span.end - segment->span.begin);
       result.copy(source, segment->span);
       continue;
     }
-    // A replacement belongs to the last character that it replaces, as HF has it.
+    // As in HF tokenizers, a replacement belongs to the last character that it replaces.
     const bool is_one_character = segment->span.begin < segment->span.end &&
                                   segment->span.begin + character_at(source.text, segment->span.begin).length == segment->span.end;
     if (segment->span.begin == 0 && (step.content.empty() || !is_one_character)) result.keeps_start = false;
+    produce(step.content.size());
     result.append(step.content, source.origin_of(segment->span));
   }
   return result;
 }
 
-NormalizedText Normalizer::run(const Prepend& step, const NormalizedText& source, MatchScratch&) {
+NormalizedText Normalizer::Run::operator()(const Prepend& step) const {
   NormalizedText result = NormalizedText::like(source);
   if (source.text.empty()) return result;
+  produce(step.text.size() + source.text.size());
   const size_t start = source.origin_of({0, 1}).begin;
   result.append(step.text, {start, start});
   result.copy(source, {0, source.text.size()});
   return result;
 }
 
-NormalizedText Normalizer::run(const Strip& step, const NormalizedText& source, MatchScratch&) {
+NormalizedText Normalizer::Run::operator()(const Strip& step) const {
   const std::string_view text = source.text;
   TextSpan kept{0, text.size()};
   while (step.left && kept.begin < kept.end) {
@@ -155,6 +177,7 @@ NormalizedText Normalizer::run(const Strip& step, const NormalizedText& source, 
     if (!is_white_space(character_at(text, last).code_point)) break;
     kept.end = last;
   }
+  produce(kept.end - kept.begin);
   NormalizedText result = NormalizedText::like(source);
   result.copy(source, kept);
   if (kept.begin > 0) result.keeps_start = false;

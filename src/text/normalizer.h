@@ -8,18 +8,18 @@
 
 #include "text/component.h"
 #include "text/pattern.h"
-#include "text/text_span.h"
-#include "text/unicode_forms.h"
+#include "text/types.h"
+#include "text/unicode.h"
 
 namespace tritllm {
 
-// A stretch of text on its way through the normalizer.
+// A text on its way through the normalizer.
 struct NormalizedText {
   std::string text;
-  // For each byte of `text` the bytes that it comes from; kept only where `tracks_origins`.
+  // For each byte of `text` the bytes that it comes from; only if `tracks_origins`.
   std::vector<TextSpan> origins;
   bool tracks_origins = false;
-  // Whether `text` still starts with what the stretch started with.
+  // Whether `text` still starts with the first character of the source.
   bool keeps_start = true;
 
   NormalizedText(std::string_view source, bool track);
@@ -27,7 +27,7 @@ struct NormalizedText {
   void append(std::string_view bytes, TextSpan origin);
   // Bytes of the text before this step, unchanged.
   void copy(const NormalizedText& source, TextSpan span);
-  // Where the bytes of `span` come from, all in all.
+  // The smallest span that holds the origins of all bytes of `span`.
   TextSpan origin_of(TextSpan span) const;
 
   // An empty text that tracks what `source` does.
@@ -54,13 +54,13 @@ class Normalizer {
   struct Strip {
     bool left, right;
   };
-  using Step = std::variant<UnicodeForm, Replace, Prepend, Strip>;
+  struct Step {
+    std::variant<UnicodeForm, Replace, Prepend, Strip> kind;
+    std::string where;  // for errors
+  };
 
   static Step parse_step(const Component& component);
-  static NormalizedText run(UnicodeForm form, const NormalizedText& source, MatchScratch& scratch);
-  static NormalizedText run(const Replace& step, const NormalizedText& source, MatchScratch& scratch);
-  static NormalizedText run(const Prepend& step, const NormalizedText& source, MatchScratch& scratch);
-  static NormalizedText run(const Strip& step, const NormalizedText& source, MatchScratch& scratch);
+  struct Run;
 
   std::vector<Step> steps_;
 };

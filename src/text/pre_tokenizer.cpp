@@ -2,12 +2,125 @@
 
 #include <fmt/format.h>
 
-#include "text/byte_level.h"
+#include <array>
+
+#include "text/unicode.h"
 
 namespace tritllm {
 namespace {
 
-// What ByteLevel cuts by unless it is told not to: GPT-2's pattern.
+struct ByteMap {
+  std::array<std::string, 256> text_of;
+  std::array<int, 0x200> byte_of;
+};
+
+// Bytes that are visible in Latin-1 map to themselves, the others, in order, to the code points from U+0100 on.
+constexpr bool is_visible(uint32_t byte) { return (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae; }
+
+ByteMap make_map() {
+  ByteMap map;
+  map.byte_of.fill(-1);
+  uint32_t next = 0x100;
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    const uint32_t code_point = is_visible(byte) ? byte : next++;
+    append_character(map.text_of[byte], code_point);
+    map.byte_of[code_point] = static_cast<int>(byte);
+  }
+  return map;
+}
+
+const ByteMap& byte_map() {
+  static const ByteMap map = make_map();
+  return map;
+}
+
+}  // namespace
+
+void append_byte_level(std::string& out, std::string_view text) {
+  const ByteMap& map = byte_map();
+  for (const char byte : text) out += map.text_of[static_cast<unsigned char>(byte)];
+}
+
+std::optional<uint8_t> byte_of_character(uint32_t code_point) noexcept {
+  const ByteMap& map = byte_map();
+  if (code_point >= map.byte_of.size() || map.byte_of[code_point] < 0) return std::nullopt;
+  return static_cast<uint8_t>(map.byte_of[code_point]);
+}
+
+std::string undo_byte_level(std::string_view token) {
+  std::string bytes;
+  for (size_t at = 0; at < token.size();) {
+    const Character character = character_at(token, at);
+    const auto byte = byte_of_character(character.code_point);
+    if (!byte) return std::string(token);
+    bytes += static_cast<char>(*byte);
+    at += character.length;
+  }
+  return bytes;
+}
+
+namespace {
+
+PrependScheme parse_scheme(const Component& component) {
+  const std::string name = json_optional_string(component.json, "prepend_scheme", component.where).value_or("always");
+  if (name == "always") return PrependScheme::kAlways;
+  if (name == "first") return PrependScheme::kFirst;
+  if (name == "never") return PrependScheme::kNever;
+  throw unsupported(component.where, fmt::format("the prepend_scheme \"{}\"", name), "always, first, never");
+}
+
+}  // namespace
+
+MetaspaceFields parse_metaspace(const Component& component) {
+  component.allow_only({"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"});
+  MetaspaceFields fields;
+  fields.mark = json_string(component.json, "replacement", component.where);
+  if (fields.mark.empty() || character_at(fields.mark, 0).length != fields.mark.size()) {
+    throw Error(ErrorCode::kBadInput, component.where,
+                fmt::format("expected a replacement of one character, found \"{}\"", printable(fields.mark)));
+  }
+  fields.prepend = parse_scheme(component);
+  // The older field with the same meaning; files that have both agree.
+  if (!json_boolean_or(component.json, "add_prefix_space", true, component.where) && fields.prepend != PrependScheme::kNever) {
+    throw Error(ErrorCode::kBadInput, component.where, "add_prefix_space is false, but prepend_scheme is not \"never\"");
+  }
+  fields.split = json_boolean_or(component.json, "split", true, component.where);
+  return fields;
+}
+
+bool SegmentJoiner::joins_previous(const Segment& segment) const {
+  switch (behavior_) {
+    case SplitBehavior::kRemoved:
+    case SplitBehavior::kIsolated: return false;
+    case SplitBehavior::kMergedWithPrevious: return segment.is_match && !previous_is_match_;
+    case SplitBehavior::kMergedWithNext: return !segment.is_match && previous_is_match_;
+    case SplitBehavior::kContiguous: return segment.is_match == previous_is_match_;
+  }
+  return false;
+}
+
+std::optional<TextSpan> SegmentJoiner::add(const Segment& segment) {
+  std::optional<TextSpan> complete;
+  if (open_ && joins_previous(segment)) {
+    open_->end = segment.span.end;
+  } else {
+    complete = finish();
+    if (behavior_ != SplitBehavior::kRemoved || !segment.is_match) open_ = segment.span;
+  }
+  previous_is_match_ = segment.is_match;
+  return complete;
+}
+
+std::optional<TextSpan> SegmentJoiner::finish() {
+  const std::optional<TextSpan> last = open_;
+  open_.reset();
+  if (last && last->begin == last->end) return std::nullopt;
+  return last;
+}
+
+namespace {
+
+// GPT-2's pattern, by which ByteLevel cuts unless use_regex is false.
 constexpr std::string_view kGpt2Words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 SplitBehavior parse_behavior(const Component& component) {
@@ -41,31 +154,34 @@ void PreTokenizer::add_steps(const Component& component) {
 
 void PreTokenizer::add_split(const Component& component) {
   component.allow_only({"type", "pattern", "behavior", "invert"});
-  steps_.push_back(Split{Pattern::parse(component.child("pattern")), parse_behavior(component),
-                         json_boolean_or(component.json, "invert", false, component.where)});
+  Pattern pattern = Pattern::parse(component.child("pattern"));
+  const bool invert = json_boolean_or(component.json, "invert", false, component.where);
+  steps_.push_back({Split{std::move(pattern), parse_behavior(component), invert}, component.where});
 }
 
 void PreTokenizer::add_digits(const Component& component) {
   component.allow_only({"type", "individual_digits"});
   const bool individual = json_boolean_or(component.json, "individual_digits", false, component.where);
-  steps_.push_back(Split{Pattern::regex(R"(\p{N})", component.where),
-                         individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous, false});
+  const SplitBehavior behavior = individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous;
+  steps_.push_back({Split{Pattern::regex(R"(\p{N})", component.where), behavior, false}, component.where});
 }
 
 void PreTokenizer::add_byte_level(const Component& component) {
   component.allow_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
-  if (json_boolean_or(component.json, "add_prefix_space", true, component.where)) steps_.push_back(AddPrefixSpace{});
+  if (json_boolean_or(component.json, "add_prefix_space", true, component.where))
+    steps_.push_back({AddPrefixSpace{}, component.where});
   if (json_boolean_or(component.json, "use_regex", true, component.where)) {
-    steps_.push_back(Split{Pattern::regex(kGpt2Words, component.where), SplitBehavior::kIsolated, false});
+    steps_.push_back({Split{Pattern::regex(kGpt2Words, component.where), SplitBehavior::kIsolated, false}, component.where});
   }
-  steps_.push_back(MapBytes{});
+  steps_.push_back({MapBytes{}, component.where});
 }
 
 void PreTokenizer::add_metaspace(const Component& component) {
   const MetaspaceFields fields = parse_metaspace(component);
-  steps_.push_back(MarkSpaces{fields.mark, fields.prepend});
+  steps_.push_back({MarkSpaces{fields.mark, fields.prepend}, component.where});
   if (fields.split) {
-    steps_.push_back(Split{Pattern::literal(fields.mark, component.where), SplitBehavior::kMergedWithNext, false});
+    Pattern pattern = Pattern::literal(fields.mark, component.where);
+    steps_.push_back({Split{std::move(pattern), SplitBehavior::kMergedWithNext, false}, component.where});
   }
 }
 
@@ -75,7 +191,8 @@ void PreTokenizer::cut(std::string_view text, bool begins_text, MatchScratch& sc
 
 void PreTokenizer::Run::from_step(size_t index, std::string_view text, bool begins_text) {
   if (index == owner.steps_.size()) return sink(text);
-  std::visit([&](const auto& step) { apply(step, index, text, begins_text); }, owner.steps_[index]);
+  scratch.budget().work(1, owner.steps_[index].where);
+  std::visit([&](const auto& step) { apply(step, index, text, begins_text); }, owner.steps_[index].kind);
 }
 
 void PreTokenizer::Run::apply(const Split& step, size_t index, std::string_view text, bool begins_text) {
@@ -94,6 +211,7 @@ void PreTokenizer::Run::apply(const Split& step, size_t index, std::string_view 
 
 void PreTokenizer::Run::apply(const AddPrefixSpace&, size_t index, std::string_view text, bool begins_text) {
   if (text.starts_with(' ')) return from_step(index + 1, text, begins_text);
+  produce(index, text.size() + 1);
   from_step(index + 1, fmt::format(" {}", text), begins_text);
 }
 
@@ -101,6 +219,7 @@ void PreTokenizer::Run::apply(const MapBytes&, size_t index, std::string_view te
   std::string mapped;
   mapped.reserve(text.size() * 2);
   append_byte_level(mapped, text);
+  produce(index, mapped.size());
   from_step(index + 1, mapped, begins_text);
 }
 
@@ -113,6 +232,7 @@ void PreTokenizer::Run::apply(const MarkSpaces& step, size_t index, std::string_
     if (c == ' ') marked += step.mark;
     else marked += c;
   }
+  produce(index, marked.size());
   from_step(index + 1, marked, begins_text);
 }
 

@@ -1,4 +1,4 @@
-#include "text/regex_syntax.h"
+#include "text/pattern.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "text/characters.h"
+#include "text/unicode.h"
 
 namespace tritllm {
 namespace {
@@ -18,7 +18,7 @@ constexpr size_t kLongestPattern = 8192;
 constexpr size_t kDeepestGroup = 32;
 constexpr unsigned kLargestRepeat = 1000;
 
-// Oniguruma's \s is White_Space; PCRE2's own has U+180E besides. Its \w is this union; PCRE2's takes all of N.
+// Oniguruma's \s is White_Space; PCRE2's also matches U+180E. Oniguruma's \w is this union; PCRE2's takes all of N.
 constexpr std::string_view kSpace = R"(\p{White_Space})";
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 
@@ -169,7 +169,7 @@ class Translator {
     return c == '*' || c == '+' || c == '?' || (c == '{' && interval_end());
   }
 
-  // Where {n}, {n,}, {,m} or {n,m} ends; any other brace stands for itself.
+  // Where {n}, {n,}, {,m} or {n,m} ends; any other brace is a literal.
   std::optional<size_t> interval_end() const {
     size_t i = at_ + 1;
     size_t digits = 0, commas = 0;
@@ -270,7 +270,7 @@ class Translator {
       value = value * 16 + static_cast<uint32_t>(place < 16 ? place : place - 6);
     }
     const bool is_surrogate = value >= 0xd800 && value <= 0xdfff;
-    // Without braces \xHH is a byte, and a byte from 0x80 on is no character.
+    // Without braces \xHH is a byte, and bytes from 0x80 on are not characters.
     if (digits.empty() || value > 0x10ffff || is_surrogate || (kind == 'x' && !braces && value >= 0x80)) refuse("a bad code point");
     at_ += 2 + end + (braces ? 1 : 0);
     return value;

@@ -3,11 +3,70 @@
 #include <fmt/format.h>
 
 #include "core/utf8.h"
-#include "text/byte_level.h"
-#include "text/characters.h"
-#include "text/metaspace.h"
+#include "text/pre_tokenizer.h"
+#include "text/unicode.h"
 
 namespace tritllm {
+namespace {
+
+struct BadStart {
+  size_t length;   // bytes that become one U+FFFD: the longest start of a valid sequence, at least one byte
+  bool may_go_on;  // whether more bytes could make it valid
+};
+
+// For bytes that do not start with a valid sequence.
+BadStart bad_start(std::string_view bytes) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(bytes[i]); };
+  const unsigned first = byte(0);
+  if (first < 0xc2 || first > 0xf4) return {1, false};
+  const size_t needed = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  unsigned least = 0x80;
+  unsigned most = 0xbf;
+  if (first == 0xe0) least = 0xa0;
+  if (first == 0xed) most = 0x9f;
+  if (first == 0xf0) least = 0x90;
+  if (first == 0xf4) most = 0x8f;
+  size_t length = 1;
+  while (length < needed && length < bytes.size() && byte(length) >= least && byte(length) <= most) {
+    least = 0x80;
+    most = 0xbf;
+    ++length;
+  }
+  return {length, length == bytes.size()};
+}
+
+}  // namespace
+
+void Utf8Repair::push(std::string_view bytes, std::string& out) {
+  std::string joined;
+  if (!held_.empty()) {
+    joined = std::move(held_);
+    joined += bytes;
+    bytes = joined;
+    held_.clear();
+  }
+  while (!bytes.empty()) {
+    size_t length = utf8_sequence_length(bytes);
+    if (length > 0) {
+      out += bytes.substr(0, length);
+    } else {
+      const BadStart bad = bad_start(bytes);
+      if (bad.may_go_on) {
+        held_ = bytes;
+        return;
+      }
+      out += kReplacementCharacter;
+      length = bad.length;
+    }
+    bytes.remove_prefix(length);
+  }
+}
+
+void Utf8Repair::finish(std::string& out) {
+  if (!held_.empty()) out += kReplacementCharacter;
+  held_.clear();
+}
+
 namespace {
 
 bool is_one_character(std::string_view text) { return !text.empty() && character_at(text, 0).length == text.size(); }
@@ -24,7 +83,7 @@ std::optional<unsigned> hexadecimal(char c) {
 TokenDecoder TokenDecoder::parse(const Component& component) {
   TokenDecoder decoder;
   if (component.json.is_null()) {
-    decoder.stages_.push_back(JoinWithSpaces{});
+    decoder.stages_.push_back({JoinWithSpaces{}, component.where});
     return decoder;
   }
   for (const Component& part : flatten_sequences(component, "decoders")) decoder.stages_.push_back(parse_stage(part));
@@ -35,23 +94,23 @@ TokenDecoder::Stage TokenDecoder::parse_stage(const Component& component) {
   const std::string type = component.type();
   if (type == "ByteLevel") {
     component.allow_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
-    return ByteLevel{};
+    return {ByteLevel{}, component.where};
   }
   if (type == "Metaspace") {
     const MetaspaceFields fields = parse_metaspace(component);
-    return Metaspace{fields.mark, fields.prepend != PrependScheme::kNever};
+    return {Metaspace{fields.mark, fields.prepend != PrependScheme::kNever}, component.where};
   }
   if (type == "Replace") {
     component.allow_only({"type", "pattern", "content"});
     Pattern pattern = Pattern::parse(component.child("pattern"));
     const bool fits_fragments = is_one_character(pattern.literal_text());
-    return Replace{std::move(pattern), json_string(component.json, "content", component.where), fits_fragments};
+    return {Replace{std::move(pattern), json_string(component.json, "content", component.where), fits_fragments}, component.where};
   }
-  if (type == "Strip") return parse_strip(component);
+  if (type == "Strip") return {parse_strip(component), component.where};
   if (type == "ByteFallback" || type == "Fuse") {
     component.allow_only({"type"});
-    if (type == "Fuse") return Fuse{};
-    return ByteFallback{};
+    if (type == "Fuse") return {Fuse{}, component.where};
+    return {ByteFallback{}, component.where};
   }
   throw unsupported(component.where, fmt::format("the decoder \"{}\"", type),
                     "ByteLevel, Metaspace, Replace, Strip, ByteFallback, Fuse, Sequence");
@@ -68,7 +127,7 @@ TokenDecoder::Strip TokenDecoder::parse_strip(const Component& component) {
 
 namespace {
 
-// The byte of a token such as <0xE2>. Two signs after "<0x" are read as HF reads them: one of them may be a plus.
+// The byte of a token such as <0xE2>. As in HF tokenizers, the first of the two digits may be a plus sign.
 std::optional<char> byte_of_token(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || !token.ends_with('>')) return std::nullopt;
   const auto high = token[3] == '+' ? 0u : hexadecimal(token[3]);
@@ -77,12 +136,18 @@ std::optional<char> byte_of_token(std::string_view token) {
   return static_cast<char>(static_cast<unsigned char>(*high * 16 + *low));
 }
 
-std::string replace_matches(const Pattern& pattern, std::string_view content, std::string_view text, MatchScratch& scratch) {
+std::string replace_matches(const Pattern& pattern, std::string_view content, std::string_view text, const std::string& where,
+                            MatchScratch& scratch) {
   std::string result;
+  scratch.budget().produce(text.size(), where);
   SegmentCursor segments(pattern, text, scratch);
   while (const auto segment = segments.next()) {
-    if (segment->is_match) result += content;
-    else result += text.substr(segment->span.begin, segment->span.end - segment->span.begin);
+    if (segment->is_match) {
+      scratch.budget().produce(content.size(), where);
+      result += content;
+      continue;
+    }
+    result += text.substr(segment->span.begin, segment->span.end - segment->span.begin);
   }
   return result;
 }
@@ -99,13 +164,13 @@ std::string TokenDecoder::token_bytes(std::string_view token) const {
   std::string bytes(token);
   MatchScratch scratch(token.size());
   for (const Stage& stage : stages_) {
-    if (const auto* replace = std::get_if<Replace>(&stage)) {
-      bytes = replace_matches(replace->pattern, replace->content, bytes, scratch);
-    } else if (const auto* metaspace = std::get_if<Metaspace>(&stage)) {
-      bytes = replace_matches(Pattern::literal(metaspace->mark, ""), " ", bytes, scratch);
-    } else if (std::holds_alternative<ByteFallback>(stage)) {
+    if (const auto* replace = std::get_if<Replace>(&stage.kind)) {
+      bytes = replace_matches(replace->pattern, replace->content, bytes, stage.where, scratch);
+    } else if (const auto* metaspace = std::get_if<Metaspace>(&stage.kind)) {
+      bytes = replace_matches(Pattern::literal(metaspace->mark, ""), " ", bytes, stage.where, scratch);
+    } else if (std::holds_alternative<ByteFallback>(stage.kind)) {
       if (const auto byte = byte_of_token(bytes)) return std::string(1, *byte);
-    } else if (std::holds_alternative<ByteLevel>(stage)) {
+    } else if (std::holds_alternative<ByteLevel>(stage.kind)) {
       return undo_byte_level(bytes);
     }
   }
@@ -120,15 +185,25 @@ void DecodeRun::consume(size_t index, std::string_view text, bool ends_token, st
     out += text;
     return;
   }
-  std::visit([&](const auto& stage) { apply(stage, index, text, ends_token, out); }, decoder_->stages_[index]);
+  const D::Stage& stage = decoder_->stages_[index];
+  scratch_->budget().work(1, stage.where);
+  std::visit([&](const auto& kind) { apply(kind, index, text, ends_token, out); }, stage.kind);
+}
+
+// Other work of the thread between two tokens does not count.
+void DecodeRun::push(std::string_view token, std::string& out) {
+  scratch_->budget().allow(token.size());
+  scratch_->budget().pause();
+  consume(0, token, true, out);
 }
 
 void DecodeRun::finish(std::string& out) {
+  scratch_->budget().pause();
   for (size_t index = 0; index < states_.size(); ++index) finish_stage(index, out);
 }
 
 void DecodeRun::finish_stage(size_t index, std::string& out) {
-  const D::Stage& stage = decoder_->stages_[index];
+  const auto& stage = decoder_->stages_[index].kind;
   if (std::holds_alternative<D::ByteFallback>(stage)) {
     flush_bytes(index, out);
   } else if (std::holds_alternative<D::Fuse>(stage)) {
@@ -140,13 +215,17 @@ void DecodeRun::finish_stage(size_t index, std::string& out) {
   }
 }
 
+std::string DecodeRun::replaced(const D::Replace& stage, size_t index, std::string_view text) {
+  return replace_matches(stage.pattern, stage.content, text, decoder_->stages_[index].where, *scratch_);
+}
+
 void DecodeRun::apply(const D::Replace& stage, size_t index, std::string_view text, bool ends_token, std::string& out) {
-  if (stage.fits_fragments) return emit(index, replace_matches(stage.pattern, stage.content, text, *scratch_), ends_token, out);
+  if (stage.fits_fragments) return emit(index, replaced(stage, index, text), ends_token, out);
   State& state = states_[index];
   state.held += text;
   if (!ends_token) return;
   const std::string token = std::exchange(state.held, {});
-  emit(index, replace_matches(stage.pattern, stage.content, token, *scratch_), true, out);
+  emit(index, replaced(stage, index, token), true, out);
 }
 
 void DecodeRun::apply(const D::ByteFallback&, size_t index, std::string_view text, bool ends_token, std::string& out) {
@@ -162,8 +241,7 @@ void DecodeRun::apply(const D::ByteFallback&, size_t index, std::string_view tex
   emit(index, token, true, out);
 }
 
-// A run of byte tokens is text as a whole or not at all: one bad byte anywhere makes each of them U+FFFD, so nothing of a run is
-// certain before its end.
+// One bad byte anywhere in a run of byte tokens makes U+FFFD of each of them, so a run is held back until it ends.
 void DecodeRun::flush_bytes(size_t index, std::string& out) {
   const std::string bytes = std::exchange(states_[index].bytes, {});
   if (bytes.empty()) return;

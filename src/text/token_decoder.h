@@ -1,5 +1,5 @@
-// Owns the decoder of tokenizer.json: how the texts of tokens become the text that they stand for, token by token and never going
-// back. Does not own which tokens are shown.
+// Owns the decoder of tokenizer.json: the texts of tokens become readable text, token by token and never going back, always in
+// valid UTF-8. Does not own which tokens are shown.
 #pragma once
 
 #include <cstdint>
@@ -12,16 +12,28 @@
 
 #include "text/component.h"
 #include "text/pattern.h"
-#include "text/utf8_repair.h"
 
 namespace tritllm {
+
+inline constexpr std::string_view kReplacementCharacter = "\uFFFD";
+
+class Utf8Repair {
+ public:
+  // Appends to `out` what is certain; the start of a sequence that may still be completed is held back.
+  void push(std::string_view bytes, std::string& out);
+  // What was held back, as U+FFFD.
+  void finish(std::string& out);
+
+ private:
+  std::string held_;
+};
 
 class TokenDecoder {
  public:
   // `component` is the field of tokenizer.json, which may be null.
   static TokenDecoder parse(const Component& component);
 
-  // The bytes that one token stands for within a text.
+  // The bytes of one token within a text.
   std::string token_bytes(std::string_view token) const;
 
  private:
@@ -44,7 +56,10 @@ class TokenDecoder {
     std::string mark;
     bool drops_first;  // the marks of the first token go and do not become spaces
   };
-  using Stage = std::variant<Replace, ByteFallback, Fuse, ByteLevel, JoinWithSpaces, Strip, Metaspace>;
+  struct Stage {
+    std::variant<Replace, ByteFallback, Fuse, ByteLevel, JoinWithSpaces, Strip, Metaspace> kind;
+    std::string where;  // for errors
+  };
 
   static Stage parse_stage(const Component& component);
   static Strip parse_strip(const Component& component);
@@ -52,13 +67,13 @@ class TokenDecoder {
   std::vector<Stage> stages_;
 };
 
-// One text on its way through a decoder, which outlives it. A token passes from stage to stage in fragments: behind a stage that
-// makes one token of all, the text still goes on as soon as it is certain.
+// One text on its way through a decoder, which outlives it. Tokens pass from stage to stage in fragments, so that after a stage
+// that joins all tokens into one (Fuse) text still comes out as soon as it is certain.
 class DecodeRun {
  public:
   explicit DecodeRun(const TokenDecoder& decoder);
 
-  void push(std::string_view token, std::string& out) { consume(0, token, true, out); }
+  void push(std::string_view token, std::string& out);
   void finish(std::string& out);
 
  private:
@@ -83,6 +98,7 @@ class DecodeRun {
   void apply(const D::JoinWithSpaces& stage, size_t index, std::string_view text, bool ends_token, std::string& out);
   void apply(const D::Strip& stage, size_t index, std::string_view text, bool ends_token, std::string& out);
   void apply(const D::Metaspace& stage, size_t index, std::string_view text, bool ends_token, std::string& out);
+  std::string replaced(const D::Replace& stage, size_t index, std::string_view text);
   void flush_bytes(size_t index, std::string& out);
   void finish_stage(size_t index, std::string& out);
 

@@ -3,15 +3,92 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <functional>
 
 #include "core/utf8.h"
-#include "text/stream_decoder.h"
-#include "text/tokenizer_parts.h"
+#include "text/added_tokens.h"
+#include "text/bpe.h"
+#include "text/normalizer.h"
+#include "text/pre_tokenizer.h"
+#include "text/token_decoder.h"
 
 namespace tritllm {
 namespace {
 
-// Offsets within a word are 32 bits wide, and a normalizer may lengthen a text.
+using IsKnown = std::function<bool(TokenId)>;
+
+// The post_processor of tokenizer.json: the tokens that are put before and after a text. Pairs of texts are not supported.
+struct PostProcessor {
+  std::vector<TokenId> prefix, suffix;
+};
+
+constexpr size_t kMostTokens = 1024;
+
+// The ids of a template's special token.
+std::vector<TokenId> special_ids(const Component& tokens, const std::string& name, const IsKnown& is_known) {
+  const Component entry = tokens.child(name);
+  const Component ids = entry.child("ids");
+  if (!ids.json.is_array() || ids.json.size() > kMostTokens)
+    throw Error(ErrorCode::kBadInput, ids.where, "expected an array of ids");
+  std::vector<TokenId> result;
+  for (const Json& id : ids.json) {
+    const bool is_whole = id.is_number_unsigned() || (id.is_number_integer() && id.get<int64_t>() >= 0);
+    if (!is_whole || id.get<uint64_t>() > kLargestTokenId || !is_known(id.get<TokenId>())) {
+      throw Error(ErrorCode::kBadInput, ids.where, "expected the id of a token");
+    }
+    result.push_back(id.get<TokenId>());
+  }
+  return result;
+}
+
+PostProcessor parse_template(const Component& component, const IsKnown& is_known) {
+  component.allow_only({"type", "single", "pair", "special_tokens"});
+  const Component single = component.child("single");
+  const Component tokens = component.child("special_tokens");
+  if (!single.json.is_array()) throw Error(ErrorCode::kBadInput, single.where, "expected an array of pieces");
+  PostProcessor result;
+  bool has_text = false;
+  for (const Json& piece : single.json) {
+    const Component part{piece, single.where};
+    part.allow_only({"Sequence", "SpecialToken"});
+    if (piece.contains("Sequence")) {
+      const Component sequence = part.child("Sequence");
+      const std::string name = json_string(sequence.json, "id", sequence.where);
+      if (name != "A" || has_text) throw unsupported(single.where, "a template that holds more than one text", "one text, \"A\"");
+      has_text = true;
+      continue;
+    }
+    const Component token = part.child("SpecialToken");
+    auto& side = has_text ? result.suffix : result.prefix;
+    for (const TokenId id : special_ids(tokens, json_string(token.json, "id", token.where), is_known)) side.push_back(id);
+    if (side.size() > kMostTokens) throw unsupported(single.where, fmt::format("more than {} tokens", kMostTokens), "fewer");
+  }
+  if (!has_text) throw Error(ErrorCode::kBadInput, single.where, "expected a template that holds the text \"A\"");
+  return result;
+}
+
+PostProcessor parse_post_processor(const Component& component, const IsKnown& is_known) {
+  PostProcessor result;
+  bool has_template = false;
+  for (const Component& part : flatten_sequences(component, "processors")) {
+    const std::string type = part.type();
+    if (type == "ByteLevel") {
+      // It trims the places of tokens in the text, which nothing here reports.
+      part.allow_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+    } else if (type != "TemplateProcessing") {
+      throw unsupported(part.where, fmt::format("the post-processor \"{}\"", type), "TemplateProcessing, ByteLevel, Sequence");
+    } else if (has_template) {
+      throw unsupported(part.where, "a second template", "one template");
+    } else {
+      has_template = true;
+      result = parse_template(part, is_known);
+    }
+  }
+  return result;
+}
+
+// Offsets within a word are 32 bits wide, and a normalizer may make a text longer.
 constexpr size_t kLongestText = size_t{1} << 28;
 
 void check_text(std::string_view text) {
@@ -33,7 +110,7 @@ void check_literal(std::span<const TextSpan> literal, size_t text_size) {
   for (const TextSpan span : literal) {
     if (span.begin < done || span.end < span.begin || span.end > text_size) {
       throw Error(ErrorCode::kUsage, "literal spans",
-                  fmt::format("expected ascending stretches of {} bytes, found [{}, {})", text_size, span.begin, span.end));
+                  fmt::format("expected ascending spans within {} bytes, found [{}, {})", text_size, span.begin, span.end));
     }
     done = span.end;
   }
@@ -51,6 +128,15 @@ Component field(const Json& document, std::string_view key, const std::string& w
 }
 
 }  // namespace
+
+struct Tokenizer::Parts {
+  Bpe model;
+  Normalizer normalizer;
+  AddedTokens added_tokens;
+  PreTokenizer pre_tokenizer;
+  PostProcessor post_processor;
+  TokenDecoder decoder;
+};
 
 // One text on its way to token ids.
 class Tokenizer::Encoding {
@@ -126,7 +212,7 @@ Tokenizer Tokenizer::parse(std::string_view tokenizer_json, const std::string& w
   Normalizer normalizer = Normalizer::parse(field(document, "normalizer", where));
   AddedTokens added_tokens = AddedTokens::parse(field(document, "added_tokens", where), model.vocabulary(), normalizer);
   const auto is_known = [&](TokenId id) { return model.vocabulary().contains(id) || added_tokens.find(id) != nullptr; };
-  PostProcessor post_processor = PostProcessor::parse(field(document, "post_processor", where), is_known);
+  PostProcessor post_processor = parse_post_processor(field(document, "post_processor", where), is_known);
   return Tokenizer(
       std::make_unique<const Parts>(Parts{std::move(model), std::move(normalizer), std::move(added_tokens),
                                           PreTokenizer::parse(field(document, "pre_tokenizer", where)), std::move(post_processor),
@@ -153,7 +239,7 @@ std::optional<std::string_view> Tokenizer::shown_text(TokenId id, bool skip_spec
   if (!is_known(id)) return std::nullopt;
   const AddedToken* added = parts_->added_tokens.find(id);
   const std::string_view text = added != nullptr ? std::string_view(added->match_text) : parts_->model.vocabulary().content(id);
-  // By its text and not by its id, as HF tokenizers does: a special token that the normalizer changes is shown.
+  // By text and not by id, as HF tokenizers does: a special token that the normalizer changes is shown.
   if (skip_special && parts_->added_tokens.is_special_content(text)) return std::nullopt;
   return text;
 }
@@ -187,5 +273,23 @@ size_t Tokenizer::vocabulary_size() const {
 }
 
 std::vector<TokenId> Tokenizer::prefix_tokens() const { return parts_->post_processor.prefix; }
+
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
+    : tokenizer_(&tokenizer), skip_special_(skip_special), run_(std::make_unique<DecodeRun>(tokenizer.parts_->decoder)) {}
+StreamDecoder::StreamDecoder(StreamDecoder&&) noexcept = default;
+StreamDecoder& StreamDecoder::operator=(StreamDecoder&&) noexcept = default;
+StreamDecoder::~StreamDecoder() = default;
+
+std::string StreamDecoder::push(TokenId id) {
+  std::string text;
+  if (const auto token = tokenizer_->shown_text(id, skip_special_)) run_->push(*token, text);
+  return text;
+}
+
+std::string StreamDecoder::finish() {
+  std::string text;
+  run_->finish(text);
+  return text;
+}
 
 }  // namespace tritllm

@@ -1,5 +1,5 @@
-// The key/value cache: every part, layer, slot, head and position has a place of its own.
-#include "backend/cpu_cache.h"
+// The key/value cache: every part, layer, page, head and position has a place of its own.
+#include "backend/cpu/cache.h"
 
 #include <gtest/gtest.h>
 
@@ -11,71 +11,68 @@
 namespace tritllm {
 namespace {
 
-constexpr uint32_t kLayers = 2, kSlots = 2, kHeads = 2, kWidth = 5, kStride = 16;
+constexpr uint32_t kLayers = 2, kPages = 3, kHeads = 2, kWidth = 5, kStride = 16;
 
 // Exact in F16, and another one for every place that an error of layout could confuse with this one.
-float number_of(uint32_t part, uint32_t layer, uint32_t slot, uint32_t position, uint32_t head, uint32_t element) {
-  const uint32_t index = ((((part * kLayers + layer) * kSlots + slot) * 600 + position) * kHeads + head) * kWidth + element;
+float number_of(uint32_t part, uint32_t layer, uint32_t page, uint32_t position, uint32_t head, uint32_t element) {
+  const uint32_t index = ((((part * kLayers + layer) * kPages + page) * kCpuPagePositions + position) * kHeads + head) * kWidth + element;
   return float_from_half(static_cast<uint16_t>(index % 31741 + 1));
 }
 
 class CpuCacheTest : public testing::TestWithParam<CacheType> {};
 INSTANTIATE_TEST_SUITE_P(Types, CpuCacheTest, testing::Values(CacheType::kFloat32, CacheType::kFloat16));
 
-void expect_places_apart(CacheType type, uint32_t positions, uint32_t spans, uint32_t span_positions) {
-  CpuCache cache({kLayers, kHeads, kWidth, kSlots, positions, type});
+TEST_P(CpuCacheTest, NoPlaceOverlapsAnother) {
+  const CacheType type = GetParam();
+  CpuCache cache({kLayers, kHeads, kWidth, kPages, type});
   const size_t element = type == CacheType::kFloat32 ? 4 : 2;
-  EXPECT_EQ(cache.bytes(), size_t{2} * kLayers * kSlots * kHeads * spans * span_positions * kStride * element);
-  EXPECT_EQ(cache.spans(), spans);
-  EXPECT_EQ(cache.value_stride(), span_positions);
+  EXPECT_EQ(cache.bytes(), size_t{2} * kLayers * kPages * kHeads * kCpuPagePositions * kStride * element);
   const auto for_all = [&](const auto& body) {
     for (uint32_t layer = 0; layer < kLayers; ++layer) {
-      for (uint32_t slot = 0; slot < kSlots; ++slot) {
-        for (uint32_t position = 0; position < positions; ++position) body(layer, slot, position);
+      for (uint32_t page = 0; page < kPages; ++page) {
+        for (uint32_t position = 0; position < kCpuPagePositions; ++position) body(layer, page, position);
       }
     }
   };
-  for_all([&](uint32_t layer, uint32_t slot, uint32_t position) {
+  for_all([&](uint32_t layer, uint32_t page, uint32_t position) {
     std::vector<float> keys, values;
     for (uint32_t i = 0; i < kHeads * kWidth; ++i) {
-      keys.push_back(number_of(0, layer, slot, position, i / kWidth, i % kWidth));
-      values.push_back(number_of(1, layer, slot, position, i / kWidth, i % kWidth));
+      keys.push_back(number_of(0, layer, page, position, i / kWidth, i % kWidth));
+      values.push_back(number_of(1, layer, page, position, i / kWidth, i % kWidth));
     }
-    cache.store_keys(layer, {slot, position}, keys.data());
-    cache.store_values(layer, {slot, position}, values.data());
+    cache.store_keys(layer, page, position, keys.data());
+    cache.store_values(layer, page, position, values.data());
   });
   const auto found = [&](const void* elements, size_t index) {
     return type == CacheType::kFloat32 ? static_cast<const float*>(elements)[index]
                                        : float_from_half(static_cast<const uint16_t*>(elements)[index]);
   };
-  for_all([&](uint32_t layer, uint32_t slot, uint32_t position) {
+  const auto expect_page = [&](uint32_t layer, uint32_t shown, uint32_t page, uint32_t position) {
     for (uint32_t head = 0; head < kHeads; ++head) {
-      const void* const keys = cache.keys(layer, slot, head, position / 512);
-      const void* const values = cache.values(layer, slot, head, position / 512);
-      const size_t within = position % 512, tile = within / 16, lane = within % 16;
+      const void* const keys = cache.keys(layer, shown, head);
+      const void* const values = cache.values(layer, shown, head);
+      const size_t tile = position / 16, lane = position % 16;
       for (uint32_t i = 0; i < kStride; ++i) {
-        ASSERT_EQ(found(keys, (tile * kStride + i) * 16 + lane), i < kWidth ? number_of(0, layer, slot, position, head, i) : 0.0f);
-        ASSERT_EQ(found(values, (i / 16 * span_positions + within) * 16 + i % 16),
-                  i < kWidth ? number_of(1, layer, slot, position, head, i) : 0.0f);
+        ASSERT_EQ(found(keys, (tile * kStride + i) * 16 + lane), i < kWidth ? number_of(0, layer, page, position, head, i) : 0.0f);
+        ASSERT_EQ(found(values, (i / 16 * kCpuPagePositions + position) * 16 + i % 16),
+                  i < kWidth ? number_of(1, layer, page, position, head, i) : 0.0f);
       }
     }
-  });
-}
-
-TEST_P(CpuCacheTest, NoPlaceOverlapsAnother) {
-  expect_places_apart(GetParam(), 35, 1, 48);    // whole tiles
-  expect_places_apart(GetParam(), 530, 2, 512);  // whole spans
+  };
+  for_all([&](uint32_t layer, uint32_t page, uint32_t position) { expect_page(layer, page, page, position); });
+  cache.copy_page(1, 2);
+  for_all([&](uint32_t layer, uint32_t page, uint32_t position) { expect_page(layer, page, page == 2 ? 1 : page, position); });
 }
 
 TEST(CpuCache, HalvesAreRoundedToNearestEven) {
-  CpuCache cache({.layers = 1, .key_value_heads = 1, .head_width = 6, .slots = 1, .positions = 1, .type = CacheType::kFloat16});
+  CpuCache cache({.layers = 1, .key_value_heads = 1, .head_width = 6, .pages = 1, .type = CacheType::kFloat16});
   // 1 + 2^-11 lies between 1 and 1 + 2^-10, the even one is 1; 1 + 3·2^-11 goes up to 1 + 2^-9.
   const float values[] = {1.0f + 0x1p-11f, 1.0f + 0x3p-11f, -1.0f - 0x1.01p-11f, 65504.0f, 0x1p-24f, 0x1p-25f};
   const uint16_t expected[] = {0x3c00, 0x3c02, 0xbc01, 0x7bff, 0x0001, 0x0000};
-  cache.store_keys(0, {0, 0}, values);
-  cache.store_values(0, {0, 0}, values);
-  const auto* const keys = static_cast<const uint16_t*>(cache.keys(0, 0, 0, 0));
-  const auto* const found = static_cast<const uint16_t*>(cache.values(0, 0, 0, 0));
+  cache.store_keys(0, 0, 0, values);
+  cache.store_values(0, 0, 0, values);
+  const auto* const keys = static_cast<const uint16_t*>(cache.keys(0, 0, 0));
+  const auto* const found = static_cast<const uint16_t*>(cache.values(0, 0, 0));
   for (size_t i = 0; i < 6; ++i) {
     EXPECT_EQ(keys[i * 16], expected[i]) << i;
     EXPECT_EQ(found[i], expected[i]) << i;
@@ -86,8 +83,7 @@ TEST(CpuCache, OneThatCannotBeIsRefused) {
   EXPECT_THROW(CpuCache({.layers = 4096,
                          .key_value_heads = 16384,
                          .head_width = 16384,
-                         .slots = 1u << 31,
-                         .positions = 1u << 30,
+                         .pages = UINT32_MAX,
                          .type = CacheType::kFloat32}),
                std::bad_alloc);
 }

@@ -1,5 +1,5 @@
 // Matrices from every form that a file can have them in: what the backend shows of each row is what the file's own reader says.
-#include "backend/cpu_matrix.h"
+#include "backend/cpu/matrix.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "backend/cpu_backend.h"
+#include "backend/cpu/backend.h"
+#include "backend/cpu/rows.h"
 #include "backend/random_ternary.h"
 #include "core/half.h"
 #include "kernels/kernel_table.h"
@@ -27,14 +28,18 @@ std::vector<float> shown(const WeightSource& source, unsigned threads = 2, Arith
   const auto matrix = backend->upload_matrix(source);
   std::vector<uint32_t> all;
   for (uint32_t row = 0; row < matrix->rows(); ++row) all.push_back(row);
-  const RowStorage storage = backend->allocate_rows(all.size(), static_cast<size_t>(matrix->columns()));
-  const Rows rows = storage.first(all.size());
-  backend->embed(*matrix, all, 1.0f, rows);
+  const auto buffer = backend->allocate_rows(all.size(), static_cast<size_t>(matrix->columns()));
+  const auto step = backend->make_step({static_cast<uint32_t>(all.size()), 1, 1});
+  const std::vector<TokenPlace> places(all.size());
+  const PageId page = 0;
+  backend->begin(*step, {all, places, {&page, 1}, 1, {}, nullptr});
+  backend->embed(*matrix, *step, 1.0f, first_rows(buffer, all.size()));
+  const FloatRows rows = floats_of(first_rows(buffer, all.size()));
   for (size_t row = 0; row < rows.count; ++row) {
-    for (size_t i = rows.width; i < rows.stride; ++i) EXPECT_EQ(rows.data[row * rows.stride + i], 0.0f);
+    for (size_t i = rows.width; i < rows.stride; ++i) EXPECT_EQ(rows.row(row)[i], 0.0f);
   }
   std::vector<float> out(rows.count * rows.width);
-  backend->read(rows, out);
+  backend->read(first_rows(buffer, all.size()), out);
   return out;
 }
 
@@ -109,7 +114,7 @@ TEST(CpuMatrixDense, ReadInPlaceWhereThatCanBe) {
   ThreadPool pool(1);
   PageArena arena;
   const auto in_place = [&](const SourceTensor& tensor) {
-    return CpuMatrix(tensor, Arithmetic::kInteger, kScalar, arena, pool).floats()->values == tensor.bytes.data();
+    return CpuMatrix(tensor, MatrixSlice{}, Arithmetic::kInteger, kScalar, arena, pool).floats()->values == tensor.bytes.data();
   };
   EXPECT_TRUE(in_place(Dense(ElementType::kF32, 3, 32, 0).tensor));
   EXPECT_TRUE(in_place(Dense(ElementType::kF32, 3, 32, 4).tensor));
@@ -119,7 +124,7 @@ TEST(CpuMatrixDense, ReadInPlaceWhereThatCanBe) {
   EXPECT_FALSE(in_place(Dense(ElementType::kF16, 3, 32, 1).tensor)) << "misaligned";
   EXPECT_FALSE(in_place(Dense(ElementType::kBF16, 3, 40, 0).tensor)) << "rows that need padding";
   const Dense dense(ElementType::kF16, 3, 32, 0);
-  EXPECT_EQ(CpuMatrix(dense.tensor, Arithmetic::kInteger, kScalar, arena, pool).bytes(), 3u * 32 * 2);
+  EXPECT_EQ(CpuMatrix(dense.tensor, MatrixSlice{}, Arithmetic::kInteger, kScalar, arena, pool).bytes(), 3u * 32 * 2);
 }
 
 TEST(CpuMatrixDense, InterleavedHeadsAndOffsets) {
@@ -167,9 +172,9 @@ TEST(CpuMatrixTernary, BytesAreThoseOfItsForm) {
   const RandomTernary ternary(3, 700, 170);
   ThreadPool pool(1);
   PageArena arena;
-  EXPECT_EQ(CpuMatrix(ternary.matrix, Arithmetic::kFloat, kScalar, arena, pool).bytes(), 700u * 176 + 700u * 11)
+  EXPECT_EQ(CpuMatrix(ternary.matrix, MatrixSlice{}, Arithmetic::kFloat, kScalar, arena, pool).bytes(), 700u * 176 + 700u * 11)
       << "a byte a weight, one a group";
-  const CpuMatrix matrix(ternary.matrix, Arithmetic::kInteger, kScalar, arena, pool);
+  const CpuMatrix matrix(ternary.matrix, MatrixSlice{}, Arithmetic::kInteger, kScalar, arena, pool);
   EXPECT_EQ(matrix.bytes(), 44u * 6 * (512 * 5 + 32 * 5) / 8) << "44 tiles of 6 blocks of 512 weights and 32 groups, 5 bits each";
 }
 

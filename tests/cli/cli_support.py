@@ -24,7 +24,8 @@ ELEMENT_BYTES = {"BOOL": 1, "U8": 1, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "F
 
 def clean_environment(**more):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRITLLM_")}
-    return environment | {name: str(value) for name, value in more.items()}
+    # Expected texts are those of the CPU, also on a machine with a CUDA device.
+    return environment | {"TRITLLM_DEVICE": "cpu"} | {name: str(value) for name, value in more.items()}
 
 
 def run(*arguments, env=None, timeout=120, preexec_fn=None, cwd=None):

@@ -326,7 +326,11 @@ def test_config_at_the_depth_limit_can_be_read_back(tmp_path):
 
 def test_tied_head_that_differs_from_the_embedding(tmp_path):
     model = write_folder(tmp_path / "model", tiny_tensors(tied=False), tiny_config(tie_word_embeddings=True))
-    refused(model, tmp_path / "out", "lm_head.weight", "embed_tokens", "tie_word_embeddings")
+    result = succeeded(run("quantize", "--model", model, "--out", tmp_path / "out", "--configs", CONFIG, "--threads", 2))
+    assert "the stored one is used" in result.stderr, "as in transformers 5"
+    for folder in ("packed", "model"):
+        config = json.loads((tmp_path / "out" / CONFIG / folder / "config.json").read_text())
+        assert config["tie_word_embeddings"] is False
 
 
 def test_python_files_are_not_run_and_said_to_be_ignored(tmp_path):

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from cli_support import BINARY, clean_environment, error_line, run
+from cli_support import BINARY, clean_environment, error_line, run, succeeded
 
 DEMO_MODEL = Path(os.environ.get("TRITLLM_DEMO_MODEL", ""))
 PATIENCE = 240
 LONG_STORY = "Write a very long story about a journey around the world."
-FIGURES = re.compile(r"\[prompt (\d+) tokens, (\d+) of them reused, .+?; answer (\d+) tokens, .+?; (\w+)\]")
+STATS = re.compile(r"\[prompt (\d+) tokens, (\d+) of them reused, .+?; answer (\d+) tokens, .+?; (\w+)\]")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 pytestmark = pytest.mark.skipif(not DEMO_MODEL.is_file(), reason="no demo model; run scripts/get_demo_model")
@@ -80,12 +80,12 @@ class Terminal:
         return ESCAPES.sub("", self.wait("\x1b[?2004h> ")).removesuffix("> ")
 
     def answer(self):
-        """The answer to what was just entered, and its figures; the prompt stands again."""
+        """The answer to what was just entered, and its stats; the prompt stands again."""
         self.wait("\x1b[?2004l")
         seen = self.ready()
-        figures = FIGURES.search(seen)
-        assert figures, seen
-        return seen[:figures.start()].removesuffix("\n"), figures
+        stats = STATS.search(seen)
+        assert stats, seen
+        return seen[:stats.start()].removesuffix("\n"), stats
 
     def ask(self, text):
         self.enter(text)
@@ -96,14 +96,14 @@ class Terminal:
         self.wait("\x1b[?2004l")
         return self.ready()
 
-    def talk(self):
+    def conversation(self):
         """The messages so far, by way of /save."""
-        self.command("/save talk.json")
+        self.command("/save conversation.json")
         return [(message["role"], message["content"]) for message in
-                json.loads((self.home / "talk.json").read_text())["messages"]]
+                json.loads((self.home / "conversation.json").read_text())["messages"]]
 
     def questions(self):
-        return [content for role, content in self.talk() if role == "user"]
+        return [content for role, content in self.conversation() if role == "user"]
 
     def read_what_there_is(self):
         if select.select([self.master], [], [], 0.2)[0]:
@@ -158,24 +158,24 @@ def test_the_answer_streams_and_the_next_one_reuses_the_cache(terminal):
     assert first[2] == "0"
     _, second = chat.ask("And another one.")
     assert int(second[2]) >= int(first[1]) and int(second[1]) > int(second[2])
-    assert chat.talk()[1] == ("assistant", answer)
+    assert chat.conversation()[1] == ("assistant", answer)
     chat.enter("/exit")
     assert chat.left() == 0
 
 
-def test_ctrl_c_stops_the_answer_and_the_talk_goes_on(terminal):
+def test_ctrl_c_stops_the_answer_and_the_conversation_goes_on(terminal):
     chat = terminal("--temp", 0)
     chat.enter(LONG_STORY)
     chat.wait("\x1b[?2004l")
     seen = chat.wait(" the ")
     chat.type("\x03")
     seen = (seen + chat.ready()).replace("^C", "")  # the terminal's echo
-    figures = FIGURES.search(seen)
-    assert figures[4] == "cancelled"
-    assert chat.talk() == [("user", LONG_STORY), ("assistant", seen[:figures.start()].removesuffix("\n"))]
+    stats = STATS.search(seen)
+    assert stats[4] == "cancelled"
+    assert chat.conversation() == [("user", LONG_STORY), ("assistant", seen[:stats.start()].removesuffix("\n"))]
     chat.command("/set tokens 4")
-    _, figures = chat.ask("Thanks.")
-    assert int(figures[3]) <= 4 and int(figures[2]) > 0
+    _, stats = chat.ask("Thanks.")
+    assert int(stats[3]) <= 4 and int(stats[2]) > 0
 
 
 def test_ctrl_c_twice_leaves_while_the_message_is_still_being_read(terminal):
@@ -317,18 +317,18 @@ def test_a_broken_history_is_left_alone(terminal, tmp_path):
     assert (folder / "chat_history").read_text() == '"good"\n{"not": "a string"}\n'
 
 
-def test_errors_are_said_and_the_talk_goes_on(terminal):
+def test_errors_are_shown_and_the_conversation_goes_on(terminal):
     chat = terminal("--temp", 0, "-n", 3, "--context", 128)
     chat.ask("Hello")
-    before = chat.talk()
-    assert "error: /frobnicate: is no command" in chat.command("/frobnicate now")
+    before = chat.conversation()
+    assert "error: /frobnicate: is not a command" in chat.command("/frobnicate now")
     refusal = chat.command("word " * 200)
-    tokens, context = re.search(r"talk takes (\d+) tokens, .* context of (\d+)", refusal).groups()
+    tokens, context = re.search(r"conversation takes (\d+) tokens, .* context of (\d+)", refusal).groups()
     assert int(tokens) > 200 and context == "128" and "/clear" in refusal
     assert "error: /save" in chat.command("/save")
-    assert "error:" in chat.command("/save no/such/folder/talk.json")
+    assert "error:" in chat.command("/save no/such/folder/conversation.json")
     assert "error: temperature: expected" in chat.command("/set temperature -1")
-    assert chat.talk() == before
+    assert chat.conversation() == before
     chat.ask("//slash")
     assert chat.questions() == ["Hello", "/slash"]
 
@@ -355,36 +355,36 @@ def test_a_script_gets_the_answers_alone():
     result = script("Name a colour.\n\nAnd a fruit.\n", "-n", 8)
     assert result.returncode == 0
     assert "\x1b" not in result.stdout + result.stderr and "> " not in result.stdout
-    assert len(FIGURES.findall(result.stderr)) == 2
+    assert len(STATS.findall(result.stderr)) == 2
     quiet = script("Name a colour.\r\nAnd a fruit.", "-n", 8, "--quiet")
     assert quiet.stdout == result.stdout and quiet.stderr == ""
 
 
 def test_a_script_may_hold_blocks_and_commands(tmp_path):
-    result = script(f'/system Be brief.\n"""\none\ntwo\n"""\n/set top-k 7\n/save {tmp_path}/talk.json\n/exit\nnever\n', "-n", 4)
+    result = script(f'/system Be brief.\n"""\none\ntwo\n"""\n/set top-k 7\n/save {tmp_path}/conversation.json\n/exit\nnever\n', "-n", 4)
     assert result.returncode == 0
-    document = json.loads((tmp_path / "talk.json").read_text())
+    document = json.loads((tmp_path / "conversation.json").read_text())
     assert [(message["role"], message["content"]) for message in document["messages"]] == [
         ("system", "Be brief."), ("user", "one\ntwo"), ("assistant", result.stdout.removesuffix("\n"))]
     assert document["settings"]["top_k"] == 7 and document["settings"]["temperature"] == 0
     assert document["settings"]["tokens"] == 4 and document["settings"]["seed"] is None
 
 
-def test_save_and_load_go_on_with_the_same_talk(tmp_path):
-    talk = tmp_path / "talk.json"
-    whole = script(f"/set temperature 0.7\n/set seed 5\nName a colour.\n/save {talk}\nWhy?\n", "-n", 12, "--quiet")
-    later = script(f"/load {talk}\nWhy?\n", "--quiet")
+def test_save_and_load_go_on_with_the_same_conversation(tmp_path):
+    file = tmp_path / "conversation.json"
+    whole = script(f"/set temperature 0.7\n/set seed 5\nName a colour.\n/save {file}\nWhy?\n", "-n", 12, "--quiet")
+    later = script(f"/load {file}\nWhy?\n", "--quiet")
     assert whole.returncode == later.returncode == 0
     assert whole.stdout.endswith(later.stdout) and later.stdout.strip() and later.stdout != whole.stdout
 
 
 def test_regen_with_a_seed_repeats_and_without_it_varies(tmp_path):
-    lines = "Invent a name for a dragon.\n" + "/regen\n" * 3 + f"/save {tmp_path}/talk.json\n"
+    lines = "Invent a name for a dragon.\n" + "/regen\n" * 3 + f"/save {tmp_path}/conversation.json\n"
     same = script("/set temperature 1.5\n/set seed 3\n" + lines, "-n", 12, "--quiet").stdout
     answer = same[:len(same) // 4]
     assert same == answer * 4 and answer.strip()
     varied = script("/set temperature 1.5\n" + lines, "-n", 12, "--quiet").stdout
-    assert len(json.loads((tmp_path / "talk.json").read_text())["messages"]) == 2
+    assert len(json.loads((tmp_path / "conversation.json").read_text())["messages"]) == 2
     assert varied[:len(varied) // 4] * 4 != varied
 
 
@@ -404,7 +404,7 @@ def test_system_replaces_and_clear_forgets(tmp_path):
 
 def test_the_first_error_ends_a_script():
     for text, words in {"/nope\nHello\n": ["/nope", "/help"], "/set top_p 2\nHello\n": ["top_p", "from 0 to 1"],
-                        "/set colour red\n": ["colour", "is no setting", "temperature"], "/set top_k 1.5\n": ["top_k", "whole"],
+                        "/set colour red\n": ["colour", "is not a setting", "temperature"], "/set top_k 1.5\n": ["top_k", "whole"],
                         "/regen\n": ["/regen"], '"""\nopen\n': ['"""'], "/clear all\n": ["/clear", "all"]}.items():
         result = script(text, "--quiet")
         code = 1 if text.startswith('"""') else 2
@@ -413,8 +413,36 @@ def test_the_first_error_ends_a_script():
     error_line(script(b"caf\xe9\n", "--quiet"), "UTF-8")
 
 
+def thinking_model(folder):
+    """The demo model with a template that has a variable of its own, as Qwen 3's has."""
+    folder.mkdir()
+    succeeded(run("dequantize", DEMO_MODEL, folder / "model", "--type", "f16", "--quiet"))
+    template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+    (folder / "model/chat_template.jinja").write_text(template + "{% if enable_thinking is defined and not enable_thinking %}<think>\n</think>\n{% endif %}")
+    return folder / "model"
+
+
+def test_template_variables_are_settings(tmp_path):
+    model = thinking_model(tmp_path / "thinking")
+    lines = ("Hello\n/set template_var enable_thinking=false\n/clear\nHello\n/set\n"
+             f"/save {tmp_path}/conversation.json\n/set template-var enable_thinking=\n/clear\nHello\n"
+             f"/load {tmp_path}/conversation.json\n/clear\nHello\n")
+    command = [BINARY, "chat", "--model", model, "--threads", "2", "--temp", "0", "-n", "2"]
+    result = subprocess.run(command, input=lines, env=clean_environment(), timeout=PATIENCE, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    lengths = [int(found[1]) for found in STATS.finditer(result.stderr)]
+    assert lengths[0] == lengths[2] < lengths[1] == lengths[3]
+    assert "template_var      enable_thinking=false" in result.stderr
+    settings = json.loads((tmp_path / "conversation.json").read_text())["settings"]
+    assert settings["template_vars"] == {"enable_thinking": False}
+    for option, words in {"enable_thnking=false": ["--template-var", "enable_thnking"], "x": ["--template-var", "NAME=VALUE"]}.items():
+        error_line(run("chat", "--model", model, "--quiet", "--template-var", option), *words, code=2)
+    answer = json.loads(succeeded(run("run", "--model", model, "-p", "Hello", "-n", 1, "--json", "--quiet", "--template-var", "enable_thinking=false")).stdout)
+    assert answer["prompt_tokens"] == lengths[1]
+
+
 @pytest.mark.parametrize("document, words", [
-    ("{", ["talk.json"]),
+    ("{", ["conversation.json"]),
     ("[]", ["object", "array"]),
     ("{}", ["messages"]),
     ('{"messages": {}}', ["messages", "array", "object"]),
@@ -426,21 +454,23 @@ def test_the_first_error_ends_a_script():
     ('{"messages": [], "settings": {"top_p": 3}}', ["settings", "top_p", "from 0 to 1"]),
     ('{"messages": [], "settings": {"seed": "x"}}', ["settings", "seed", "number"]),
     ('{"messages": [], "settings": {"top_k": -1}}', ["settings", "top_k"]),
+    ('{"messages": [], "settings": {"template_vars": 1}}', ["settings", "template_vars", "object"]),
+    ('{"messages": [], "settings": {"template_vars": {"nothing_knows_me": 1}}}', ["settings", "template_vars", "nothing_knows_me"]),
 ])
-def test_a_file_that_is_no_talk_is_refused(tmp_path, document, words):
-    (tmp_path / "talk.json").write_text(document)
-    error_line(script(f"/load {tmp_path}/talk.json\n", "--quiet"), "talk.json", *words)
+def test_a_file_that_is_not_a_conversation_is_refused(tmp_path, document, words):
+    (tmp_path / "conversation.json").write_text(document)
+    error_line(script(f"/load {tmp_path}/conversation.json\n", "--quiet"), "conversation.json", *words)
 
 
-def test_a_refused_file_leaves_the_talk(terminal):
+def test_a_refused_file_leaves_the_conversation(terminal):
     chat = terminal("--temp", 0, "-n", 3)
     chat.ask("Hello")
-    before = chat.talk()
+    before = chat.conversation()
     (chat.home / "bad.json").write_text('{"messages": [], "settings": {"tokens": 9, "top_p": 3}}')
     assert "error:" in chat.command("/load bad.json")
     assert "error:" in chat.command("/load missing.json")
-    assert chat.talk() == before
-    assert json.loads((chat.home / "talk.json").read_text())["settings"]["tokens"] == 3
+    assert chat.conversation() == before
+    assert json.loads((chat.home / "conversation.json").read_text())["settings"]["tokens"] == 3
 
 
 def test_a_model_without_chat_template_is_refused(tmp_path):
@@ -453,6 +483,6 @@ def test_a_model_without_chat_template_is_refused(tmp_path):
 
 
 def test_options_are_checked_before_the_first_prompt():
-    error_line(run("chat", "--model", DEMO_MODEL, "--quiet", "--top-p", 2), "top_p", code=2)
+    error_line(run("chat", "--model", DEMO_MODEL, "--quiet", "--top-p", 2), "--top-p: expected a number from 0 to 1", code=2)
     assert run("chat", "--model", DEMO_MODEL, "--json").returncode == 2
     assert "--json" not in run("chat", "--help").stdout

@@ -6,12 +6,17 @@ import io
 import json
 import math
 import os
+import re
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from cli_support import error_line, run, succeeded
+from cli_support import BINARY, clean_environment, error_line, run, succeeded
+from terminal_support import run_at_terminal
 
 DEMO_MODEL = Path(os.environ.get("TRITLLM_DEMO_MODEL", ""))
 CONFIG = "uniform-d3"
@@ -103,6 +108,11 @@ def greedy_json(model, *arguments, **options):
     return json.loads(greedy(model, "--json", *arguments, **options))
 
 
+def lasting(answer):
+    """Without what differs from run to run."""
+    return {key: value for key, value in answer.items() if key not in ("speed", "seed")}
+
+
 # run
 
 
@@ -117,14 +127,22 @@ def test_only_the_answer_is_on_stdout(models):
         assert succeeded(run("run", "--model", models[name], "--raw", "--temp", 0, "-p", PROMPTS[0], "-n", 12, "--quiet")).stderr == ""
 
 
+def exact_isa():
+    """AMX rounds products of many tokens to BF16 (docs/kernels.md), so there company matters; the other instruction sets agree."""
+    cpu = json.loads(succeeded(run("devices", "--json")).stdout)["devices"][0]["name"]
+    return {"TRITLLM_ISA": "avx512"} if "amx" in cpu else {}
+
+
 def test_threads_and_company_change_nothing(models):
     arguments = [argument for prompt in PROMPTS[:8] for argument in ("-p", prompt)]
-    together = greedy_json(models["packed"], *arguments, "-n", 20)
+    isa = exact_isa()
+    together = greedy_json(models["packed"], *arguments, "-n", 20, env=isa)
     assert len({answer["text"] for answer in together}) == 8
     for threads, prompt in ((1, 0), (2, 0), (1, 4), (2, 7)):
-        assert greedy(models["packed"], "-p", PROMPTS[prompt], "-n", 20, "--threads", threads) == together[prompt]["text"]
-    one_by_one = greedy_json(models["packed"], *arguments, "-n", 20, "--slots", 3, "--threads", 1)
-    assert one_by_one == together
+        alone = greedy(models["packed"], "-p", PROMPTS[prompt], "-n", 20, "--threads", threads, env=isa)
+        assert alone == together[prompt]["text"]
+    one_by_one = greedy_json(models["packed"], *arguments, "-n", 20, "--slots", 3, "--threads", 1, env=isa)
+    assert [lasting(answer) for answer in one_by_one] == [lasting(answer) for answer in together]
 
 
 def test_the_packed_folder_writes_what_its_fp16_folder_does(models):
@@ -150,6 +168,71 @@ def test_seeds_decide_draws(models):
         return succeeded(run("run", "--model", models["packed"], "--raw", "--temp", 1, "--seed", seed, "-p", PROMPTS[1], "-n", 12, "--quiet")).stdout
 
     assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_json_holds_what_repeats_an_answer(models):
+    def drawn(*arguments):
+        return json.loads(succeeded(run("run", "--model", models["packed"], "--raw", "-p", PROMPTS[1], "-n", 12, "--json", "--quiet", *arguments)).stdout)
+
+    first = drawn("--temp", 1.3, "--top-k", 50, "--frequency-penalty", 0.5, "--logit-bias", "7=-inf")
+    sampler = first["sampler"]
+    assert sampler["temperature"] == 1.3 and sampler["top_k"] == 50 and sampler["logit_bias"] == {"7": -1e9}
+    biases = [f"{token}={bias}" for token, bias in sampler.pop("logit_bias").items()]
+    flags = [argument for name, value in sampler.items() for argument in ("--" + name.replace("_", "-"), str(value))]
+    again = drawn(*flags, "--seed", first["seed"], *[argument for bias in biases for argument in ("--logit-bias", bias)])
+    assert again["tokens"] == first["tokens"] and again["seed"] == first["seed"]
+    assert drawn(*flags, "--seed", first["seed"] ^ 1)["tokens"] != first["tokens"]
+    assert first["speed"]["tokens_per_second"] > 0 and first["speed"]["prompt_tokens_per_second"] > 0
+    assert first["speed"]["seconds"] >= 11 / first["speed"]["tokens_per_second"] - 1e-6
+
+
+def test_a_cut_answer_is_announced(models):
+    arguments = ["run", "--model", models["packed"], "--raw", "--temp", 0, "-p", PROMPTS[0], "--ignore-end"]
+    assert "cut after 3 tokens; --tokens" in succeeded(run(*arguments, "-n", 3)).stderr
+    full = succeeded(run(*arguments, "--context", 16))
+    assert "context of 16 tokens" in full.stderr and "--context" in full.stderr
+    assert succeeded(run(*arguments, "-n", 3, "--quiet")).stderr == ""
+
+
+def test_a_pipe_is_the_prompt(models):
+    def piped(data, *arguments):
+        command = [BINARY, "run", "--model", models["packed"], "--raw", "--temp", "0", "-n", "8", "--quiet", *arguments]
+        return subprocess.run(command, input=data, env=clean_environment(), capture_output=True, text=True, timeout=120)
+
+    expected = greedy(models["packed"], "-p", PROMPTS[0], "-n", 8)
+    for data in (PROMPTS[0], PROMPTS[0] + "\n", PROMPTS[0] + "\r\n"):
+        assert succeeded(piped(data)).stdout == expected
+    assert succeeded(piped("not read", "-p", PROMPTS[0])).stdout == expected
+    error_line(piped(""), "there is no prompt", code=2)
+    error_line(piped("\n"), "there is no prompt", code=2)
+
+
+def test_an_interrupt_ends_with_130(models):
+    command = [BINARY, "run", "--model", models["packed"], "--raw", "-p", PROMPTS[1], "-n", "5000", "--ignore-end", "--temp", "0"]
+    for more in ([], ["--json"]):
+        program = subprocess.Popen([*command, *more], env=clean_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        seen = program.stderr.readline() if more else program.stdout.read(20)
+        time.sleep(2 if more else 0)
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=120)
+        assert program.returncode == 130 and seen, err
+        if more:
+            assert json.loads(out)["finish_reason"] == "cancelled"
+
+
+def test_control_tokens_of_a_raw_prompt_only_where_asked_for(models, oracle):
+    text = "<|im_start|>user\nHi<|im_end|>\n"
+    plain, parsed = greedy_json(models["dense"], "-p", text, "-n", 1), greedy_json(models["dense"], "-p", text, "-n", 1, "--parse-special")
+    assert parsed["prompt_tokens"] == len(oracle.ids(text)) < plain["prompt_tokens"]
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--raw", "--system", "x"], ["--system", "--raw"]), (["--raw", "--template-var", "a=1"], ["--template-var", "--raw"]),
+    (["--parse-special"], ["--parse-special", "--raw"]), (["--log-probabilities"], ["--log-probabilities", "--json"]),
+    (["--json", "--top-log-probabilities", "2"], ["--top-log-probabilities"]), (["--template-var", "no_such_name=1"], ["--template-var", "no_such_name"]),
+])  # fmt: skip
+def test_options_that_would_change_nothing_are_refused(models, arguments, words):
+    error_line(run("run", "--model", models["packed"], "--quiet", "-p", "x", *arguments), *words, code=2)
 
 
 def test_log_probabilities(models, oracle):
@@ -198,7 +281,7 @@ def test_bad_models(memory):
 
 
 @pytest.mark.parametrize("arguments, word", [
-    (["-p", "x", "--temp", "-1"], "temperature"), (["-p", "x", "--temp", "hot"], "--temp"), (["-p", "x", "--top-p", "1.5"], "top_p"),
+    (["-p", "x", "--temp", "-1"], "temperature"), (["-p", "x", "--temp", "hot"], "--temp"), (["-p", "x", "--top-p", "1.5"], "--top-p: expected a number from 0 to 1"),
     (["-p", "x", "--slots", "0"], "--slots"), (["-p", "x", "--kv-cache", "f8"], "--kv-cache"), (["-p", "x", "--threads", "5000"], "--threads"),
     (["-p", "x", "-n", "-1"], "--tokens"), (["-p", "x", "--context", "9000"], "8192"), (["-p", "x", "--device", "tpu"], "tpu"),
     (["-p", "x", "--logit-bias", "5"], "5"), (["-p", "x", "--logit-bias", "99999=1"], "99999"), (["-p", "x", "--stop", ""], "stop"),
@@ -351,9 +434,27 @@ def test_bench_formats():
     assert "tokens/s" in markdown[0] and "pp8" in markdown[2] and "tg3" in markdown[3]
 
 
+def test_work_is_shown_with_the_time_left():
+    status, seen = run_at_terminal("bench", "--synthetic", "smollm2-135m", "--depth", 3, "--vocab", 512, "--tests", "pp256", "--repetitions", 6, stdout=False)
+    assert status == 0
+    assert re.search(r"pp256  \d+ %, .+ left  run \d/7", seen), seen
+    assert seen.endswith("\r\x1b[K"), "nothing stays on the terminal"
+    status, seen = run_at_terminal(*SYNTHETIC, stdout=False)
+    assert (status, seen) == (0, ""), "--quiet"
+
+
+def test_evaluation_is_shown_with_the_time_left(models):
+    arguments = ["eval", "--model", models["packed"], "--text", models["text"], "--window", 64]
+    status, seen = run_at_terminal(*arguments, stdout=False)
+    assert status == 0
+    assert re.search(r"evaluating  \d+ %, .+ left  window \d+/\d+, perplexity", seen), seen
+    log = succeeded(run(*arguments)).stderr
+    assert "\x1b" not in log and 5 <= log.count("window ") <= 11
+
+
 @pytest.mark.parametrize("arguments, word", [
     (["--tests", ""], "--tests"), (["--tests", "pp"], "pp"), (["--tests", "pp5,"], "--tests"), (["--synthetic", "gpt-5"], "gpt-5"),
-    (["--depth", 5], "--depth"), (["--repetitions", 0], "--repetitions"), (["--format", "xml"], "--format"), (["--model", "x"], "--synthetic"),
+    (["--depth", 5], "--synthetic-depth"), (["--repetitions", 0], "--repetitions"), (["--format", "xml"], "--format"), (["--model", "x"], "--synthetic"),
 ])  # fmt: skip
 def test_bench_refuses(arguments, word):
     base = [] if arguments[0] == "--synthetic" else ["--synthetic", "smollm2-135m"]

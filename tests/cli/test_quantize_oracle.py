@@ -112,7 +112,7 @@ def test_dequantize_gives_the_fp16_folder_byte_for_byte(models, config, tmp_path
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_the_reference_codec_makes_the_same_bytes_and_figures(models, config):
+def test_the_reference_codec_makes_the_same_bytes_and_statistics(models, config):
     recipe, depth = config[:-3], int(config[-1])
     folder = models / "out" / config / "packed"
     source, stored = tensors_of(models / "source"), tensors_of(folder)
@@ -125,7 +125,7 @@ def test_the_reference_codec_makes_the_same_bytes_and_figures(models, config):
         quantized = codec.quantize(matrix, recipe, depth)
         for part, array in packed.encode(quantized, depth).items():
             assert stored[f"{name}.{part}"].numpy().tobytes() == array.tobytes(), (name, part)
-        for field, value in codec.figures(matrix, quantized, depth).items():
+        for field, value in codec.statistics(matrix, quantized, depth).items():
             assert records[name][field] == value, (name, field)
             assert reported[name][field] == value, (name, field)
 

@@ -13,12 +13,20 @@ namespace {
 TEST(Config, NamesAndConfigurationsBelongTogether) {
   EXPECT_EQ(config_name({Recipe::kUniform, 1}), "uniform-d1");
   EXPECT_EQ(config_name({Recipe::kOptimal, 4}), "optimal-d4");
-  for (const Recipe recipe : {Recipe::kUniform, Recipe::kOptimal}) {
-    for (int depth = 1; depth <= 4; ++depth) {
-      const Config config{recipe, depth};
+  for (const RecipeRow& row : recipes()) {
+    EXPECT_EQ(&recipe_row(row.recipe), &row);
+    EXPECT_EQ(row.least_depth, 1);
+    EXPECT_EQ(row.most_depth, 4);
+    for (int depth = row.least_depth; depth <= row.most_depth; ++depth) {
+      const Config config{row.recipe, depth};
       EXPECT_EQ(parse_config(config_name(config)), config);
+      EXPECT_EQ(find_recipe(config_name(config)), &row);
     }
   }
+}
+
+TEST(Config, UnknownRecipesAreNotFound) {
+  for (const char* const name : {"", "-d2", "other-d2", "optimalx-d2"}) EXPECT_EQ(find_recipe(name), nullptr) << name;
 }
 
 TEST(Config, OtherNamesAreRefusedWithTheChoices) {

@@ -25,19 +25,19 @@ TEST(Decoder, EveryCodeOfEveryEntry) {
   for (int depth = 1; depth <= kMaxDepth; ++depth) {
     const int largest = largest_code(depth);
     std::vector<int8_t> codes;
-    std::vector<uint8_t> entries;
+    std::vector<uint8_t> scale_codes;
     for (size_t entry = 0; entry < codebook.size(); ++entry) {
       for (int first = -largest; first <= largest; first += 16) {
-        entries.push_back(static_cast<uint8_t>(entry));
+        scale_codes.push_back(static_cast<uint8_t>(entry));
         for (int i = 0; i < 16; ++i) codes.push_back(static_cast<int8_t>(std::min(first + i, largest)));
       }
     }
     std::vector<float> floats(codes.size() + 16, -7.0f);
     std::vector<uint16_t> halves(codes.size() + 16, 0xabcd);
-    FloatDecoder(codebook, depth).decode(codes.data(), entries.data(), entries.size(), floats.data());
-    HalfDecoder(codebook, depth).decode(codes.data(), entries.data(), entries.size(), halves.data());
+    FloatDecoder(codebook, depth).decode(codes.data(), scale_codes.data(), scale_codes.size(), floats.data());
+    HalfDecoder(codebook, depth).decode(codes.data(), scale_codes.data(), scale_codes.size(), halves.data());
     for (size_t i = 0; i < codes.size(); ++i) {
-      const float step = codebook[entries[i / 16]] / static_cast<float>(largest);
+      const float step = codebook[scale_codes[i / 16]] / static_cast<float>(largest);
       const float expected = static_cast<float>(codes[i]) * step;
       ASSERT_EQ(std::bit_cast<uint32_t>(floats[i]), std::bit_cast<uint32_t>(expected))
           << "depth " << depth << ", code " << int{codes[i]};

@@ -1,5 +1,5 @@
-// Every byte and figure of the golden files (tests/golden), from every instruction set that this machine runs, with the blocks of a
-// matrix surveyed and encoded in shuffled order.
+// Every byte and figure of the golden files (tests/golden), from every instruction set that this machine runs, with the stripes of
+// a matrix visited in shuffled order.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -24,8 +24,8 @@ const fs::path kGolden = fs::path(TRITLLM_SOURCE_DIR) / "tests" / "golden";
 
 std::vector<codec::Config> all_configs() {
   std::vector<codec::Config> configs;
-  for (const codec::Recipe recipe : {codec::Recipe::kUniform, codec::Recipe::kOptimal}) {
-    for (int depth = 1; depth <= codec::kMaxDepth; ++depth) configs.push_back({recipe, depth});
+  for (const codec::RecipeRow& row : codec::recipes()) {
+    for (int depth = row.least_depth; depth <= row.most_depth; ++depth) configs.push_back({row.recipe, depth});
   }
   return configs;
 }
@@ -38,6 +38,7 @@ class GoldenFile {
       tensors_.emplace(tensor.name, std::move(tensor));
   }
 
+  bool has(const std::string& name) const { return tensors_.contains(name); }
   const std::vector<uint64_t>& shape(const std::string& name) const { return tensors_.at(name).shape; }
 
   template <typename Value>
@@ -65,21 +66,22 @@ std::vector<fs::path> golden_files() {
 
 void expect_golden(const GoldenFile& golden, const Quantized& made, const std::string& config) {
   SCOPED_TRACE(config);
-  const auto codebook = golden.values<uint32_t>(config + ".codebook", ElementType::kF32);
-  ASSERT_EQ(codebook.size(), made.codebook.size());
-  for (size_t entry = 0; entry < codebook.size(); ++entry) {
-    ASSERT_EQ(std::bit_cast<uint32_t>(made.codebook[entry]), codebook[entry]) << "codebook entry " << entry;
+  const auto codebooks = golden.values<uint32_t>(config + ".codebook", ElementType::kF32);
+  ASSERT_EQ(codebooks.size(), made.codebooks.size() * codec::kCodebookSize);
+  for (size_t i = 0; i < codebooks.size(); ++i) {
+    const float scale = made.codebooks[i / codec::kCodebookSize][i % codec::kCodebookSize];
+    ASSERT_EQ(std::bit_cast<uint32_t>(scale), codebooks[i]) << "scale " << i;
   }
   EXPECT_EQ(made.scales, golden.values<uint8_t>(config + ".scales", ElementType::kU8));
   EXPECT_EQ(made.trits, golden.values<uint8_t>(config + ".trits", ElementType::kU8));
 
-  const auto figures = golden.values<double>(config + ".figures", ElementType::kF64);
-  ASSERT_EQ(figures.size(), 4u);
-  EXPECT_EQ(made.figures.relative_mse(), figures[0]);
-  EXPECT_EQ(made.figures.cosine(), figures[1]);
-  EXPECT_EQ(made.figures.largest_error, figures[2]);
-  EXPECT_EQ(static_cast<double>(made.figures.clipped), figures[3]);
-  EXPECT_EQ(made.figures.level_histogram, golden.values<uint64_t>(config + ".level_histogram", ElementType::kI64));
+  const auto stats = golden.values<double>(config + ".figures", ElementType::kF64);
+  ASSERT_EQ(stats.size(), 4u);
+  EXPECT_EQ(made.stats.relative_mse(), stats[0]);
+  EXPECT_EQ(made.stats.cosine(), stats[1]);
+  EXPECT_EQ(made.stats.largest_error, stats[2]);
+  EXPECT_EQ(static_cast<double>(made.stats.clipped), stats[3]);
+  EXPECT_EQ(made.stats.level_histogram, golden.values<uint64_t>(config + ".level_histogram", ElementType::kI64));
 }
 
 class Golden : public testing::TestWithParam<kernels::KernelTable> {};
@@ -89,16 +91,29 @@ INSTANTIATE_TEST_SUITE_P(InstructionSets, Golden,
 
 TEST_P(Golden, SmallMatrices) {
   const std::vector<fs::path> files = golden_files();
-  ASSERT_EQ(files.size(), 22u);
+  ASSERT_EQ(files.size(), 24u);
+  size_t importances = 0, stacks = 0, checked = 0;
   for (const fs::path& path : files) {
     SCOPED_TRACE(path.filename().string());
     const GoldenFile golden(path);
     const auto input = golden.values<float>("input", ElementType::kF32);
-    const codec::MatrixShape shape{golden.shape("input")[0], golden.shape("input")[1]};
+    const std::vector<uint64_t>& sizes = golden.shape("input");
+    const uint64_t experts = sizes.size() == 3 ? sizes.front() : 0;
+    const codec::MatrixShape shape{input.size() / sizes.back(), sizes.back(), experts};
+    std::vector<float> importance;
+    if (golden.has("importance")) importance = golden.values<float>("importance", ElementType::kF32);
+    importances += importance.empty() ? 0u : 1u;
+    stacks += experts > 0 ? 1u : 0u;
     for (const codec::Config config : all_configs()) {
-      expect_golden(golden, quantize(input, shape, config, *GetParam().groups), codec::config_name(config));
+      if (!golden.has(codec::config_name(config) + ".trits")) continue;
+      ++checked;
+      expect_golden(golden, quantize(input, shape, config, *GetParam().groups, loop_in_order(0), {importance}),
+                    codec::config_name(config));
     }
   }
+  EXPECT_EQ(importances, 1u);
+  EXPECT_EQ(stacks, 1u);
+  EXPECT_EQ(checked, 23u * 8 + 4) << "recipe uniform takes no importance";
 }
 
 TEST_P(Golden, LargeMatrices) {

@@ -9,7 +9,7 @@ namespace tritllm {
 namespace {
 
 double sqnr_db(const std::vector<float>& weights, codec::MatrixShape shape, codec::Recipe recipe, int depth) {
-  return quantize(weights, shape, {recipe, depth}, *kernels::active_table().groups).figures.sqnr_db();
+  return quantize(weights, shape, {recipe, depth}, *kernels::active_table().groups).stats.sqnr_db();
 }
 
 TEST(Quality, OfAGaussian) {

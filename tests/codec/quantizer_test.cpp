@@ -25,16 +25,16 @@ const codec::GroupKernels& fastest() { return *kernels::supported_tables().back(
 
 std::vector<Config> all_configs() {
   std::vector<Config> configs;
-  for (const Recipe recipe : {Recipe::kUniform, Recipe::kOptimal}) {
-    for (int depth = 1; depth <= codec::kMaxDepth; ++depth) configs.push_back({recipe, depth});
+  for (const codec::RecipeRow& row : codec::recipes()) {
+    for (int depth = row.least_depth; depth <= row.most_depth; ++depth) configs.push_back({row.recipe, depth});
   }
   return configs;
 }
 
 std::vector<float> decode(const Quantized& quantized, MatrixShape shape, int depth) {
   std::vector<float> padded(quantized.codes.size()), weights(shape.weights());
-  codec::FloatDecoder(quantized.codebook, depth)
-      .decode(quantized.codes.data(), quantized.entries.data(), quantized.entries.size(), padded.data());
+  codec::FloatDecoder(quantized.codebook(), depth)
+      .decode(quantized.codes.data(), quantized.scale_codes.data(), quantized.scale_codes.size(), padded.data());
   codec::strip_padding(shape, 0, shape.groups(), padded.data(), weights.data());
   return weights;
 }
@@ -52,13 +52,13 @@ TEST(MatrixQuantizer, OrderAndThreadsDoNotMatter) {
     for (const codec::ParallelLoop& loop : {loop_in_order(11), threads}) {
       const Quantized other = quantize(weights, shape, config, fastest(), loop);
       EXPECT_EQ(other.stored(), plain.stored());
-      EXPECT_EQ(other.figures.error_energy, plain.figures.error_energy);
-      EXPECT_EQ(other.figures.level_histogram, plain.figures.level_histogram);
+      EXPECT_EQ(other.stats.error_energy, plain.stats.error_energy);
+      EXPECT_EQ(other.stats.level_histogram, plain.stats.level_histogram);
     }
   }
 }
 
-TEST(MatrixQuantizer, FiguresAreThoseOfTheDecodedWeights) {
+TEST(MatrixQuantizer, StatsAreThoseOfTheDecodedWeights) {
   const MatrixShape shape{700, 133};
   const std::vector<float> weights = random_matrix(Distribution::kStudent5, shape.rows, shape.columns, 4);
   for (const Config config : all_configs()) {
@@ -71,19 +71,19 @@ TEST(MatrixQuantizer, FiguresAreThoseOfTheDecodedWeights) {
       error += (w - v) * (w - v), energy += w * w, product += w * v, decoded_energy += v * v;
       largest = std::max(largest, std::abs(w - v));
     }
-    EXPECT_EQ(made.figures.weights, weights.size());
-    EXPECT_NEAR(made.figures.relative_mse(), error / energy, 1e-6 * error / energy);
-    EXPECT_NEAR(made.figures.sqnr_db(), -10 * std::log10(error / energy), 1e-4);
-    EXPECT_NEAR(made.figures.cosine(), product / std::sqrt(energy * decoded_energy), 1e-6);
-    EXPECT_NEAR(made.figures.largest_error, largest, 1e-6 * largest);
-    EXPECT_GT(made.figures.clipped, 0u);
+    EXPECT_EQ(made.stats.weights, weights.size());
+    EXPECT_NEAR(made.stats.relative_mse(), error / energy, 1e-6 * error / energy);
+    EXPECT_NEAR(made.stats.sqnr_db(), -10 * std::log10(error / energy), 1e-4);
+    EXPECT_NEAR(made.stats.cosine(), product / std::sqrt(energy * decoded_energy), 1e-6);
+    EXPECT_NEAR(made.stats.largest_error, largest, 1e-6 * largest);
+    EXPECT_GT(made.stats.clipped, 0u);
 
     const int largest_code = codec::largest_code(config.depth);
     std::vector<uint64_t> histogram(static_cast<size_t>(2 * largest_code + 1));
     std::vector<int8_t> codes(weights.size());
     codec::strip_padding(shape, 0, shape.groups(), made.codes.data(), codes.data());
     for (const int code : codes) ++histogram[static_cast<size_t>(code + largest_code)];
-    EXPECT_EQ(made.figures.level_histogram, histogram);
+    EXPECT_EQ(made.stats.level_histogram, histogram);
   }
 }
 
@@ -93,18 +93,18 @@ TEST(MatrixQuantizer, ZerosStayZeros) {
       for (const Config config : all_configs()) {
         SCOPED_TRACE(testing::Message() << codec::config_name(config) << " of " << zero << ", " << shape.rows << " rows");
         const Quantized made = quantize(std::vector<float>(shape.weights(), zero), shape, config, fastest());
-        EXPECT_EQ(made.codebook, codec::Codebook{});
+        EXPECT_EQ(made.codebook(), codec::Codebook{});
         EXPECT_TRUE(std::all_of(made.trits.begin(), made.trits.end(), [](uint8_t byte) { return byte == 128; }));
         EXPECT_TRUE(std::all_of(made.scales.begin(), made.scales.end(), [](uint8_t byte) { return byte == 0; }));
-        EXPECT_EQ(made.figures.clipped, 0u);
-        EXPECT_EQ(made.figures.level_histogram[static_cast<size_t>(codec::largest_code(config.depth))], shape.weights());
+        EXPECT_EQ(made.stats.clipped, 0u);
+        EXPECT_EQ(made.stats.level_histogram[static_cast<size_t>(codec::largest_code(config.depth))], shape.weights());
         if (std::abs(zero) > 0x1p-60f) {
-          EXPECT_EQ(made.figures.relative_mse(), 1.0);
-          EXPECT_EQ(made.figures.cosine(), 0.0);
+          EXPECT_EQ(made.stats.relative_mse(), 1.0);
+          EXPECT_EQ(made.stats.cosine(), 0.0);
         } else {
-          EXPECT_EQ(made.figures.relative_mse(), 0.0);
-          EXPECT_EQ(made.figures.cosine(), 1.0);
-          EXPECT_EQ(made.figures.sqnr_db(), std::numeric_limits<double>::infinity());
+          EXPECT_EQ(made.stats.relative_mse(), 0.0);
+          EXPECT_EQ(made.stats.cosine(), 1.0);
+          EXPECT_EQ(made.stats.sqnr_db(), std::numeric_limits<double>::infinity());
         }
       }
     }
@@ -119,10 +119,10 @@ TEST(MatrixQuantizer, TinyGroupsBecomeZeroBesideLargeOnes) {
   for (const Config config : all_configs()) {
     SCOPED_TRACE(codec::config_name(config));
     const Quantized made = quantize(weights, shape, config, fastest());
-    EXPECT_EQ(made.entries[1], 0);
+    EXPECT_EQ(made.scale_codes[1], 0);
     for (size_t i = 16; i < 32; ++i) EXPECT_EQ(made.codes[i], 0);
     for (size_t i = 32; i < 48; ++i) EXPECT_LT(made.codes[i], 0);
-    EXPECT_LT(made.figures.relative_mse(), 1e-12);
+    EXPECT_LT(made.stats.relative_mse(), 1e-12);
   }
 }
 
@@ -134,12 +134,12 @@ TEST(MatrixQuantizer, TheLargestWeightsStayInRange) {
   for (const Config config : all_configs()) {
     SCOPED_TRACE(codec::config_name(config));
     const Quantized made = quantize(weights, shape, config, fastest());
-    EXPECT_LE(made.codebook.back(), kLargestHalf);
-    EXPECT_TRUE(std::is_sorted(made.codebook.begin(), made.codebook.end()));
+    EXPECT_LE(made.codebook().back(), kLargestHalf);
+    EXPECT_TRUE(std::is_sorted(made.codebook().begin(), made.codebook().end()));
     for (const float weight : decode(made, shape, config.depth)) {
       ASSERT_LT(half_from_float(weight) & 0x7fff, 0x7c00) << "an infinity in FP16";
     }
-    EXPECT_TRUE(std::isfinite(made.figures.sqnr_db()));
+    EXPECT_TRUE(std::isfinite(made.stats.sqnr_db()));
   }
 }
 
@@ -155,8 +155,8 @@ TEST(MatrixQuantizer, LevelsOfItsOwnComeBackExactly) {
     }
     const Quantized made = quantize(weights, shape, {Recipe::kOptimal, depth}, fastest());
     EXPECT_EQ(decode(made, shape, depth), weights) << "depth " << depth;
-    EXPECT_EQ(made.figures.relative_mse(), 0.0);
-    EXPECT_EQ(made.figures.sqnr_db(), std::numeric_limits<double>::infinity());
+    EXPECT_EQ(made.stats.relative_mse(), 0.0);
+    EXPECT_EQ(made.stats.sqnr_db(), std::numeric_limits<double>::infinity());
   }
 }
 
@@ -176,8 +176,8 @@ TEST(FindUnusableWeight, FindsTheFirstOne) {
   }
 }
 
-TEST(MatrixFigures, JoinThoseOfSeveralMatrices) {
-  codec::MatrixFigures total, first, second;
+TEST(MatrixStats, JoinThoseOfSeveralMatrices) {
+  codec::MatrixStats total, first, second;
   first.weights = 3, first.weight_energy = 4, first.error_energy = 1, first.product = 3, first.decoded_energy = 2.25;
   first.largest_error = 0.5f, first.clipped = 2, first.level_histogram = {1, 1, 1};
   second = first;

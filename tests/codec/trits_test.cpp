@@ -70,7 +70,7 @@ struct Lines {
   size_t lines;
   int depth;
   std::vector<int8_t> codes;
-  std::vector<uint8_t> entries;
+  std::vector<uint8_t> scale_codes;
 };
 
 struct Packed {
@@ -83,7 +83,7 @@ Packed pack(const Lines& lines) {
                 std::vector<uint8_t>(lines.lines * kScaleTrits)};
   std::vector<uint8_t*> planes;
   for (auto& plane : packed.planes) planes.push_back(plane.data());
-  pack_lines(lines.lines, lines.depth, lines.codes.data(), lines.entries.data(), planes, packed.scales.data());
+  pack_lines(lines.lines, lines.depth, lines.codes.data(), lines.scale_codes.data(), planes, packed.scales.data());
   return packed;
 }
 
@@ -91,7 +91,7 @@ Lines unpack(const Packed& packed, size_t lines, int depth) {
   Lines unpacked{lines, depth, std::vector<int8_t>(lines * kLineGroups * kGroupSize), std::vector<uint8_t>(lines * kLineGroups)};
   std::vector<const uint8_t*> planes;
   for (const auto& plane : packed.planes) planes.push_back(plane.data());
-  unpack_lines(lines, depth, planes, packed.scales.data(), unpacked.codes.data(), unpacked.entries.data());
+  unpack_lines(lines, depth, planes, packed.scales.data(), unpacked.codes.data(), unpacked.scale_codes.data());
   return unpacked;
 }
 
@@ -100,7 +100,7 @@ Lines random_lines(size_t lines, int depth, uint64_t seed) {
   std::uniform_int_distribution<int> code(-largest_code(depth), largest_code(depth)), entry(0, 26);
   Lines made{lines, depth, {}, {}};
   for (size_t i = 0; i < lines * kLineGroups * kGroupSize; ++i) made.codes.push_back(static_cast<int8_t>(code(engine)));
-  for (size_t i = 0; i < lines * kLineGroups; ++i) made.entries.push_back(static_cast<uint8_t>(entry(engine)));
+  for (size_t i = 0; i < lines * kLineGroups; ++i) made.scale_codes.push_back(static_cast<uint8_t>(entry(engine)));
   return made;
 }
 
@@ -111,7 +111,7 @@ Lines constant_lines(size_t lines, int depth, int code, int entry) {
 
 void expect_same(const Lines& a, const Lines& b) {
   EXPECT_EQ(a.codes, b.codes);
-  EXPECT_EQ(a.entries, b.entries);
+  EXPECT_EQ(a.scale_codes, b.scale_codes);
 }
 
 TEST(Lines, UnpackingUndoesPacking) {
@@ -154,7 +154,7 @@ TEST(Lines, BytesAreThoseOfThePage) {
     for (size_t at = 0; at < packed.scales.size(); ++at) {
       unsigned v = 0, worth = 1;
       for (size_t group = 0; group < kLineGroups; ++group, worth *= 3) {
-        const int entry = lines.entries[at / 3 * kLineGroups + group];
+        const int entry = lines.scale_codes[at / 3 * kLineGroups + group];
         v += static_cast<unsigned>(balanced_trit(entry - 13, 2 - static_cast<int>(at % 3)) + 1) * worth;
       }
       ASSERT_EQ(packed.scales[at], (v * 256 + 242) / 243) << "scale byte " << at;
@@ -185,7 +185,7 @@ TEST(Lines, TheFirstPlanesAreTheCodesRoundedToLessDepth) {
       const Lines rounded = unpack(packed, 9, less);
       const double divisor = std::pow(3.0, depth - less);
       for (size_t i = 0; i < lines.codes.size(); ++i) ASSERT_EQ(rounded.codes[i], std::lround(lines.codes[i] / divisor));
-      EXPECT_EQ(rounded.entries, lines.entries);
+      EXPECT_EQ(rounded.scale_codes, lines.scale_codes);
     }
   }
 }

@@ -4,7 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <functional>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/error.h"
 
@@ -92,6 +97,83 @@ TEST(Json, TakesTimeInProportionToTheKeys) {
   EXPECT_EQ(parse_json(text, "a.json").size(), 300000u);
   // A quadratic reader compares 4.5e10 pairs here, which takes minutes; a linear one takes well under a second.
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+}
+
+TEST(Json, PythonsNumbersAreReadWhereTheyAreExpected) {
+  const std::string text = R"({"a": [Infinity, -Infinity, NaN, -1], "Infinity": "NaN \" Infinity", "n": null})";
+  EXPECT_TRUE(contains(refusal(text), "not valid JSON"));
+  const Json document = parse_python_json(text, "a.json");
+  EXPECT_EQ(document["a"][0], std::numeric_limits<double>::infinity());
+  EXPECT_EQ(document["a"][1], -std::numeric_limits<double>::infinity());
+  EXPECT_TRUE(std::isnan(document["a"][2].get<double>()));
+  EXPECT_EQ(document["a"][3], -1);
+  EXPECT_EQ(document["Infinity"], "NaN \" Infinity");
+  EXPECT_EQ(json_text(document),
+            "{\n  \"a\": [\n    Infinity,\n    -Infinity,\n    NaN,\n    -1\n  ],\n"
+            "  \"Infinity\": \"NaN \\\" Infinity\",\n  \"n\": null\n}\n");
+  for (const char* const bad : {"Inf", "nan", "-NaN", "+Infinity", "--Infinity", "Infinity1", "InfinityInfinity", "[NaN NaN]"}) {
+    EXPECT_NE(message_of([&] { parse_python_json(bad, "a.json"); }), "") << bad;
+  }
+  EXPECT_EQ(message_of([&] { JsonView(document, "a.json").child("a").items()[2].number(0, 1e300); }),
+            "a.json: /a/2: expected a number from 0 to 1e+300, found null");
+}
+
+TEST(Json, WritesAsTheLibraryDoes) {
+  const Json document = parse_json(R"({"a": {}, "b": [], "c": [[1, {"d": "\u0001é"}], 0.1, 1e300, -0.0], "e": 18446744073709551615})", "");
+  EXPECT_EQ(json_text(document), document.dump(2) + "\n");
+}
+
+// The members that are handed out, as "list:key=value".
+std::vector<std::string> parts(const std::string& text, const std::vector<std::string_view>& lists, Json& rest) {
+  std::vector<std::string> found;
+  rest = parse_json_in_parts(text, "a.json", lists, [&](size_t list, std::string& key, const Json& value) {
+    found.push_back(std::to_string(list) + ":" + key + "=" + value.dump());
+  });
+  return found;
+}
+
+TEST(JsonInParts, HandsOutTheMembersOfSomeLists) {
+  using Found = std::vector<std::string>;
+  Json rest;
+  const std::string text = R"({"x": {"map": {"a": 1, "b": [{"c": {}}, 2], "a": null}, "y": 3}, "list": [1, [2, [3]], {}], "map": {"z": 0}})";
+  EXPECT_EQ(parts(text, {"/x/map", "/list"}, rest), (Found{"0:a=1", R"(0:b=[{"c":{}},2])", "0:a=null", "1:=1", "1:=[2,[3]]", "1:={}"}));
+  EXPECT_EQ(rest.dump(), R"({"x":{"map":{},"y":3},"list":[],"map":{"z":0}})");
+  EXPECT_EQ(parts(R"({"a": {"b": 1}, "c": []})", {""}, rest), (Found{R"(0:a={"b":1})", "0:c=[]"}));
+  EXPECT_EQ(parts(R"({"x": {"y": 3}, "list": [1]})", {"/nothing", "/x/y", "/list/0"}, rest), Found{});
+  EXPECT_EQ(rest.dump(), R"({"x":{"y":3},"list":[1]})");
+  EXPECT_EQ(parts("7", {""}, rest), Found{});
+  EXPECT_EQ(rest, 7);
+}
+
+TEST(JsonInParts, IsAsStrictAsTheOther) {
+  Json rest;
+  const auto refused = [&](const std::string& text) { return message_of([&] { parts(text, {"/m"}, rest); }); };
+  EXPECT_TRUE(contains(refused(R"({"m": {"a": {"b": 1, "b": 2}}})"), "\"b\" stands twice"));
+  EXPECT_TRUE(contains(refused(R"({"m": {}, "m": {}})"), "\"m\" stands twice"));
+  EXPECT_TRUE(contains(refused(R"({"m": {"a": )" + nested(70) + "}}"), "nested deeper"));
+  EXPECT_TRUE(contains(refused(R"({"m": {"a": 1,}})"), "not valid JSON at byte"));
+  std::string many = "0";
+  for (int i = 0; i < 1000; ++i) many += ",0";
+  EXPECT_TRUE(contains(refused(R"({"m": {"a": [)" + many + "]}}"), "a member of /m holds more than 1000 values"));
+  EXPECT_EQ(refused(R"({"other": {"a": [)" + many + "]}}"), "");
+}
+
+TEST(JsonView, WalksIntoADocument) {
+  const Json document = parse_json(R"({"list": [{"n": 1}, {"n": "x"}], "object": {"a": 1.5, "b": null}})", "a.json");
+  const JsonView view(document, "a.json");
+  EXPECT_EQ(view.child("list").items()[0].integer("n"), 1u);
+  EXPECT_EQ(message_of([&] { view.child("list").items()[1].integer("n"); }),
+            "a.json: /list/1/n: expected a whole number from 0 to 9223372036854775807, found \"x\"");
+  EXPECT_EQ(message_of([&] { view.child("list").child("n"); }), "a.json: /list: expected a JSON object that holds \"n\"");
+  EXPECT_EQ(message_of([&] { view.child("object").items(); }), "a.json: /object: expected an array, found {\"a\":1.5,\"b\":null}");
+  EXPECT_EQ(view.child("object").members().size(), 2u);
+  EXPECT_EQ(view.child("object").members()[0].second.number(0, 2), 1.5);
+  EXPECT_FALSE(view.child("object").optional_child("b") || view.optional_child("c"));
+  EXPECT_FALSE(view.optional_number("c", 0, 1) || view.optional_boolean("c"));
+  EXPECT_EQ(message_of([&] { view.child("object").boolean("a"); }), "a.json: /object/a: expected true or false, found 1.5");
+  const JsonDocument copy = JsonDocument(document);
+  EXPECT_EQ(copy, JsonDocument(document));
+  EXPECT_TRUE(JsonDocument()->is_null());
 }
 
 class JsonFields : public testing::Test {

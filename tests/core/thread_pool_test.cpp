@@ -60,7 +60,7 @@ TEST(ThreadPool, ThreadsThatTheSystemRefusesAreAnError) {
       std::_Exit(3);
     }
   };
-  EXPECT_EXIT(start_too_many(), testing::ExitedWithCode(3), "threads: the system refused thread [0-9]+ of 1000.*--threads");
+  EXPECT_EXIT(start_too_many(), testing::ExitedWithCode(3), "options.threads: the system refused thread [0-9]+ of 1000.*or fewer");
 }
 #endif
 

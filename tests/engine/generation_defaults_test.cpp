@@ -14,8 +14,30 @@ namespace {
 
 using Tokens = std::vector<TokenId>;
 
+// A tokenizer of single letters and these special tokens.
+Json tokenizer_document(const std::vector<std::string>& special) {
+  Json added = Json::array();
+  for (const std::string& content : special) {
+    added.push_back({{"id", 3 + added.size()}, {"content", content}, {"special", true}, {"normalized", false}});
+  }
+  return {{"version", "1.0"},
+          {"truncation", nullptr},
+          {"padding", nullptr},
+          {"added_tokens", added},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
+          {"post_processor", nullptr},
+          {"decoder", {{"type", "ByteLevel"}}},
+          {"model", {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}, {"c", 2}}}, {"merges", Json::array()}}}};
+}
+
+Tokenizer tokenizer_with(const std::vector<std::string>& special) {
+  return Tokenizer::parse(tokenizer_document(special).dump(), "MODEL: tokenizer.json");
+}
+
 GenerationDefaults defaults(std::string generation, Json config = Json::object()) {
-  return read_generation_defaults({{"generation_config.json", std::move(generation)}}, config, 1000, "MODEL");
+  return read_generation_defaults({{"generation_config.json", std::move(generation)}}, config, tokenizer_with({}), {}, 1000,
+                                  "MODEL");
 }
 
 Tokens end_tokens(const std::string& generation, const std::string& config) {
@@ -28,12 +50,52 @@ TEST(GenerationDefaults, EndTokensOfBothFiles) {
   EXPECT_EQ(end_tokens("[7, 7, 2]", "[2, 7, 999]"), (Tokens{7, 2, 999}));
   EXPECT_EQ(end_tokens("null", "5"), Tokens{5});
   EXPECT_EQ(end_tokens("[]", "null"), Tokens{});
-  EXPECT_EQ(read_generation_defaults({}, Json::object(), 10, "MODEL").end_tokens, Tokens{});
+  EXPECT_EQ(read_generation_defaults({}, Json::object(), tokenizer_with({}), {}, 10, "MODEL").end_tokens, Tokens{});
+  EXPECT_EQ(defaults("{}", {{"text_config", {{"eos_token_id", 4}}}}).end_tokens, Tokens{4});
+}
+
+// A fine-tune that taught the tokenizer its new end token and forgot the other two files.
+TEST(GenerationDefaults, EndTokensOfTheTokenizer) {
+  const Tokenizer tokenizer = tokenizer_with({"<|end|>", "<|im_end|>"});
+  const auto end_tokens_with = [&](const std::string& tokenizer_config) {
+    return read_generation_defaults(
+               {{"generation_config.json", R"({"eos_token_id": 3})"}, {"tokenizer_config.json", tokenizer_config}},
+               {{"eos_token_id", 3}}, tokenizer, {}, 1000, "MODEL")
+        .end_tokens;
+  };
+  EXPECT_EQ(end_tokens_with(R"({"eos_token": "<|im_end|>"})"), (Tokens{3, 4}));
+  EXPECT_EQ(end_tokens_with(R"({"eos_token": {"content": "<|im_end|>"}})"), (Tokens{3, 4}));
+  EXPECT_EQ(end_tokens_with(R"({"eos_token": "<|end|>"})"), Tokens{3});
+  EXPECT_EQ(end_tokens_with(R"({"eos_token": "unknown to the tokenizer"})"), Tokens{3});
+  EXPECT_EQ(end_tokens_with("{}"), Tokens{3});
+}
+
+TEST(GenerationDefaults, TurnEndsThatTheTemplateWrites) {
+  const auto end_tokens_of = [](const std::string& chat_template, const std::vector<std::string>& special) {
+    const ChatTemplates templates = ChatTemplates::find({{"chat_template.jinja", chat_template}}, "MODEL");
+    return read_generation_defaults({}, {{"eos_token_id", 2}}, tokenizer_with(special), templates, 1000, "MODEL").end_tokens;
+  };
+  EXPECT_EQ(end_tokens_of("{{ messages }}<|im_end|>", {"<|im_end|>"}), (Tokens{2, 3}));
+  EXPECT_EQ(end_tokens_of("{{ messages }}", {"<|im_end|>"}), Tokens{2}) << "not the model's format";
+  EXPECT_EQ(end_tokens_of("{{ messages }}<|im_end|>", {}), Tokens{2}) << "text for this tokenizer";
+  EXPECT_EQ(end_tokens_of("{{ messages }}<|end|>", {"<|end|>"}), (Tokens{2, 3}));
+  EXPECT_EQ(end_tokens_of("{{ messages }}<|end|><|return|>", {"<|end|>", "<|return|>"}), Tokens{2}) << "a message of several";
+}
+
+TEST(GenerationDefaults, EndTokensWithoutARowAreIgnoredAloud) {
+  for (const char* const beyond :
+       {"1000", "-1", "18446744073709551615", "4294967298", "9223372036854775808", "-9223372036854775808"}) {
+    const GenerationDefaults found = defaults(std::string("{\"eos_token_id\": [7, ") + beyond + "]}");
+    EXPECT_EQ(found.end_tokens, Tokens{7});
+    ASSERT_EQ(found.warnings.size(), 1u);
+    EXPECT_NE(found.warnings[0].find(beyond), std::string::npos) << found.warnings[0];
+    EXPECT_NE(found.warnings[0].find("generation_config.json"), std::string::npos) << found.warnings[0];
+  }
+  EXPECT_TRUE(defaults(R"({"eos_token_id": [7, 999]})").warnings.empty());
 }
 
 TEST(GenerationDefaults, EndTokensThatCannotBe) {
-  for (const char* const bad : {"1000", "-1", "1.5", "\"2\"", "true", "{}", "[[2]]", "[2, null]", "18446744073709551615",
-                                "4294967298", "9223372036854775808", "-9223372036854775808"}) {
+  for (const char* const bad : {"1.5", "\"2\"", "true", "{}", "[[2]]", "[2, null]"}) {
     expect_error(ErrorCode::kBadInput, "MODEL: generation_config.json", [&] { end_tokens(bad, "null"); });
     expect_error(ErrorCode::kBadInput, "MODEL: config.json", [&] { end_tokens("null", bad); });
     expect_error(ErrorCode::kBadInput, "'eos_token_id'", [&] { end_tokens(bad, "null"); });
@@ -103,57 +165,56 @@ TEST(GenerationDefaults, BadValuesAreRefusedWithTheirName) {
   }
 }
 
-// Special tokens
-
-std::string bos(const std::string& tokenizer_config) {
-  return special_token_text({{"tokenizer_config.json", tokenizer_config}}, "bos_token", "MODEL");
-}
-
-TEST(SpecialTokens, AsStringsAndAsObjects) {
-  EXPECT_EQ(bos(R"({"bos_token": "<s>"})"), "<s>");
-  EXPECT_EQ(bos(R"({"bos_token": {"__type": "AddedToken", "content": "<|begin|>", "lstrip": false}})"), "<|begin|>");
-  EXPECT_EQ(bos(R"({"bos_token": null})"), "");
-  EXPECT_EQ(bos(R"({"eos_token": "</s>"})"), "");
-  EXPECT_EQ(special_token_text({}, "bos_token", "MODEL"), "");
-  for (const char* const bad :
-       {R"({"bos_token": 1})", R"({"bos_token": ["<s>"]})", R"({"bos_token": {}})", R"({"bos_token": {"content": 3}})", "[]"}) {
-    expect_error(ErrorCode::kBadInput, "MODEL: tokenizer_config.json", [&] { bos(bad); });
-  }
-}
-
 // Chat templates
 
-std::string rendered(const std::vector<SideFile>& files) {
-  const auto found = find_chat_template(files, "MODEL");
-  if (!found) return "none";
-  ChatTemplateInputs inputs;
-  inputs.messages = Json::array();
-  return found->render(inputs).text;
+std::string rendered(const std::vector<SideFile>& files, bool with_tools = false) {
+  return ChatTemplates::find(files, "MODEL").choose(with_tools).render({}).text;
 }
 
+// As AutoTokenizer: a jinja file goes before tokenizer_config.json, which goes before chat_template.json (a processor's file).
 TEST(ChatTemplatePlaces, InTheirOrder) {
   const SideFile in_tokenizer{"tokenizer_config.json", R"({"chat_template": "of tokenizer_config"})"},
       in_json{"chat_template.json", R"({"chat_template": "of json"})"},
       in_additional{"additional_chat_templates/default.jinja", "of additional"}, in_jinja{"chat_template.jinja", "of jinja"},
-      other{"additional_chat_templates/rag.jinja", "of another name"};
-  EXPECT_EQ(rendered({}), "none");
-  EXPECT_EQ(rendered({other}), "none");
-  EXPECT_EQ(rendered({other, in_tokenizer}), "of tokenizer_config");
-  EXPECT_EQ(rendered({in_tokenizer, in_json}), "of json");
-  EXPECT_EQ(rendered({in_tokenizer, in_json, in_additional, other}), "of additional");
-  EXPECT_EQ(rendered({in_tokenizer, in_json, in_additional, in_jinja}), "of jinja");
+      no_template{"tokenizer_config.json", "{}"};
+  EXPECT_EQ(rendered({in_json}), "of json");
+  EXPECT_EQ(rendered({in_json, no_template}), "of json");
+  EXPECT_EQ(rendered({in_tokenizer, in_json}), "of tokenizer_config");
+  EXPECT_EQ(rendered({in_tokenizer, in_json, in_jinja}), "of jinja");
+  EXPECT_EQ(rendered({in_tokenizer, in_additional}), "of additional");
+  EXPECT_EQ(rendered({in_tokenizer, {"chat_template.jinja", ""}}), "") << "an empty template is a template";
 }
 
 TEST(ChatTemplatePlaces, OfSeveralTheDefault) {
-  const std::string list = R"({"chat_template": [{"name": "rag", "template": "wrong"}, {"name": "default", "template": "right"}]})";
+  const std::string list = R"({"chat_template": [{"name": "rag", "template": "wrong"}, {"name": "default", "template": "right"}]})",
+                    by_name = R"({"chat_template": {"tool_use": "for tools", "default": "right"}})";
   EXPECT_EQ(rendered({{"tokenizer_config.json", list}}), "right");
   EXPECT_EQ(rendered({{"chat_template.json", list}}), "right");
-  EXPECT_EQ(rendered({{"tokenizer_config.json", R"({"chat_template": [{"name": "rag", "template": "wrong"}]})"}}), "none");
-  EXPECT_EQ(rendered({{"tokenizer_config.json", R"({"chat_template": null})"}}), "none");
+  EXPECT_EQ(rendered({{"tokenizer_config.json", list}}, true), "right");
+  EXPECT_EQ(rendered({{"tokenizer_config.json", by_name}}), "right");
+  EXPECT_EQ(rendered({{"tokenizer_config.json", by_name}}, true), "for tools");
+  EXPECT_EQ(rendered({{"chat_template.jinja", "right"}, {"additional_chat_templates/tool_use.jinja", "for tools"}}), "right");
+}
+
+TEST(ChatTemplatePlaces, WithoutADefaultTheNamesAreListed) {
+  for (const std::vector<SideFile>& files : std::vector<std::vector<SideFile>>{
+           {{"tokenizer_config.json", R"({"chat_template": [{"name": "rag", "template": "wrong"}]})"}},
+           {{"tokenizer_config.json", R"({"chat_template": "not looked at"})"}, {"additional_chat_templates/rag.jinja", "wrong"}},
+           {{"tokenizer_config.json", R"({"chat_template": {"rag": "wrong"}})"}}}) {
+    EXPECT_FALSE(ChatTemplates::find(files, "MODEL").has_default());
+    expect_error(ErrorCode::kNotFound, "MODEL: has no chat template called 'default', only 'rag'", [&] { rendered(files); });
+  }
+  for (const std::vector<SideFile>& files :
+       std::vector<std::vector<SideFile>>{{},
+                                          {{"tokenizer_config.json", R"({"chat_template": null})"}},
+                                          {{"tokenizer_config.json", R"({"chat_template": []})"}}}) {
+    EXPECT_FALSE(ChatTemplates::find(files, "MODEL").has_default());
+    expect_error(ErrorCode::kNotFound, "MODEL: has no chat template;", [&] { rendered(files); });
+  }
 }
 
 TEST(ChatTemplatePlaces, BadOnesAreRefusedWithTheirPlace) {
-  for (const char* const text : {R"({"chat_template": 3})", R"({"chat_template": {}})", R"({"chat_template": [3]})",
+  for (const char* const text : {R"({"chat_template": 3})", R"({"chat_template": {"default": 3}})", R"({"chat_template": [3]})",
                                  R"({"chat_template": [{"name": "default"}]})", R"({"chat_template": [{"template": "x"}]})",
                                  R"({"chat_template": "{% if %}"})", "{"}) {
     expect_error(ErrorCode::kBadInput, "MODEL: tokenizer_config.json", [&] { rendered({{"tokenizer_config.json", text}}); });

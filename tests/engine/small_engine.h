@@ -5,14 +5,18 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "backend/cpu_backend.h"
+#include "backend/cpu/backend.h"
+#include "engine/asynchronous_backend.h"
 #include "engine/engine.h"
+#include "kernels/kernel_table.h"
+#include "model/plain_sequences.h"
 #include "support/small_llama.h"
 #include "text/tokenizer_json.h"
 
@@ -33,6 +37,9 @@ struct EngineSetting {
   unsigned threads = 1;
   std::vector<TokenId> end_tokens = {};
   CacheType cache = CacheType::kFloat32;
+  uint64_t cache_tokens = 0;
+  uint32_t queued = UINT32_MAX;
+  bool asynchronous = false;
 };
 
 // What one request's listener heard.
@@ -61,18 +68,24 @@ class SmallEngine {
   explicit SmallEngine(const EngineSetting& setting = {}, const SmallLlama& llama = SmallLlama(kSmallVocabulary),
                        Tokenizer tokenizer = letters_tokenizer())
       : pool_(setting.threads),
-        backend_(make_cpu_backend(pool_, kernels::active_table())),
+        backend_(backend_of(setting, pool_)),
         tokenizer_(std::move(tokenizer)),
         model_(llama.files(), {setting.positions, setting.batch_tokens}, *backend_),
-        engine_(model_, tokenizer_, setting.end_tokens, {setting.slots, setting.cache}) {}
+        engine_(model_, tokenizer_, setting.end_tokens,
+                {.slots = setting.slots,
+                 .cache = setting.cache,
+                 .cache_tokens = setting.cache_tokens,
+                 .queued = setting.queued,
+                 .step_budget = std::chrono::hours(1)}) {}
 
   Model& model() { return model_; }
+  int steps_ahead() const { return static_cast<AsynchronousBackend&>(*backend_).steps_ahead; }  // of an asynchronous one
   Engine& engine() { return engine_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   std::vector<TokenId> encode(std::string_view text) const { return tokenizer_.encode(text); }
 
   RequestId submit(GenerationRequest request, Heard& heard) {
-    return engine_.submit(std::move(request), [&heard](const GenerationEvent& event) { heard.hear(event); });
+    return engine_.submit(std::move(request), std::make_shared<FunctionSink>([&](const GenerationEvent& event) { heard.hear(event); }));
   }
 
   // All together, in this order.
@@ -86,6 +99,12 @@ class SmallEngine {
   Heard run_one(GenerationRequest request) { return run({std::move(request)}).front(); }
 
  private:
+  static std::unique_ptr<Backend> backend_of(const EngineSetting& setting, ThreadPool& pool) {
+    auto backend = make_cpu_backend(pool, kernels::active_table());
+    if (!setting.asynchronous) return backend;
+    return std::make_unique<AsynchronousBackend>(std::move(backend));
+  }
+
   ThreadPool pool_;
   std::unique_ptr<Backend> backend_;
   Tokenizer tokenizer_;
@@ -115,7 +134,7 @@ class PlainModel {
       : pool_(1),
         backend_(make_cpu_backend(pool_, kernels::active_table())),
         model_(llama.files(), {256, 1}, *backend_),
-        cache_(model_.make_cache(1, cache)) {}
+        sequence_(model_, 1, cache) {}
 
   // Logits after each of the tokens.
   std::vector<std::vector<float>> logits(const std::vector<TokenId>& tokens) {
@@ -139,15 +158,15 @@ class PlainModel {
     const TokenPlace place{0, position};
     const uint32_t row = 0;
     std::vector<float> out(model_.config().vocabulary);
-    model_.forward({&token, 1}, {&place, 1}, *cache_);
-    model_.logits({&row, 1}, out);
+    sequence_.forward({&token, 1}, {&place, 1}, {&row, 1});
+    sequence_.logits(0, 1, out);
     return out;
   }
 
   ThreadPool pool_;
   std::unique_ptr<Backend> backend_;
   Model model_;
-  std::unique_ptr<KeyValueCache> cache_;
+  PlainSequences sequence_;
 };
 
 }  // namespace tritllm

@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "tools" / "reference"))
 
-from codec import figures, quantize  # noqa: E402
+from codec import quantize, statistics  # noqa: E402
 from packed import encode  # noqa: E402
 
 CONFIGURATIONS = [(recipe, depth) for recipe in ("uniform", "optimal") for depth in (1, 2, 3, 4)]
@@ -148,16 +148,30 @@ def small_cases():
         yield f"codec_{kind.__name__}_{rows}x{cols}", small_matrix(kind, seed, rows, cols)
 
 
+def importance_case():
+    """A matrix and the importance of its columns: recipe `optimal` only."""
+    field = Field(51, 33, 81)
+    importance = (0.01 + 2 * field.unit(5, field.col)).astype(np.float32)[0]
+    return "codec_importance_33x81", heavy(field).astype(np.float32), importance
+
+
+def stack_case():
+    """Three experts of 28 groups, so that lines hold groups of two of them."""
+    return "codec_stack_3x7x50", heavy(Field(52, 21, 50)).astype(np.float32).reshape(3, 7, 50)
+
+
 def large_cases():
     for seed, (kind, rows, cols) in enumerate(LARGE, start=101):
         yield {"kind": kind.__name__, "seed": seed, "rows": rows, "cols": cols}, large_matrix(kind, seed, rows, cols)
 
 
-def outputs_of(matrix):
+def outputs_of(matrix, importance=None):
     """For each configuration trits, scales, codebook and figures of a matrix."""
     for recipe, depth in CONFIGURATIONS:
-        quantized = quantize(matrix, recipe, depth)
-        measured = figures(matrix, quantized, depth)
+        if importance is not None and recipe != "optimal":
+            continue
+        quantized = quantize(matrix, recipe, depth, importance)
+        measured = statistics(matrix, quantized, depth)
         numbers = [measured[name] for name in ("relative_mse", "cosine", "max_abs_error", "clipped")]
         yield f"{recipe}-d{depth}", encode(quantized, depth) | {
             "figures": np.array(numbers, np.float64),
@@ -165,10 +179,10 @@ def outputs_of(matrix):
         }
 
 
-def tensors_of(matrix):
+def tensors_of(matrix, importance=None):
     """The tensors of a golden file."""
-    named = {f"{name}.{part}": array for name, parts in outputs_of(matrix) for part, array in parts.items()}
-    return {"input": matrix} | named
+    named = {f"{name}.{part}": array for name, parts in outputs_of(matrix, importance) for part, array in parts.items()}
+    return {"input": matrix} | ({} if importance is None else {"importance": importance}) | named
 
 
 def digests_of(matrix, digest):
@@ -185,8 +199,8 @@ def main():
     import xxhash
 
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
-    for name, matrix in small_cases():
-        save_file(tensors_of(matrix), folder / f"{name}.safetensors")
+    for name, *inputs in [*small_cases(), importance_case(), stack_case()]:
+        save_file(tensors_of(*inputs), folder / f"{name}.safetensors")
     large = []
     for case, matrix in large_cases():
         digests = digests_of(matrix, lambda content: {"xxh3": xxhash.xxh3_128_hexdigest(content), "sha256": sha256(content)})

@@ -39,8 +39,10 @@ TEST(ElementType, WeightsAreFloatsAndGgufBlocks) {
   for (int i = 0; i < kTypes; ++i) {
     const auto type = static_cast<ElementType>(i);
     const ElementLayout layout = layout_of(type);
-    EXPECT_EQ(is_quantised_type(type), layout.name.starts_with('Q')) << layout.name;
-    EXPECT_EQ(is_weight_type(type), plain.contains(layout.name) || layout.name.starts_with('Q')) << layout.name;
+    const bool is_quantised = layout.name.starts_with('Q') || layout.name.ends_with("with scales");
+    EXPECT_EQ(is_quantised_type(type), is_quantised) << layout.name;
+    EXPECT_EQ(is_weight_type(type), plain.contains(layout.name) || is_quantised) << layout.name;
+    if (is_quantised) EXPECT_FALSE(element_type_from_safetensors(layout.name).has_value()) << layout.name;
   }
 }
 

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "io/gguf_models.h"
 #include "support/temporary_folder.h"
 
@@ -47,9 +48,9 @@ TEST(GgufModel, TranslatesNamesInFileOrder) {
   EXPECT_EQ(k.place, "FILE: tensor 'blk.0.attn_k.weight'");
   EXPECT_EQ(source.tensors[2].interleaved_heads, 4u);
   EXPECT_EQ(source.tensors[4].interleaved_heads, 0u);
-  EXPECT_EQ(source.config["head_dim"], 2);
-  EXPECT_EQ(source.config["rms_norm_eps"], 1e-5);
-  EXPECT_EQ(source.config["tie_word_embeddings"], true);
+  EXPECT_EQ((*source.config)["head_dim"], 2);
+  EXPECT_EQ((*source.config)["rms_norm_eps"], 1e-5);
+  EXPECT_EQ((*source.config)["tie_word_embeddings"], true);
   EXPECT_TRUE(source.warnings.empty());
 }
 
@@ -72,7 +73,7 @@ TEST(GgufModel, KnowsBaseModelAndLicense) {
   };
   EXPECT_EQ(base_of(fields()), "none");
   Fields all = with("general.name", text("Some Name"));
-  EXPECT_EQ(base_of(all), "none") << "a title is no hub id";
+  EXPECT_EQ(base_of(all), "none") << "a title is not a hub id";
   all["general.base_model.0.repo_url"] = text("https://huggingface.co/owner/name");
   EXPECT_EQ(base_of(all), "owner/name");
   all["general.source.repo_url"] = text("https://example.org/a/b");
@@ -87,7 +88,7 @@ TEST(GgufModel, RefusesOtherContents) {
   EXPECT_MESSAGE(error_of(without("general.architecture")), "general.architecture");
   EXPECT_MESSAGE(error_of(with("general.architecture", text("mamba"))), "'mamba'");
   EXPECT_MESSAGE(error_of(with("general.type", text("adapter"))), "'adapter'");
-  EXPECT_MESSAGE(error_of(with("split.count", u32(3))), "split over several files");
+  EXPECT_MESSAGE(error_of(with("split.count", u32(3))), "is part 1 of 3 of a split model");
   EXPECT_MESSAGE(error_of(with("llama.expert_count", u32(8))), "mixtures of experts");
 }
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "core/json.h"
 #include "support/expect_error.h"
 #include "support/model_folder.h"
@@ -51,7 +53,7 @@ TEST_F(HfFolder, OneFile) {
   EXPECT_EQ(values, (std::vector<float>{1, 2, 3, 4}));
   EXPECT_NE(model.tensors[1].place.find("model.safetensors: tensor 'b'"), std::string::npos);
   EXPECT_EQ(model.base_model, "org/name");
-  EXPECT_EQ(model.config["model_type"], "llama");
+  EXPECT_EQ((*model.config)["model_type"], "llama");
   EXPECT_TRUE(model.warnings.empty());
 }
 
@@ -64,10 +66,39 @@ TEST_F(HfFolder, SeveralFilesInTheOrderOfTheIndex) {
   EXPECT_EQ(model.files.size(), 2u);
 }
 
-TEST_F(HfFolder, TheIndexGoesBeforeALoneFile) {
+// As in transformers, whether the index's files are there or not.
+TEST_F(HfFolder, ALoneFileGoesBeforeTheIndex) {
   make_sharded();
-  write_plainly(path() / "model.safetensors", "not read");
-  EXPECT_EQ(open_hf_folder(path()).tensors.size(), 2u);
+  write_plainly(path() / "model.safetensors", safetensors_text({a_}));
+  for (const bool has_shards : {true, false}) {
+    const ModelSource model = open_hf_folder(path());
+    EXPECT_EQ(model.tensors.size(), 1u);
+    ASSERT_EQ(model.warnings.size(), 1u);
+    EXPECT_NE(model.warnings[0].find("model.safetensors is read"), std::string::npos);
+    if (has_shards) fs::remove(path() / "one.safetensors");
+  }
+}
+
+TEST_F(HfFolder, SaysWhatAFolderHoldsInsteadOfWeights) {
+  fs::remove(path() / "model.safetensors");
+  write_plainly(path() / "tritllm.json", "{}");
+  refused(ErrorCode::kNotFound, "packed checkpoint");
+  fs::remove(path() / "tritllm.json");
+  write_plainly(path() / "pytorch_model.bin", "x");
+  refused(ErrorCode::kNotFound, "PyTorch's own format (pytorch_model.bin)");
+  write_plainly(path() / "consolidated.safetensors", "x");
+  refused(ErrorCode::kNotFound, "rename it to model.safetensors");
+  write_plainly(path() / "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+  refused(ErrorCode::kBadInput, "git lfs pull");
+  write_plainly(path() / "config.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+  refused(ErrorCode::kBadInput, "Git LFS pointer");
+  write_plainly(path() / "adapter_config.json", R"({"base_model_name_or_path": "org/base", "r": 8})");
+  refused(ErrorCode::kUnsupported, "adapter for 'org/base'");
+}
+
+TEST_F(HfFolder, ReadsNumbersAsPythonWritesThem) {
+  write_plainly(path() / "config.json", R"({"limit": [0.0, Infinity], "z": NaN})");
+  EXPECT_EQ((*open_hf_folder(path()).config)["limit"][1], INFINITY);
 }
 
 TEST_F(HfFolder, RefusesFilesThatDoNotMatchTheIndex) {
@@ -81,10 +112,10 @@ TEST_F(HfFolder, RefusesFilesThatDoNotMatchTheIndex) {
   refused(ErrorCode::kBadInput, "does not place it in this file");
   write_index({{"b", "one.safetensors"}, {"a", "one.safetensors"}, {"c", "two.safetensors"}});
   write_plainly(path() / "two.safetensors", safetensors_text({a_}));
-  refused(ErrorCode::kBadInput, "stands in two files");
+  refused(ErrorCode::kBadInput, "in another weight file too");
   write_index({{"b", "one.safetensors"}, {"a", "missing.safetensors"}});
   write_plainly(path() / "one.safetensors", safetensors_text({b_}));
-  refused(ErrorCode::kIo, "missing.safetensors");
+  refused(ErrorCode::kNotFound, "missing.safetensors: is missing");
 }
 
 TEST_F(HfFolder, RefusesIndexesThatLeaveTheFolder) {

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/checksum.h"
+#include "core/json.h"
 #include "support/expect_error.h"
 
 namespace tritllm {
@@ -57,13 +58,13 @@ Manifest sample_manifest() {
                           .checksum = kDigits,
                           .error = {}};
   const TensorRecord tied{.name = "lm_head.weight",
-                          .shape = {0},
+                          .shape = {2, 3, 40},
                           .source_type = "BF16",
                           .source_checksum = kDigits,
                           .fate = Fate::kTied,
                           .depth = 0,
                           .type = "",
-                          .tied_to = "ids",
+                          .tied_to = "m.weight",
                           .file = "",
                           .checksum = "",
                           .error = {}};
@@ -88,7 +89,7 @@ TEST(Manifest, ComesBackAsItWasWritten) {
   EXPECT_EQ(read.tensors[0].error.level_histogram, (std::vector<uint64_t>{80, 90, 70}));
   EXPECT_EQ(read.tensors[0].matrix_shape().rows, 6u);
   EXPECT_FALSE(read.tensors[1].error.sqnr_db.has_value());
-  EXPECT_EQ(read.tensors[3].tied_to, "ids");
+  EXPECT_EQ(read.tensors[3].tied_to, "m.weight");
   EXPECT_EQ(read.source_name, manifest.source_name);
 }
 
@@ -148,7 +149,10 @@ TEST(Manifest, RefusesWhatAForgerMayClaim) {
   refused("2^48", [](Json& m) { m["tensors"][0]["shape"] = {uint64_t{1} << 30, uint64_t{1} << 30}; });
   refused("2^48", [](Json& m) { m["tensors"][0]["shape"] = {0, 16}; });
   refused("shape", [](Json& m) { m["tensors"][0]["shape"] = {-1, 16}; });
-  refused("unknown type", [](Json& m) { m["tensors"][2]["type"] = "F4"; });
+  refused("a type of safetensors", [](Json& m) { m["tensors"][2]["type"] = "F4"; });
+  refused("not a stored tensor", [](Json& m) { m["tensors"][3]["tied_to"] = "nobody"; });
+  refused("not a stored tensor", [](Json& m) { m["tensors"][3]["tied_to"] = m["tensors"][3]["name"]; });
+  refused("not a stored tensor", [](Json& m) { m["tensors"][3]["shape"] = {1, 2, 3, 4, 5}; });
   refused("checksum", [](Json& m) { m["tensors"][2].erase("checksum"); });
   refused("level_histogram", [](Json& m) { m["tensors"][0]["level_histogram"] = {0.5}; });
   refused("sqnr_db", [](Json& m) { m["tensors"][0]["sqnr_db"] = "high"; });
@@ -212,13 +216,13 @@ TEST(Manifest, TheSourceDigestHangsOnEveryPart) {
   EXPECT_EQ(source_digest(other_outcome), digest) << "it tells about the source only";
 }
 
-TEST(ErrorFiguresOf, AMatrixWithoutErrorHasNoSqnr) {
-  codec::MatrixFigures figures;
-  figures.weight_energy = figures.product = figures.decoded_energy = 4;
-  EXPECT_FALSE(error_figures(figures).sqnr_db.has_value());
-  figures.error_energy = 0.04;
-  EXPECT_EQ(error_figures(figures).sqnr_db, 20.0);
-  EXPECT_EQ(error_figures(figures).relative_mse, 0.01);
+TEST(ErrorStatsOf, AMatrixWithoutErrorHasNoSqnr) {
+  codec::MatrixStats stats;
+  stats.weight_energy = stats.product = stats.decoded_energy = 4;
+  EXPECT_FALSE(error_stats(stats).sqnr_db.has_value());
+  stats.error_energy = 0.04;
+  EXPECT_EQ(error_stats(stats).sqnr_db, 20.0);
+  EXPECT_EQ(error_stats(stats).relative_mse, 0.01);
 }
 
 }  // namespace

@@ -258,11 +258,11 @@ TEST_F(PackedDamage, BytesThatHoldNoTritsAreFoundThoughChecksumsFit) {
 
 TEST_F(PackedDamage, CodebooksOutOfRangeAreFoundThoughChecksumsFit) {
   const float infinity = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-  const auto set = [&](std::initializer_list<std::pair<size_t, float>> entries) {
+  const auto set = [&](std::initializer_list<std::pair<size_t, float>> scales) {
     change_tensor(kMatrix + std::string(".codebook"), [&](std::string& bytes) {
-      for (const auto& [entry, value] : entries) std::memcpy(bytes.data() + entry * sizeof(float), &value, sizeof(float));
+      for (const auto& [index, value] : scales) std::memcpy(bytes.data() + index * sizeof(float), &value, sizeof(float));
     });
-    expect_matrix_is_refused("codebook entry");
+    expect_matrix_is_refused("of the codebook");
   };
   for (const float bad : {infinity, nan, -nan, -1.0f, -0.0f, 65520.0f}) set({{26, bad}});
   set({{0, -0.0f}});
@@ -297,6 +297,10 @@ TEST_F(PackedDamage, ManifestsThatContradictTheWeightsAreRefusedThoughTheirCheck
       },
       [&](Manifest& m) {
         matrix_of(m).shape = {uint64_t{1} << 40, 17};
+      },
+      [&](Manifest& m) { matrix_of(m).shape = {51}; },
+      [&](Manifest& m) {
+        matrix_of(m).shape = {1, 1, 3, 17};
       },
       [&](Manifest& m) { matrix_of(m).name = "another.weight"; },
       [&](Manifest& m) { matrix_of(m).fate = Fate::kTied; },

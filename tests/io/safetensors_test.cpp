@@ -2,7 +2,9 @@
 // safetensors package.
 #include "io/safetensors.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cstring>
 #include <string>
@@ -12,6 +14,13 @@
 
 namespace tritllm {
 namespace {
+
+// The most memory that this process has held, in bytes.
+uint64_t peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) << 10;
+}
 
 std::string file_of(const std::string& header, size_t data_bytes) {
   std::string file(8, '\0');
@@ -64,7 +73,11 @@ TEST(Safetensors, RefusesFilesWithoutAHeader) {
   expect_refused(longer, "header length");
   huge[7] = '\x7f';
   expect_refused(huge, "header length at byte 0: expected at most 100000000");
-  expect_refused(file_of(" {}", 0), "start with '{'");
+  EXPECT_TRUE(parse(file_of(" \n{}", 0)).tensors.empty()) << "white space before the header is legal";
+  expect_refused(file_of("  ", 0), "start with '{'");
+  expect_refused("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer");
+  expect_refused("GGUF" + std::string(60, '\0'), "GGUF file");
+  expect_refused("PK\x03\x04" + std::string(60, '\0'), "written by PyTorch");
   expect_refused(file_of("[]", 0), "start with '{'");
 }
 
@@ -138,6 +151,19 @@ TEST(Safetensors, RefusesHolesOverlapsAndTails) {
   expect_refused(file_of(with("2", "4"), 5), "end with its last tensor");
   expect_refused(file_of("{}", 1), "end with its last tensor");
   expect_refused(file_of(one_tensor(R"({"dtype":"U8","shape":[1],"data_offsets":[1,2]})"), 2), "where the tensor before ends");
+}
+
+// What a header costs in memory is bounded by its bytes and by the number of tensors: a tree of this one would take gigabytes.
+TEST(Safetensors, LargeHeadersCostNoTree) {
+  std::string header = "{";
+  for (int i = 0; i < 300'000; ++i) header += fmt::format(R"("{}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}},)", i);
+  header.back() = '}';
+  const uint64_t before = peak_memory();
+  EXPECT_EQ(parse(file_of(header, 0)).tensors.size(), 300'000u);
+  EXPECT_LT(peak_memory() - before, uint64_t{100} << 20);
+  std::string deep = "{\"a\":[";
+  for (int i = 0; i < 2000; ++i) deep += "[],";
+  expect_refused(file_of(deep + "[]]}", 0), "more than 1000 values");
 }
 
 TEST(Safetensors, RefusesMetadataThatIsNoText) {

@@ -257,7 +257,7 @@ def test_flags_and_templates(tmp_path):
     assert json.loads((source.folder / "generation_config.json").read_text())["eos_token_id"] == [299, 260]
 
 
-@pytest.mark.parametrize("pre", ["chameleon", "qwen99", "deepseek-llm"])
+@pytest.mark.parametrize("pre", ["chameleon", "qwen99", "kimi-k2"])
 def test_unknown_pre_tokenizers_are_refused_by_name(tmp_path, pre):
     write_model(tmp_path / "model.gguf", 300, lambda writer: add_byte_tokenizer(writer, pre=pre))
     assert f"'{pre}'" in refusal(tmp_path / "model.gguf", tmp_path / "out")

@@ -52,7 +52,7 @@ struct Matrix {
   std::vector<float> floats;
   std::vector<uint16_t> halves;
   std::vector<int8_t> codes;
-  std::vector<uint8_t> entries;
+  std::vector<uint8_t> scale_codes;
   std::vector<float> steps;
   std::vector<float> decoded;  // [rows][stride]
 
@@ -60,7 +60,7 @@ struct Matrix {
     const void* const values = type == WeightType::kFloat32 ? static_cast<const void*>(floats.data())
                                : type == WeightType::kCodes ? static_cast<const void*>(codes.data())
                                                             : static_cast<const void*>(halves.data());
-    return {type, values, stride, entries.data(), steps.data()};
+    return {type, values, stride, scale_codes.data(), steps.data()};
   }
 };
 
@@ -96,7 +96,7 @@ Matrix make_matrix(WeightType type, Filling filling, size_t rows, size_t stride,
   Random random(seed);
   Matrix matrix{type, rows, stride, {}, {}, {}, {}, {}, {}};
   for (size_t entry = 0; entry < 27; ++entry) matrix.steps.push_back(random_step(filling, entry));
-  for (size_t group = 0; group < rows * stride / 16; ++group) matrix.entries.push_back(static_cast<uint8_t>(random() % 27));
+  for (size_t group = 0; group < rows * stride / 16; ++group) matrix.scale_codes.push_back(static_cast<uint8_t>(random() % 27));
   for (size_t i = 0; i < rows * stride; ++i) {
     if (type == WeightType::kFloat32) {
       matrix.floats.push_back(random_float(filling, random));
@@ -110,7 +110,7 @@ Matrix make_matrix(WeightType type, Filling filling, size_t rows, size_t stride,
     } else {
       const int code = filling == Filling::kExtreme && i % 3 == 0 ? (i % 2 == 0 ? 40 : -40) : static_cast<int>(random() % 81) - 40;
       matrix.codes.push_back(static_cast<int8_t>(code));
-      matrix.decoded.push_back(static_cast<float>(code * double{matrix.steps[matrix.entries[i / 16]]}));
+      matrix.decoded.push_back(static_cast<float>(code * double{matrix.steps[matrix.scale_codes[i / 16]]}));
     }
   }
   return matrix;

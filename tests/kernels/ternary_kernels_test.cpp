@@ -26,7 +26,7 @@ constexpr TileFormat kAllFormats[] = {TileFormat::kTriples, TileFormat::kFourBit
 static_assert(std::size(kAllFormats) == kTileFormats);
 constexpr float kUntouched = 12345.0f;
 
-// What fills codes, activations and entries.
+// What fills codes, activations and scale_codes.
 enum class Filling { kRandom, kLargest, kSmallest, kMixedExtremes };
 constexpr Filling kFillings[] = {Filling::kRandom, Filling::kLargest, Filling::kSmallest, Filling::kMixedExtremes};
 
@@ -43,9 +43,9 @@ struct Matrix {
   ScaleTable scales{};
   TileFormat format;
   size_t rows, groups;
-  std::vector<int8_t> codes;     // [rows][groups·16]
-  std::vector<uint8_t> entries;  // [rows][groups]
-  std::vector<float> steps;      // [27]
+  std::vector<int8_t> codes;         // [rows][groups·16]
+  std::vector<uint8_t> scale_codes;  // [rows][groups]
+  std::vector<float> steps;          // [27]
   std::vector<uint8_t> blocks;
 
   Matrix(TileFormat of, size_t row_count, size_t group_count, Filling filling) : format(of), rows(row_count), groups(group_count) {
@@ -54,16 +54,17 @@ struct Matrix {
       codes.push_back(static_cast<int8_t>(filled(filling, format_largest_code(format), random)));
     }
     for (size_t i = 0; i < rows * groups; ++i) {
-      entries.push_back(filling == Filling::kRandom ? static_cast<uint8_t>(random() % 27) : uint8_t{26});
+      scale_codes.push_back(filling == Filling::kRandom ? static_cast<uint8_t>(random() % 27) : uint8_t{26});
     }
     for (size_t i = 0; i < 27; ++i) steps.push_back(0.001f * std::pow(1.2f, static_cast<float>(i)));
     scales = make_scale_table(steps.data());
     blocks.resize(view().bytes());
     for (size_t band = 0; band < view().bands(); ++band) {
       const size_t first = band * kBandRows;
-      pack_band(format,
-                {codes.data() + first * groups * 16, entries.data() + first * groups, std::min(kBandRows, rows - first), groups},
-                blocks.data() + view().band_offset(band));
+      pack_band(
+          format,
+          {codes.data() + first * groups * 16, scale_codes.data() + first * groups, std::min(kBandRows, rows - first), groups},
+          blocks.data() + view().band_offset(band));
     }
   }
 
@@ -194,14 +195,15 @@ TEST(TernaryTiles, UnpackIsTheInverseOfPack) {
         for (const size_t rows : {1u, 2u, 15u, 16u, 17u, 33u, 63u, 64u, 65u, 130u}) {
           const Matrix matrix(format, rows, groups, filling);
           std::vector<int8_t> codes(matrix.codes.size(), 99);
-          std::vector<uint8_t> entries(matrix.entries.size(), 99);
+          std::vector<uint8_t> scale_codes(matrix.scale_codes.size(), 99);
           for (size_t band = 0; band < matrix.view().bands(); ++band) {
             const size_t row = band * kBandRows;
-            unpack_band(format, matrix.blocks.data() + matrix.view().band_offset(band),
-                        {codes.data() + row * groups * 16, entries.data() + row * groups, std::min(kBandRows, rows - row), groups});
+            unpack_band(
+                format, matrix.blocks.data() + matrix.view().band_offset(band),
+                {codes.data() + row * groups * 16, scale_codes.data() + row * groups, std::min(kBandRows, rows - row), groups});
           }
           ASSERT_EQ(codes, matrix.codes) << "format " << static_cast<int>(format) << ", rows " << rows << ", groups " << groups;
-          ASSERT_EQ(entries, matrix.entries);
+          ASSERT_EQ(scale_codes, matrix.scale_codes);
         }
       }
     }
@@ -220,13 +222,13 @@ TEST(TernaryTiles, UnpacksSingleRows) {
     const Matrix matrix(format, 83, 5, Filling::kRandom);
     for (size_t row = 0; row < 83; ++row) {
       std::vector<int8_t> codes(6 * 16);
-      std::vector<uint8_t> entries(6);
+      std::vector<uint8_t> scale_codes(6);
       for (size_t block = 0; block < 3; ++block) {
-        unpack_row(matrix.view(), row, block, codes.data() + block * kTileColumns, entries.data() + block * kTileGroups);
+        unpack_row(matrix.view(), row, block, codes.data() + block * kTileColumns, scale_codes.data() + block * kTileGroups);
       }
       for (size_t i = 0; i < 80; ++i) ASSERT_EQ(codes[i], matrix.codes[row * 80 + i]);
-      for (size_t i = 0; i < 5; ++i) ASSERT_EQ(entries[i], matrix.entries[row * 5 + i]);
-      ASSERT_EQ(entries[5], kEmptyEntry);
+      for (size_t i = 0; i < 5; ++i) ASSERT_EQ(scale_codes[i], matrix.scale_codes[row * 5 + i]);
+      ASSERT_EQ(scale_codes[5], kEmptyScaleCode);
     }
   }
 }
@@ -234,15 +236,15 @@ TEST(TernaryTiles, UnpacksSingleRows) {
 TEST(TernaryTiles, WhatIsBeyondTheMatrixHasNoScale) {
   const Matrix matrix(TileFormat::kFourBits, 3, 3, Filling::kRandom);
   std::vector<int8_t> codes(16 * 4 * 16);
-  std::vector<uint8_t> entries(16 * 4);
-  unpack_band(matrix.format, matrix.blocks.data(), {codes.data(), entries.data(), 16, 4});
+  std::vector<uint8_t> scale_codes(16 * 4);
+  unpack_band(matrix.format, matrix.blocks.data(), {codes.data(), scale_codes.data(), 16, 4});
   for (size_t row = 0; row < 16; ++row) {
     for (size_t group = 0; group < 4; ++group) {
       if (row < 3 && group < 3) continue;
-      EXPECT_EQ(entries[row * 4 + group], kEmptyEntry);
+      EXPECT_EQ(scale_codes[row * 4 + group], kEmptyScaleCode);
     }
   }
-  for (size_t entry = kEmptyEntry; entry < 32; ++entry) EXPECT_EQ(matrix.scales.multiples[entry], 0);
+  for (size_t entry = kEmptyScaleCode; entry < 32; ++entry) EXPECT_EQ(matrix.scales.multiples[entry], 0);
 }
 
 TEST(TernaryTiles, AScaleTableIsTheStepsToHalfAUnit) {
@@ -450,8 +452,9 @@ TEST_P(TernaryKernelsTest, MultiplyIsTheSumOfProducts) {
           double sum = 0.0, magnitude = 0.0;
           for (size_t column = 0; column < 80 && row < 33; ++column) {
             const Quantized input = quantized_value(values, format, token, column);
-            const double product = matrix.codes[row * 80 + column] * double{matrix.steps[matrix.entries[row * 5 + column / 16]]} *
-                                   input.value * double{input.scale};
+            const double product = matrix.codes[row * 80 + column] *
+                                   double{matrix.steps[matrix.scale_codes[row * 5 + column / 16]]} * input.value *
+                                   double{input.scale};
             sum += product;
             magnitude += std::abs(product);
           }
@@ -499,7 +502,7 @@ TEST_P(TernaryKernelsTest, ManyTokensAreTheSumsOfProductsToo) {
             for (size_t row = 0; row < rows; ++row) {
               double sum = 0.0;
               for (size_t column = 0; column < columns; ++column) {
-                sum += matrix.codes[row * columns + column] * double{matrix.steps[matrix.entries[row * groups + column / 16]]} *
+                sum += matrix.codes[row * columns + column] * double{matrix.steps[matrix.scale_codes[row * groups + column / 16]]} *
                        double{x[token * columns + column]};
               }
               squares += sum * sum;

@@ -1,4 +1,4 @@
-"""Proves that check_layering.py sees a breach: small trees with one planted fault each, and one without."""
+"""Checks that check_layering.py finds a breach: small trees with one planted fault each, and one without."""
 
 import pathlib
 import subprocess
@@ -7,13 +7,19 @@ import tempfile
 import unittest
 
 CHECKER = pathlib.Path(__file__).with_name("check_layering.py")
+LEVELS = [["core"], ["codec"], ["io", "text", "kernels"], ["backend"], ["model"], ["engine"]]
 
 
-def check(files):
-    """Exit status and output of the checker on a tree with these files (path below src/ -> contents)."""
+def check(files, more_rows=""):
+    """Exit status and output of the checker on a tree with these files (path below src/ -> contents) and table rows."""
     with tempfile.TemporaryDirectory() as folder:
         tree = pathlib.Path(folder)
-        (tree / "src" / "core").mkdir(parents=True)
+        rows = ""
+        for level, modules in enumerate(LEVELS):
+            for module in modules:
+                (tree / "src" / module).mkdir(parents=True)
+                rows += f"| {level} | `src/{module}` | something |\n"
+        (tree / "ARCHITECTURE.md").write_text("| level | module | owns |\n|---|---|---|\n" + rows + more_rows, encoding="utf-8")
         for name, text in files.items():
             path = tree / "src" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,8 +29,8 @@ def check(files):
 
 
 class CheckLayering(unittest.TestCase):
-    def assert_refused(self, files, message):
-        status, output = check(files)
+    def assert_refused(self, files, message, more_rows=""):
+        status, output = check(files, more_rows)
         self.assertEqual(status, 1, output)
         self.assertIn(message, output)
         self.assertEqual(len(output.splitlines()), 1, output)
@@ -46,7 +52,7 @@ class CheckLayering(unittest.TestCase):
             self.assert_refused({"core/error.h": line + "\n"}, "src/core/error.h:1: core (level 0) includes model (level 4)")
 
     def test_include_of_a_module_on_the_same_level(self):
-        self.assert_refused({"text/tokenizer.cpp": '#include "io/mapped_file.h"\n'}, "which is beside it")
+        self.assert_refused({"text/tokenizer.cpp": '#include "io/mapped_file.h"\n'}, "on the same level")
 
     def test_include_around_the_corner(self):
         self.assert_refused({"core/error.h": '#include "../model/config.h"\n'}, 'without ".."')
@@ -59,13 +65,19 @@ class CheckLayering(unittest.TestCase):
                             "src/io/CMakeLists.txt: io (level 2) links engine (level 5), which is above it")
 
     def test_link_to_a_module_on_the_same_level(self):
-        self.assert_refused({"io/CMakeLists.txt": "tritllm_module(io LINKS tritllm_kernels_avx2)\n"}, "which is beside it")
+        self.assert_refused({"io/CMakeLists.txt": "tritllm_module(io LINKS tritllm_kernels_avx2)\n"}, "on the same level")
+
+    def test_library_in_parts_of_a_lower_module(self):
+        self.assertEqual(check({"backend/CMakeLists.txt": "tritllm_module(backend LINKS tritllm_kernels_avx2 tritllm_flags)\n"}), (0, ""))
+
+    def test_level_without_a_module(self):
+        self.assert_refused({}, "src/api, which does not exist", "| 7 | `src/api` | nothing yet |\n")
 
     def test_module_without_a_level(self):
         self.assert_refused({"misc/a.h": "\n"}, "src/misc: has no level")
 
     def test_unknown_folder_in_quotes(self):
-        self.assert_refused({"core/error.h": '#include "misc/a.h"\n'}, '"misc" is no module')
+        self.assert_refused({"core/error.h": '#include "misc/a.h"\n'}, 'no module "misc"')
 
 
 if __name__ == "__main__":

@@ -9,9 +9,12 @@
 
 #include <cstdio>
 #include <iostream>
+#include <numeric>
 #include <sstream>
 
-#include "backend/cpu_backend.h"
+#include "backend/cpu/backend.h"
+#include "kernels/kernel_table.h"
+#include "model/plain_sequences.h"
 #include "core/error.h"
 #include "model/model.h"
 
@@ -33,7 +36,7 @@ std::vector<std::vector<uint32_t>> read_sequences() {
 class Probe {
  public:
   Probe(Model& model, std::vector<std::vector<uint32_t>> sequences, CacheType type)
-      : model_(model), sequences_(std::move(sequences)), cache_(model.make_cache(static_cast<uint32_t>(sequences_.size()), type)) {
+      : model_(model), sequences_(std::move(sequences)), computed_(model, static_cast<uint32_t>(sequences_.size()), type) {
     for (const auto& sequence : sequences_) logits_.emplace_back(sequence.size() * model.config().vocabulary);
   }
 
@@ -45,8 +48,8 @@ class Probe {
       places.push_back({static_cast<uint32_t>(sequence), static_cast<uint32_t>(first + i)});
       rows.push_back(static_cast<uint32_t>(i));
     }
-    model_.forward(std::span(sequences_[sequence]).subspan(first, count), places, *cache_);
-    model_.logits(rows, std::span(logits_[sequence]).subspan(first * model_.config().vocabulary));
+    computed_.forward(std::span(sequences_[sequence]).subspan(first, count), places, rows);
+    computed_.logits(0, count, std::span(logits_[sequence]).subspan(first * model_.config().vocabulary));
   }
 
   void pass_together(size_t position) {
@@ -57,9 +60,11 @@ class Probe {
       places.push_back({static_cast<uint32_t>(i), static_cast<uint32_t>(position)});
       tokens.push_back(sequences_[i][position]);
     }
-    model_.forward(tokens, places, *cache_);
-    for (uint32_t row = 0; row < places.size(); ++row) {
-      model_.logits({&row, 1}, std::span(logits_[places[row].slot]).subspan(position * model_.config().vocabulary));
+    std::vector<uint32_t> rows(tokens.size());
+    std::iota(rows.begin(), rows.end(), 0u);
+    computed_.forward(tokens, places, rows);
+    for (size_t row = 0; row < places.size(); ++row) {
+      computed_.logits(row, 1, std::span(logits_[places[row].sequence]).subspan(position * model_.config().vocabulary));
     }
   }
 
@@ -85,7 +90,7 @@ class Probe {
  private:
   Model& model_;
   std::vector<std::vector<uint32_t>> sequences_;
-  std::unique_ptr<KeyValueCache> cache_;
+  PlainSequences computed_;
   std::vector<std::vector<float>> logits_;
 };
 

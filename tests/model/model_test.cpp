@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "backend/cpu_backend.h"
+#include "backend/cpu/backend.h"
+#include "kernels/kernel_table.h"
+#include "model/plain_sequences.h"
 #include "support/expect_error.h"
 #include "support/small_llama.h"
 #include "support/temporary_folder.h"
@@ -22,12 +24,12 @@ std::vector<float> load(ModelFiles files) {
   ThreadPool pool(1);
   const auto backend = make_cpu_backend(pool, kernels::active_table());
   Model model(std::move(files), {16, 4}, *backend);
-  const auto cache = model.make_cache(1, CacheType::kFloat32);
+  PlainSequences sequence(model, 1, CacheType::kFloat32);
   const uint32_t tokens[] = {1, 2, 3}, last = 2;
   const TokenPlace places[] = {{0, 0}, {0, 1}, {0, 2}};
   std::vector<float> logits(kVocabulary);
-  model.forward(tokens, places, *cache);
-  model.logits({&last, 1}, logits);
+  sequence.forward(tokens, places, {&last, 1});
+  sequence.logits(0, 1, logits);
   return logits;
 }
 
@@ -69,8 +71,9 @@ TEST(ModelLoading, OtherTypesThanFloatsAreRefused) {
   const SmallLlama llama(kVocabulary);
   for (const std::string name : {"model.norm.weight", "model.layers.1.self_attn.q_proj.weight"}) {
     ModelFiles files = llama.files();
-    auto& tensor = std::get<SourceTensor>(files.weights.at(name));
+    SourceTensor tensor = *files.weights.at(name).dense();
     tensor.type = ElementType::kI32;
+    files.weights.insert_or_assign(name, tensor);
     refused(ErrorCode::kBadInput, name, "expected floats", files);
   }
 }
@@ -140,22 +143,93 @@ TEST(ModelRunning, CountsWeightsOfAToken) {
   EXPECT_EQ(model.weight_bytes_per_token(), matrices);
 }
 
-TEST(ModelRunning, TheObserverSeesEveryLayersStates) {
+class Recorder final : public ForwardObserver {
+ public:
+  explicit Recorder(Backend& backend) : backend_(backend) {}
+  void before_linears(std::span<const Linear* const> linears, Rows inputs, const Norm* norm) override {
+    for (const Linear* const linear : linears) {
+      EXPECT_EQ(linear->weights->columns(), inputs.width()) << linear->name;
+      names.push_back(linear->name + (norm != nullptr ? " after a norm" : ""));
+    }
+  }
+  void after_layer(uint32_t layer, Rows hidden) override {
+    layers.push_back(layer);
+    backend_.read(hidden, states.emplace_back(hidden.count * hidden.width()));
+  }
+
+  std::vector<std::string> names;
+  std::vector<uint32_t> layers;
+  std::vector<std::vector<float>> states;
+
+ private:
+  Backend& backend_;
+};
+
+TEST(ModelRunning, TheObserverSeesTheInputsOfEveryLinearAndEveryLayersStates) {
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool, kernels::active_table());
+  Model model(SmallLlama(kVocabulary).files(), {16, 4}, *backend);
+  PlainSequences sequence(model, 1, CacheType::kFloat32);
+  const uint32_t tokens[] = {1, 2, 3};
+  const TokenPlace places[] = {{0, 0}, {0, 1}, {0, 2}};
+  Recorder recorder(*backend);
+  sequence.forward(tokens, places, {}, &recorder);
+  EXPECT_EQ(recorder.layers, (std::vector<uint32_t>{0, 1}));
+  ASSERT_EQ(recorder.states[1].size(), 3u * 40);
+  EXPECT_NE(recorder.states[0], recorder.states[1]);
+  std::vector<std::string> expected;
+  for (const std::string layer : {"model.layers.0.", "model.layers.1."}) {
+    for (const char* const name : {"q_proj", "k_proj", "v_proj"}) expected.push_back(layer + "self_attn." + name + " after a norm");
+    expected.push_back(layer + "self_attn.o_proj");
+    for (const char* const name : {"gate_proj", "up_proj"}) expected.push_back(layer + "mlp." + name + " after a norm");
+    expected.push_back(layer + "mlp.down_proj");
+  }
+  EXPECT_EQ(recorder.names, expected);
+}
+
+// A layer that is loaded by itself, in a cache of one layer, does what it does in the model.
+TEST(ModelRunning, ALayerRunsByItself) {
+  ThreadPool pool(1);
+  const auto backend = make_cpu_backend(pool, kernels::active_table());
+  const SmallLlama llama(kVocabulary);
+  Model model(llama.files(), {16, 4}, *backend);
+  PlainSequences sequence(model, 1, CacheType::kFloat32);
+  const uint32_t tokens[] = {1, 2, 3};
+  const TokenPlace places[] = {{0, 0}, {0, 1}, {0, 2}};
+  Recorder recorder(*backend);
+  sequence.forward(tokens, places, {}, &recorder);
+
+  ModelFiles files = llama.files();
+  const ModelConfig config = read_model_config(files.config, files.config_place);
+  WeightLoader loader(files, config, *backend);
+  LayerContext context(config, 16, 4, *backend);
+  const Layer layer = Layer::load(loader, 1);
+  const auto cache = backend->make_cache({1, config.key_value_heads, config.head_width, 1, CacheType::kFloat32});
+  const auto step = backend->make_step({4, 1, 1});
+  const PageId page = 0;
+  backend->begin(*step, {tokens, places, {&page, 1}, 1, {}, nullptr});
+  const auto hidden = backend->allocate_rows(3, config.hidden);
+  backend->write(recorder.states[0], first_rows(hidden, 3));
+  layer.forward(context, *step, first_rows(hidden, 3), *cache, 0);
+  std::vector<float> found(3 * config.hidden);
+  backend->read(first_rows(hidden, 3), found);
+  EXPECT_EQ(found, recorder.states[1]);
+}
+
+TEST(ModelRunning, AnInterruptedPassIsNotFinished) {
   ThreadPool pool(1);
   const auto backend = make_cpu_backend(pool, kernels::active_table());
   Model model(SmallLlama(kVocabulary).files(), {16, 4}, *backend);
   const auto cache = model.make_cache(1, CacheType::kFloat32);
-  const uint32_t tokens[] = {1, 2, 3};
-  const TokenPlace places[] = {{0, 0}, {0, 1}, {0, 2}};
-  std::vector<uint32_t> layers;
-  std::vector<std::vector<float>> states;
-  model.forward(tokens, places, *cache, [&](uint32_t layer, std::span<const float> hidden) {
-    layers.push_back(layer);
-    states.emplace_back(hidden.begin(), hidden.end());
-  });
-  EXPECT_EQ(layers, (std::vector<uint32_t>{0, 1}));
-  ASSERT_EQ(states[1].size(), 3u * 40);
-  EXPECT_NE(states[0], states[1]);
+  const auto step = model.make_step(1);
+  const uint32_t token = 1;
+  const TokenPlace place{0, 0};
+  const PageId page = 0;
+  backend->begin(*step, {{&token, 1}, {&place, 1}, {&page, 1}, 1, {}, nullptr});
+  std::atomic<bool> interrupt = true;
+  EXPECT_FALSE(model.forward_unless(interrupt, *step, *cache));
+  interrupt = false;
+  EXPECT_TRUE(model.forward_unless(interrupt, *step, *cache));
 }
 
 }  // namespace

@@ -20,6 +20,8 @@ from transformers import (
     Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MinistralConfig,
+    MinistralForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Qwen2Config,
@@ -66,6 +68,12 @@ def llama(options=(), **rest):
 def mistral(options=(), **rest):
     sizes = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 18, "sliding_window": 7}
     return Variant(MistralConfig, MistralForCausalLM, COMMON | sizes | dict(options), **rest)
+
+
+def ministral(options=(), **rest):
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 18, "sliding_window": 7}
+    layers = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+    return Variant(MinistralConfig, MinistralForCausalLM, COMMON | sizes | layers | dict(options), **rest)
 
 
 def qwen2(options=(), **rest):
@@ -150,6 +158,13 @@ VARIANTS = {
     "mistral_window": mistral(mistakes=({"sliding_window": 6}, {"sliding_window": 8}, {"sliding_window": None})),
     "mistral_no_window": mistral({"sliding_window": None}),
     "mistral_hidden_over_heads": mistral({"head_dim": None, "sliding_window": 50}),
+    "ministral": ministral(mistakes=({"sliding_window": 6}, {"layer_types": ["full_attention"] * 3})),
+    # As published before transformers knew the name: AutoModel takes it for the other family.
+    "ministral_as_mistral": ministral(rewrite={"model_type": "mistral", "architectures": ["MistralForCausalLM"]}),
+    "llama_dynamic": llama(rotary("dynamic", factor=4.0)),
+    "llama_proportional": llama(
+        rotary("proportional", partial_rotary_factor=0.5), mistakes=(rotary("default"), rotary("proportional"))
+    ),
     "qwen2": qwen2(),
     "qwen2_yarn": qwen2(
         rotary("yarn", **YARN) | {"hidden_size": 42, "num_attention_heads": 3},
@@ -218,7 +233,7 @@ TRANSLATIONS = {
     "qwen2_unused_window": "qwen2",
     "gemma3_v4": "gemma3_linear",
 }
-ONE_OF_EACH_FAMILY = ["llama_biases", "mistral_window", "qwen2", "qwen3", "gemma2", "gemma3"]
+ONE_OF_EACH_FAMILY = ["llama_biases", "mistral_window", "ministral", "qwen2", "qwen3", "gemma2", "gemma3"]
 
 
 def randomise(model):

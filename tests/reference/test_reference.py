@@ -28,12 +28,12 @@ def random_quantized(depth, rows, cols, seed=0):
     groups = -(-cols // 16)
     codes = random.integers(-largest_code, largest_code + 1, (rows, groups * 16)).astype(np.int8)
     codes[:, cols:] = 0
-    entries = random.integers(0, 27, rows * groups).astype(np.uint8)
-    return codec.Quantized(codes.reshape(-1, 16), entries, np.sort(random.random(27, np.float32)))
+    scale_codes = random.integers(0, 27, rows * groups).astype(np.uint8)
+    return codec.Quantized(codes.reshape(-1, 16), scale_codes, np.sort(random.random(27, np.float32)))
 
 
-def unpack(stored, rows, cols):
-    return packed.unpack(stored["trits"], stored["scales"], stored["codebook"], rows, cols)
+def unpack(stored, *shape):
+    return packed.unpack(stored["trits"], stored["scales"], stored["codebook"], shape)
 
 
 # The codec
@@ -80,7 +80,7 @@ def test_no_step_is_better_than_the_best_step(depth):
 
 
 def test_clusters_are_the_least_of_all_partitions(monkeypatch):
-    monkeypatch.setattr(codec, "ENTRIES", 4)
+    monkeypatch.setattr(codec, "SCALES", 4)
     random = np.random.default_rng(5)
     steps, weights = np.sort(random.random(11)), random.random(11)
     W, S, Q = (np.append(0.0, np.cumsum(x)) for x in (weights, weights * steps, weights * steps * steps))
@@ -109,7 +109,7 @@ def test_runs_hold_every_step_once():
 def test_signal_to_noise_ratio_of_a_gaussian(recipe, expected):
     matrix = np.random.default_rng(1).standard_normal((4096, 1024), np.float32)
     for depth, sqnr in zip(DEPTHS, expected):
-        assert codec.figures(matrix, codec.quantize(matrix, recipe, depth), depth)["sqnr_db"] == pytest.approx(sqnr, abs=0.03)
+        assert codec.statistics(matrix, codec.quantize(matrix, recipe, depth), depth)["sqnr_db"] == pytest.approx(sqnr, abs=0.03)
 
 
 @pytest.mark.parametrize(("recipe", "depth"), CONFIGURATIONS)
@@ -117,7 +117,7 @@ def test_codes_are_the_nearest_levels(recipe, depth):
     matrix = make_golden.small_matrix(make_golden.sparse, 20, 33, 81)
     quantized = codec.quantize(matrix, recipe, depth)
     decoded = codec.decode(quantized, depth, 33, 81)
-    step = np.repeat((quantized.codebook / codec.outermost_code(depth))[quantized.entries].reshape(33, -1), 16, axis=1)[:, :81]
+    step = np.repeat((quantized.codebook / codec.outermost_code(depth))[quantized.scale_codes].reshape(33, -1), 16, axis=1)[:, :81]
     outermost = np.abs(decoded) >= step * (codec.outermost_code(depth) - np.float32(0.5))
     assert (outermost | (np.abs(matrix - decoded) <= step * 0.5000001)).all()
     assert (decoded[matrix == 0] == 0).all() and not np.signbit(decoded[matrix == 0]).any()
@@ -129,6 +129,45 @@ def test_weights_beyond_fp16_are_refused(wrong):
     matrix[1, 17] = wrong
     with pytest.raises(ValueError, match="row 1, column 17"):
         codec.quantize(matrix, "uniform", 2)
+
+
+def test_an_importance_of_one_everywhere_is_least_squares():
+    matrix = make_golden.small_matrix(make_golden.heavy, 9, 12, 80)
+    quantized = codec.quantize(matrix, "optimal", 2, np.ones(80, np.float32))
+    groups = matrix.reshape(-1, 16)
+    for group, scale_code in zip(groups, quantized.scale_codes):
+        errors = [direct_quantize_group(group, scale, 2)[1] for scale in quantized.codebook]
+        assert scale_code == int(np.argmin(errors))
+
+
+def test_errors_move_to_columns_of_little_importance():
+    matrix = make_golden.small_matrix(make_golden.bell, 10, 200, 80)
+    importance = np.where(np.arange(80) % 2 == 0, 4, 0.25).astype(np.float32)
+
+    def column_errors(quantized):
+        return ((matrix - codec.decode(quantized, 2, 200, 80)) ** 2).sum(axis=0)
+
+    plain = column_errors(codec.quantize(matrix, "optimal", 2))
+    weighed = column_errors(codec.quantize(matrix, "optimal", 2, importance))
+    assert weighed[::2].sum() < 0.97 * plain[::2].sum()
+    assert weighed[1::2].sum() > plain[1::2].sum()
+
+
+@pytest.mark.parametrize("wrong", [0, 2.0**-21, -1, np.nan, np.inf, 2.0**21])
+def test_an_importance_out_of_bounds_is_refused(wrong):
+    importance = np.ones(20, np.float32)
+    importance[17] = wrong
+    with pytest.raises(ValueError, match="importance"):
+        codec.quantize(np.ones((2, 20), np.float32), "optimal", 2, importance)
+
+
+def test_a_stack_is_its_experts_one_by_one():
+    _, stack = make_golden.stack_case()
+    quantized = codec.quantize(stack, "optimal", 2)
+    assert quantized.codebook.shape == (3, 27)
+    decoded = codec.decode(quantized, 2, 21, 50).reshape(3, 7, 50)
+    for expert, matrix in enumerate(stack):
+        assert (decoded[expert] == codec.decode(codec.quantize(matrix, "optimal", 2), 2, 7, 50)).all()
 
 
 # The format
@@ -151,7 +190,19 @@ def test_decoding_undoes_encoding(depth, rows, cols):
     quantized = random_quantized(depth, rows, cols)
     back = unpack(packed.encode(quantized, depth), rows, cols)
     assert (back.codes == quantized.codes).all()
-    assert (back.entries == quantized.entries).all()
+    assert (back.scale_codes == quantized.scale_codes).all()
+
+
+def test_a_stack_has_a_codebook_for_each_expert_or_one_for_all():
+    _, stack = make_golden.stack_case()
+    stored = packed.encode(codec.quantize(stack, "optimal", 2), 2)
+    parts = stored["trits"], stored["scales"]
+    assert (packed.decode_matrix(*parts, stored["codebook"], (3, 7, 50)) == packed.decode_matrix(**stored, shape=(3, 7, 50))).all()
+    shared = packed.decode_matrix(*parts, stored["codebook"][0], (3, 7, 50))
+    assert (shared == packed.decode_matrix(*parts, stored["codebook"][0], (21, 50)).reshape(3, 7, 50)).all()
+    for codebook, shape in ((stored["codebook"], (21, 50)), (stored["codebook"][:2], (3, 7, 50)), (stored["codebook"][:, :26], (3, 7, 50))):
+        with pytest.raises(packed.Damaged, match="codebook"):
+            packed.unpack(*parts, codebook, shape)
 
 
 @pytest.mark.parametrize("depth", (2, 3, 4))
@@ -179,23 +230,23 @@ def fill_last_group(stored):
     stored["scales"][0, 0] = packed.BYTE_OF_VALUE[81 + int(np.searchsorted(packed.BYTE_OF_VALUE, stored["scales"][0, 0]))]
 
 
-def negative_entry(stored):
+def negative_scale(stored):
     stored["codebook"][0] = -1
 
 
-def negative_zero_entry(stored):
+def negative_zero_scale(stored):
     stored["codebook"][0] = -0.0
 
 
-def no_number_entry(stored):
+def nan_scale(stored):
     stored["codebook"][26] = np.nan
 
 
-def large_entry(stored):
+def large_scale(stored):
     stored["codebook"][26] = 65536
 
 
-def descending_entries(stored):
+def descending_scales(stored):
     stored["codebook"][3] = 6
 
 
@@ -212,8 +263,8 @@ def other_type(stored):
 
 
 DAMAGES = [
-    (damage_byte, "byte"), (damage_scale_byte, "byte"), (fill_padding, "padding"), (fill_last_group, "filler"), (negative_entry, "negative"),
-    (negative_zero_entry, "negative"), (no_number_entry, "no number"), (large_entry, "65504"), (descending_entries, "ascend"),
+    (damage_byte, "byte"), (damage_scale_byte, "byte"), (fill_padding, "padding"), (fill_last_group, "filler"), (negative_scale, "negative"),
+    (negative_zero_scale, "negative"), (nan_scale, "NaN"), (large_scale, "65504"), (descending_scales, "ascend"),
     (too_few_lines, "shape"), (too_deep, "lines, 16"), (other_type, "U8"),
 ]  # fmt: skip
 
@@ -316,10 +367,13 @@ def test_checksum_is_verified(folders, monkeypatch):
 # Golden files
 
 
-@pytest.mark.parametrize("case", list(make_golden.small_cases()), ids=lambda case: case[0])
+GOLDEN_CASES = [*make_golden.small_cases(), make_golden.importance_case(), make_golden.stack_case()]
+
+
+@pytest.mark.parametrize("case", GOLDEN_CASES, ids=lambda case: case[0])
 def test_golden_file_is_what_the_reference_makes(case):
-    name, matrix = case
-    golden, made = load_file(GOLDEN / f"{name}.safetensors"), make_golden.tensors_of(matrix)
+    name, *inputs = case
+    golden, made = load_file(GOLDEN / f"{name}.safetensors"), make_golden.tensors_of(*inputs)
     assert golden.keys() == made.keys()
     for part, array in golden.items():
         assert (array.dtype, array.shape, array.tobytes()) == (made[part].dtype, made[part].shape, made[part].tobytes()), part

@@ -1,4 +1,4 @@
-// Owns quantising a whole matrix in memory with codec::MatrixQuantizer, as tests want it: blocks in any order, everything kept.
+// Owns quantising a whole matrix in memory with codec::MatrixQuantizer, as tests want it: stripes in any order, everything kept.
 #pragma once
 
 #include <algorithm>
@@ -16,19 +16,21 @@
 namespace tritllm {
 
 struct Quantized {
-  codec::Codebook codebook{};
+  std::vector<codec::Codebook> codebooks;
   std::vector<uint8_t> trits;   // [depth][lines][16]
   std::vector<uint8_t> scales;  // [lines][3]
   std::vector<int8_t> codes;    // [lines·5][16]
-  std::vector<uint8_t> entries;
-  codec::MatrixFigures figures;
+  std::vector<uint8_t> scale_codes;
+  codec::MatrixStats stats;
 
-  // Trits, scales and codebook one after the other, as a manifest's checksum takes them.
+  const codec::Codebook& codebook() const { return codebooks.front(); }
+  // Trits, scales and codebooks one after the other, as a manifest's checksum takes them.
   std::vector<uint8_t> stored() const {
     std::vector<uint8_t> all = trits;
     all.insert(all.end(), scales.begin(), scales.end());
-    all.resize(all.size() + sizeof(codebook));
-    std::memcpy(all.data() + all.size() - sizeof(codebook), codebook.data(), sizeof(codebook));
+    const size_t bytes = codebooks.size() * sizeof(codec::Codebook);
+    all.resize(all.size() + bytes);
+    std::memcpy(all.data() + all.size() - bytes, codebooks.data(), bytes);
     return all;
   }
   std::string checksum() const {
@@ -51,42 +53,43 @@ inline codec::ParallelLoop loop_in_order(uint64_t seed) {
   };
 }
 
-// `loop` decides in which order, and on which threads, blocks are surveyed and encoded and pieces of the sample are worked on.
+// `loop` decides in which order, and on which threads, stripes and parts of the sample are worked on.
 inline Quantized quantize(std::span<const float> weights, codec::MatrixShape shape, codec::Config config,
-                          const codec::GroupKernels& kernels, const codec::ParallelLoop& loop = loop_in_order(0)) {
-  codec::MatrixQuantizer quantizer(config, shape, kernels);
-  const auto load = [&](size_t block) {
-    const uint64_t first = block * codec::kBlockGroups;
-    const size_t groups = quantizer.padded_groups(block);
+                          const codec::GroupKernels& kernels, const codec::ParallelLoop& loop = loop_in_order(0),
+                          const codec::ColumnStatistics& statistics = {}) {
+  codec::MatrixQuantizer quantizer(config, shape, kernels, statistics);
+  const auto load = [&](size_t stripe) {
+    const uint64_t first = quantizer.stripes()[stripe].first_group;
+    const size_t groups = quantizer.stripes()[stripe].padded_groups();
     std::vector<float> padded(groups * codec::kGroupSize);
     codec::pad_groups(shape, first, groups, weights.data() + codec::weights_in_groups(shape, first, groups).first, padded.data());
     return padded;
   };
-  loop(quantizer.blocks(), [&](size_t block) { quantizer.survey(block, load(block).data()); });
+  loop(quantizer.stripes().size(), [&](size_t stripe) { quantizer.collect_scales(stripe, load(stripe).data()); });
   const auto read_group = [&](uint64_t group, float* out) {
     codec::pad_groups(shape, group, 1, weights.data() + codec::weights_in_groups(shape, group, 1).first, out);
   };
-  quantizer.choose_codebook(read_group, loop);
+  quantizer.choose_codebooks(read_group, loop);
 
   Quantized result;
-  result.codebook = quantizer.codebook();
+  result.codebooks.assign(quantizer.codebooks().begin(), quantizer.codebooks().end());
   result.trits.resize(shape.trit_bytes(config.depth));
   result.scales.resize(shape.scale_bytes());
   result.codes.resize(shape.lines() * codec::kLineGroups * codec::kGroupSize);
-  result.entries.resize(shape.lines() * codec::kLineGroups);
-  loop(quantizer.blocks(), [&](size_t block) {
-    codec::EncodedBlock encoded;
-    quantizer.encode(block, load(block).data(), encoded);
-    const size_t line = block * codec::kBlockLines;
+  result.scale_codes.resize(shape.lines() * codec::kLineGroups);
+  loop(quantizer.stripes().size(), [&](size_t stripe) {
+    codec::EncodedStripe encoded;
+    quantizer.encode(stripe, load(stripe).data(), encoded);
+    const uint64_t line = quantizer.stripes()[stripe].first_line();
     for (size_t plane = 0; plane < encoded.planes.size(); ++plane) {
       std::copy(encoded.planes[plane].begin(), encoded.planes[plane].end(),
                 result.trits.data() + (plane * shape.lines() + line) * codec::kGroupSize);
     }
     std::copy(encoded.scales.begin(), encoded.scales.end(), result.scales.data() + line * codec::kScaleTrits);
     std::copy(encoded.codes.begin(), encoded.codes.end(), result.codes.data() + line * codec::kLineGroups * codec::kGroupSize);
-    std::copy(encoded.entries.begin(), encoded.entries.end(), result.entries.data() + line * codec::kLineGroups);
+    std::copy(encoded.scale_codes.begin(), encoded.scale_codes.end(), result.scale_codes.data() + line * codec::kLineGroups);
   });
-  result.figures = quantizer.figures();
+  result.stats = quantizer.stats();
   return result;
 }
 

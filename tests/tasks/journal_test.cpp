@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/checksum.h"
+#include "core/json.h"
 #include "support/expect_error.h"
 #include "support/model_folder.h"
 #include "support/temporary_folder.h"
@@ -100,7 +101,7 @@ TEST_F(JournalTest, ZerosThatAPowerCutLeftAreNoEntries) {
 
 TEST_F(JournalTest, AnotherRunIsRefusedAndUntouched) {
   const std::string before = read_plainly(path());
-  expect_error(ErrorCode::kConflict, "--fresh", [&] { Journal(path(), kOther); });
+  expect_error(ErrorCode::kConflict, "options.output.fresh", [&] { Journal(path(), kOther); });
   EXPECT_EQ(read_plainly(path()), before);
 }
 

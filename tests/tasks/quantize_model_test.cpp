@@ -117,11 +117,11 @@ TEST_F(QuantizeModel, WritesTheQuantisersBytesAndTheSourcesOtherTensors) {
       const codec::MatrixShape shape{tensor.rows(), tensor.columns()};
       const Quantized expected = quantize(weights, shape, {Recipe::kOptimal, 2}, codec::scalar_group_kernels());
       EXPECT_EQ(record.checksum, expected.checksum());
-      EXPECT_EQ(record.error.relative_mse, expected.figures.relative_mse());
-      EXPECT_EQ(record.error.level_histogram, expected.figures.level_histogram);
+      EXPECT_EQ(record.error.relative_mse, expected.stats.relative_mse());
+      EXPECT_EQ(record.error.level_histogram, expected.stats.level_histogram);
       std::vector<float> padded(expected.codes.size());
       for (size_t k = 0; k < padded.size(); ++k) {
-        padded[k] = static_cast<float>(expected.codes[k]) * (expected.codebook[expected.entries[k / 16]] / 4.0f);
+        padded[k] = static_cast<float>(expected.codes[k]) * (expected.codebook()[expected.scale_codes[k / 16]] / 4.0f);
       }
       codec::strip_padding(shape, 0, shape.groups(), padded.data(), weights.data());
     }
@@ -215,13 +215,14 @@ TEST_F(QuantizeModel, EmitChoosesTheFolders) {
 }
 
 TEST_F(QuantizeModel, UnusableWeightsNameTensorRowAndColumn) {
+  const TestTensor other = f32_tensor("model.layers.0.mlp.down_proj.weight", {1, 16}, std::vector<float>(16, 0.5f));
   for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 65505.0f, -1e30f}) {
     for (const char* const name : {"model.layers.0.mlp.up_proj.weight", "model.norm.weight"}) {
       fs::remove_all(folder_ / "out");
       std::vector<float> weights(40 * 50, 0.5f);
       weights[7 * 50 + 33] = wrong;
       write_plainly(model_ / "config.json", "{}");
-      write_plainly(model_ / "model.safetensors", safetensors_text({f32_tensor(name, {40, 50}, weights)}));
+      write_plainly(model_ / "model.safetensors", safetensors_text({f32_tensor(name, {40, 50}, weights), other}));
       SCOPED_TRACE(testing::Message() << wrong << " in " << name);
       expect_error(ErrorCode::kBadInput, std::string(name) + "': row 7, column 33", [&] {
         quantize_model(options({{Recipe::kOptimal, 2}}));
@@ -249,7 +250,7 @@ TEST_F(QuantizeModel, ResultsOfOtherOptionsAreNotReplacedWithoutFresh) {
   quantize_model(options({{Recipe::kUniform, 2}}));
   QuantizeOptions other = options({{Recipe::kUniform, 2}});
   other.policy.head_depth = 3;
-  expect_error(ErrorCode::kConflict, "--fresh", [&] { quantize_model(other); });
+  expect_error(ErrorCode::kConflict, "options.output.fresh", [&] { quantize_model(other); });
   EXPECT_TRUE(quantize_model(options({{Recipe::kUniform, 2}}))[0].was_complete);
   other.output.fresh = true;
   const ConfigResult replaced = quantize_model(other)[0];
@@ -261,7 +262,7 @@ TEST_F(QuantizeModel, MemoryLimitsThatCannotHoldAreRefusedAtOnce) {
   write_tiny_model(model_);
   QuantizeOptions small = options({{Recipe::kUniform, 2}});
   small.max_memory = 1 << 20;
-  expect_error(ErrorCode::kUsage, "--max-memory", [&] { quantize_model(small); });
+  expect_error(ErrorCode::kUsage, "options.max_memory", [&] { quantize_model(small); });
 }
 
 TEST_F(QuantizeModel, ThePlanCountsTheMemoryOfWhatRunsAtOnce) {

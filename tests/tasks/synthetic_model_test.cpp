@@ -27,11 +27,11 @@ ModelFiles make(int depth, unsigned threads = 2) {
 
 std::vector<uint8_t> bytes_of(const WeightSource& source) {
   std::vector<uint8_t> bytes;
-  if (const auto* const tensor = std::get_if<SourceTensor>(&source)) {
+  if (const SourceTensor* const tensor = source.dense()) {
     const auto* const data = reinterpret_cast<const uint8_t*>(tensor->bytes.data());
     bytes.assign(data, data + tensor->bytes.size());
   } else {
-    const auto& matrix = std::get<TernaryMatrix>(source);
+    const TernaryMatrix& matrix = *source.ternary();
     bytes.assign(matrix.trits.begin(), matrix.trits.end());
     bytes.insert(bytes.end(), matrix.scales.begin(), matrix.scales.end());
   }
@@ -42,23 +42,23 @@ TEST(SyntheticModel, HasTheShapeAndDepth) {
   for (const int depth : {1, 4}) {
     const ModelFiles files = make(depth);
     EXPECT_EQ(files.weights.size(), 3u + 30 * 9);
-    const auto& matrix = std::get<TernaryMatrix>(files.weights.at("model.layers.29.self_attn.k_proj.weight"));
+    const TernaryMatrix& matrix = *files.weights.at("model.layers.29.self_attn.k_proj.weight").ternary();
     EXPECT_EQ(matrix.depth, depth);
     EXPECT_EQ(matrix.shape.rows, 192u);
     EXPECT_EQ(matrix.shape.columns, 576u);
     EXPECT_EQ(matrix.trits.size(), matrix.shape.trit_bytes(depth));
     EXPECT_FALSE(codec::find_invalid_trit_byte(matrix.trits));
     EXPECT_FALSE(codec::find_invalid_trit_byte(matrix.scales));
-    EXPECT_TRUE(std::is_sorted(matrix.codebook.begin(), matrix.codebook.end()));
+    EXPECT_TRUE(std::is_sorted(matrix.codebooks.at(0).begin(), matrix.codebooks.at(0).end()));
     // Every value of five trits, equally often: within five standard deviations.
     std::array<size_t, 243> counts{};
     for (const uint8_t byte : matrix.trits) ++counts[codec::digits_from_byte(byte)];
     const double expected = static_cast<double>(matrix.trits.size()) / 243.0;
     for (const size_t count : counts) EXPECT_NEAR(static_cast<double>(count), expected, 5.0 * std::sqrt(expected));
-    EXPECT_EQ(std::get<SourceTensor>(files.weights.at("model.embed_tokens.weight")).shape,
+    EXPECT_EQ(files.weights.at("model.embed_tokens.weight").dense()->shape,
               (std::vector<uint64_t>{kVocabulary, 576}));
   }
-  EXPECT_TRUE(std::holds_alternative<SourceTensor>(make(0).weights.at("model.layers.0.mlp.up_proj.weight")));
+  EXPECT_NE(make(0).weights.at("model.layers.0.mlp.up_proj.weight").dense(), nullptr);
 }
 
 TEST(SyntheticModel, TheSameBytesEachTimeForAnyNumberOfThreads) {
@@ -124,7 +124,7 @@ TEST(BenchTests, NamesThatAreNone) {
   for (const char* const bad :
        {"",    ",",   "pp",   "tg",   "p",    "pp0",      "pp-1", "pp+1", "pp1.5",   "pp1048577", "pp99999999999999999999",
         "xx5", "PP5", "pp5x", " pp5", "pp5 ", "pp5,,tg5", "pp5,", ",pp5", "pp5;tg5", "5"}) {
-    expect_error(ErrorCode::kUsage, "--tests", [&] { parse_bench_tests(bad); });
+    expect_error(ErrorCode::kUsage, "options.tests", [&] { parse_bench_tests(bad); });
   }
 }
 

@@ -3,18 +3,22 @@
 
 #include <gtest/gtest.h>
 
+#include "core/json.h"
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
 namespace tritllm {
 namespace {
 
-TensorRole role(const std::string& name, std::vector<uint64_t> shape, ElementType type = ElementType::kBF16) {
-  return role_of(FakeModel().add(name, std::move(shape), type).source().tensors[0]);
+TensorRole role(const std::string& name, std::vector<uint64_t> shape, ElementType type = ElementType::kBF16,
+                const Json& config = Json::object()) {
+  return TensorRoles(config).of(FakeModel().add(name, std::move(shape), type).source().tensors[0]);
 }
 
-void expect_roles(TensorRole expected, const std::vector<std::pair<std::string, std::vector<uint64_t>>>& tensors) {
-  for (const auto& [name, shape] : tensors) EXPECT_EQ(role(name, shape), expected) << name;
+using NamedShapes = std::vector<std::pair<std::string, std::vector<uint64_t>>>;
+
+void expect_roles(TensorRole expected, const NamedShapes& tensors, const Json& config = Json::object()) {
+  for (const auto& [name, shape] : tensors) EXPECT_EQ(role(name, shape, ElementType::kBF16, config), expected) << name;
 }
 
 TEST(RoleOf, LinearMatrices) {
@@ -37,11 +41,12 @@ TEST(RoleOf, LinearMatrices) {
                 // Granite MoE: stacks that are called linear
                 {"model.layers.0.block_sparse_moe.input_linear.weight", {4, 8, 4}},
                 {"model.layers.0.block_sparse_moe.output_linear.weight", {4, 4, 8}},
-                // Others: fused matrices, GPT-2, vision towers and projectors
+                // Others: fused matrices, StarCoder, a feed-forward gate that is called so, names inside of layers
                 {"model.layers.0.self_attn.qkv_proj.weight", {8, 4}},
-                {"h.0.attn.c_attn.weight", {4, 12}},
-                {"vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight", {8, 4}},
-                {"multi_modal_projector.linear_1.weight", {8, 4}},
+                {"h.0.attn.c_attn.weight", {12, 4}},
+                {"model.layers.0.mlp.gate.weight", {4096, 4}},
+                {"model.layers.0.attention.output.weight", {4, 4}},
+                {"model.layers.0.mlp.shared_experts.up_proj.weight", {8, 4}},
                 {"encoder.layer.0.attention.output.dense.weight", {4, 4}}});
 }
 
@@ -51,11 +56,61 @@ TEST(RoleOf, EmbeddingsAndHeads) {
                                         {"transformer.wte.weight", {9, 4}},
                                         {"gpt_neox.embed_in.weight", {9, 4}},
                                         {"tok_embeddings.weight", {9, 4}},
+                                        {"shared.weight", {9, 4}},
+                                        {"model.shared.weight", {9, 4}},
                                         {"model.embed_tokens_per_layer.weight", {9, 4}}});
   expect_roles(TensorRole::kHead, {{"lm_head.weight", {9, 4}},
                                    {"language_model.lm_head.weight", {9, 4}},
                                    {"embed_out.weight", {9, 4}},
+                                   {"score.weight", {2, 4}},
                                    {"output.weight", {9, 4}}});
+  // One row for each token, outside of the layers.
+  const Json config{{"vocab_size", 9}};
+  expect_roles(TensorRole::kEmbedding, {{"rwkv.embeddings.weight", {9, 4}}, {"backbone.embedding.weight", {9, 4}}}, config);
+  expect_roles(TensorRole::kHead, {{"cls.predictions.decoder.weight", {9, 4}}, {"proj_out.weight", {9, 4}}}, config);
+  expect_roles(TensorRole::kMatrix, {{"model.layers.3.mlp.up_proj.weight", {9, 4}}, {"cls.dense.weight", {4, 4}}}, config);
+}
+
+TEST(RoleOf, TowersAndWhatJoinsThemToTheText) {
+  expect_roles(TensorRole::kTower, {{"vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight", {8, 4}},
+                                    {"model.visual.blocks.0.attn.qkv.weight", {8, 4}},
+                                    {"visual.merger.mlp.0.weight", {8, 4}},
+                                    {"audio_tower.layers.0.fc1.weight", {8, 4}},
+                                    {"model.mm_projector.0.weight", {8, 4}},
+                                    {"multi_modal_projector.linear_1.weight", {8, 4}},
+                                    {"model.connector.modality_projection.proj.weight", {8, 4}}});
+  FakeModel model;
+  model.add("vision_tower.layers.0.fc1.weight", {8, 4}).add("model.layers.0.mlp.up_proj.weight", {8, 4});
+  EXPECT_EQ(plan_tensors(model.source(), {}, 2)[0].fate, Fate::kKept);
+  TensorPolicy asked;
+  asked.rules = {parse_depth_rule("vision=3")};
+  EXPECT_EQ(plan_tensors(model.source(), asked, 2)[0].depth, 3);
+}
+
+// Matrices whose inputs come first, by family and by the hidden size.
+TEST(RoleOf, MatricesStoredTheOtherWayRound) {
+  expect_roles(TensorRole::kTransposed, {{"h.0.attn.c_attn.weight", {4, 12}}, {"transformer.h.0.mlp.c_proj.weight", {16, 4}}},
+               {{"model_type", "gpt2"}});
+  expect_roles(TensorRole::kTransposed,
+               {{"model.layers.0.mlp.experts.gate_up_proj", {2, 4, 4}}, {"model.layers.0.mlp.experts.down_proj", {2, 4, 4}}},
+               {{"model_type", "gpt_oss"}});
+  const Json config{{"hidden_size", 4}};
+  expect_roles(TensorRole::kTransposed,
+               {{"model.layers.0.mlp.experts.gate_up_proj", {2, 4, 6}}, {"model.layers.0.mlp.experts.down_proj", {2, 6, 4}}}, config);
+  expect_roles(TensorRole::kMatrix,
+               {{"model.layers.0.mlp.experts.gate_up_proj", {2, 6, 4}}, {"model.layers.0.mlp.experts.down_proj", {2, 4, 6}}}, config);
+  FakeModel model(config);
+  model.add("model.layers.0.mlp.experts.down_proj", {2, 6, 4}).add("model.layers.0.self_attn.q_proj.weight", {4, 4});
+  expect_error(ErrorCode::kUnsupported, "inputs before outputs", [&] { plan_tensors(model.source(), {}, 2); });
+  TensorPolicy policy;
+  policy.rules = {parse_depth_rule("experts=keep")};
+  EXPECT_EQ(plan_tensors(model.source(), policy, 2)[0].fate, Fate::kKept);
+}
+
+TEST(PlanTensors, AModelOfWhichNothingWouldChangeIsRefused) {
+  FakeModel model;
+  model.add("model.embed_tokens.weight", {9, 4}).add("model.norm.weight", {4});
+  expect_error(ErrorCode::kUnsupported, "no tensor of the model would become ternary", [&] { plan_tensors(model.source(), {}, 2); });
 }
 
 TEST(RoleOf, WhatIsKept) {
@@ -65,6 +120,7 @@ TEST(RoleOf, WhatIsKept) {
                                     {"model.layers.0.self_attn.q_proj.bias", {8}},
                                     {"model.layers.0.block_sparse_moe.gate.weight", {8, 4}},
                                     {"model.layers.0.mlp.gate.weight", {8, 4}},
+                                    {"model.layers.0.mlp.gate.wg.weight", {8, 4}},
                                     {"model.layers.0.mlp.shared_expert_gate.weight", {1, 4}},
                                     {"model.layers.0.mlp.router.weight", {4, 4}},
                                     {"model.layers.0.block_sparse_moe.router.layer.weight", {4, 4}},
@@ -82,6 +138,14 @@ TEST(RoleOf, WhatIsKept) {
                                     {"model.layers.0.mixer.A_log", {8, 4}},
                                     {"multi_modal_projector.mm_input_projection_weight", {4, 4}},
                                     {"weight", {4, 4}}});
+}
+
+TEST(RoleOf, ARouterHasOneRowForEachExpert) {
+  const Json config{{"num_local_experts", 8}};
+  expect_roles(TensorRole::kOther, {{"model.layers.0.feed_forward.selector.weight", {8, 4}}}, config);
+  expect_roles(TensorRole::kMatrix,
+               {{"model.layers.0.feed_forward.experts.0.w1.weight", {8, 4}}, {"model.layers.0.self_attn.k_proj.weight", {8, 4}}},
+               config);
 }
 
 TEST(RoleOf, OnlyFloatingPointWithContents) {
@@ -154,8 +218,10 @@ TEST(PlanTensors, ATiedHeadFollowsItsEmbedding) {
 
 TEST(PlanTensors, TheTextPartOfAMultimodalConfigTellsOfTies) {
   FakeModel model(Json{{"text_config", {{"tie_word_embeddings", true}}}});
-  model.add("language_model.model.embed_tokens.weight", {9, 4}).add("language_model.lm_head.weight", {9, 4});
-  EXPECT_EQ(depths(model, {}), (std::vector<int>{0, -1}));
+  model.add("language_model.model.embed_tokens.weight", {9, 4})
+      .add("language_model.lm_head.weight", {9, 4})
+      .add("language_model.model.layers.0.mlp.up_proj.weight", {8, 4});
+  EXPECT_EQ(depths(model, {}), (std::vector<int>{0, -1, 2}));
 }
 
 TEST(PlanTensors, RefusesTiesOfTensorsThatDiffer) {

@@ -30,6 +30,17 @@ TEST(AddedTokens, StripFlagsTakeWhiteSpaceWithThem) {
   EXPECT_EQ(tokens_of(tokenizer, " <n> "), (Contents{" ", "<n>", " "}));
 }
 
+TEST(AddedTokens, NeighboursShareTheWhiteSpaceBetweenThemAsInHfTokenizers) {
+  const Json strips = {{"lstrip", true}, {"rstrip", true}};
+  const Tokenizer tokenizer =
+      tokenizer_with({added_token(36, "<r>", {{"rstrip", true}}), added_token(37, "\n\n", {{"lstrip", true}}),
+                      added_token(38, "\n"), added_token(39, "  ", strips)});
+  EXPECT_EQ(tokens_of(tokenizer, "<r>\n\na"), (Contents{"<r>", "a"}));
+  EXPECT_EQ(tokens_of(tokenizer, "<r>\na"), (Contents{"<r>", "\n", "a"}));
+  EXPECT_EQ(tokens_of(tokenizer, "    a"), (Contents{"  ", "a"}));
+  EXPECT_EQ(tokens_of(tokenizer, "a \n\na"), (Contents{"a", "\n\n", "a"}));
+}
+
 TEST(AddedTokens, SingleWordsStandAlone) {
   const Tokenizer tokenizer = tokenizer_with({added_token(36, "cat", {{"single_word", true}})});
   EXPECT_EQ(tokens_of(tokenizer, "cat"), (Contents{"cat"}));
@@ -76,7 +87,7 @@ TEST(AddedTokens, LiteralTextIsFollowedThroughTheNormalizer) {
   EXPECT_EQ(tokens_of(tokenizer, text, {.literal = user}), (Contents{"<unk>", "abc", "abc", "<unk>", "e", "<unk>", "<e>"}));
 }
 
-TEST(AddedTokens, LiteralStretchesAreValidated) {
+TEST(AddedTokens, LiteralSpansAreValidated) {
   const Tokenizer tokenizer = tokenizer_with({});
   const auto encode = [&](std::vector<TextSpan> literal) { tokenizer.encode("abc", {.literal = literal}); };
   expect_error(ErrorCode::kUsage, "found [0, 4)", [&] { encode({{0, 4}}); });
@@ -87,7 +98,7 @@ TEST(AddedTokens, LiteralStretchesAreValidated) {
 
 TEST(AddedTokens, ARunOfWhiteSpaceIsWalkedOnce) {
   const Tokenizer tokenizer = tokenizer_with({added_token(36, "\n", {{"lstrip", true}, {"rstrip", true}})});
-  EXPECT_EQ(tokenizer.encode(std::string(1 << 20, '\n')).size(), size_t{1} << 20);  // would take hours
+  EXPECT_EQ(tokenizer.encode(std::string(1 << 20, '\n')).size(), 1U);  // would take hours
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer_json.h"
-#include "text/unicode_forms.h"
+#include "text/unicode.h"
 
 namespace tritllm {
 namespace {

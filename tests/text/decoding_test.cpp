@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
-#include "text/stream_decoder.h"
+#include "text/token_decoder.h"
+#include "text/tokenizer.h"
 #include "text/tokenizer_json.h"
-#include "text/utf8_repair.h"
 
 namespace tritllm {
 namespace {
@@ -34,7 +34,7 @@ using Pieces = std::vector<std::string>;
 TEST(Decoding, ByteLevelHoldsBackHalfCharactersOnly) {
   EXPECT_EQ(pieces(part("ByteLevel"), {"\u0120a", "\u00f0\u0141", "\u013b\u0124b", "\u00e2"}),
             (Pieces{" a", "", "\U0001f642b", "", "\ufffd"}));
-  // A character that stands for no byte: the token as it is.
+  // A character that means no byte: the token unchanged.
   EXPECT_EQ(pieces(part("ByteLevel"), {"\u6587", "\u0120"}), (Pieces{"\u6587", " ", ""}));
   EXPECT_EQ(pieces(part("ByteLevel"), {"\u00e2a"}), (Pieces{"\ufffda", ""}));
 }

@@ -1,9 +1,8 @@
-#include "text/regex_syntax.h"
+#include "text/pattern.h"
 
 #include <gtest/gtest.h>
 
 #include "support/expect_error.h"
-#include "text/pattern.h"
 
 namespace tritllm {
 namespace {
@@ -109,8 +108,7 @@ TEST(RegexSyntax, HostileSizesAreRefused) {
 }
 
 TEST(Pattern, ExponentialPatternsEndInAnError) {
-  expect_error(ErrorCode::kUnsupported, "cannot be matched at byte 0",
-               [] { matches("(?:a|a)*(?:a|a)*b|c", std::string(60, 'a')); });
+  expect_error(ErrorCode::kUnsupported, "more than a second per MiB", [] { matches("(?:a|a)*(?:a|a)*b|c", std::string(60, 'a')); });
 }
 
 TEST(Pattern, EmptyMatchesNeverStandStill) {

@@ -16,7 +16,6 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "io/model_source.h"
-#include "text/stream_decoder.h"
 #include "text/tokenizer.h"
 
 namespace tritllm {

@@ -1,6 +1,6 @@
-"""The codec of docs/codec.md in numpy: a matrix becomes codes, entries and a codebook, bit for bit as src/codec makes them.
+"""The codec of docs/codec.md in numpy: a matrix becomes codes, scale codes and codebooks, bit for bit as src/codec makes them.
 
-Owns both recipes and the figures. Does not own bytes and files: see packed.py. Groups stand in lanes: an array of shape [16, n] holds
+Owns both recipes and the statistics. Does not own bytes and files: see packed.py. Groups are lanes: an array of shape [16, n] holds
 weight i of n groups in row i, so that a sum over a group is a Python loop over i and every lane keeps the order of the page.
 """
 
@@ -9,41 +9,65 @@ from dataclasses import dataclass
 import numpy as np
 
 GROUP = 16
-ENTRIES = 27
+SCALES = 27
 LARGEST_WEIGHT = np.float32(65504)
 ZERO = np.float32(2.0**-40)
 SAMPLE = 32768
 LARGE_GROUPS = 1024
 LLOYD_ROUNDS = 10
-BLOCK = 5120
 LANES_AT_ONCE = 8192  # The working arrays then stay in cache; it has no influence on the result.
+STRIPE_LINES = 1024
+LONGEST_WHOLE_ROW = 16384  # groups
 
 
 @dataclass
 class Quantized:
     codes: np.ndarray  # int8 [rows * groups of a row, 16]
-    entries: np.ndarray  # uint8 [rows * groups of a row]
-    codebook: np.ndarray  # float32 [27]
+    scale_codes: np.ndarray  # uint8 [rows * groups of a row]
+    codebook: np.ndarray  # float32 [27], or [experts, 27] for a stack
 
 
 def outermost_code(depth):
     return np.float32((3**depth - 1) // 2)
 
 
-def quantize(matrix, recipe, depth):
-    """Quantises a float32 matrix [rows, cols]; `recipe` is "uniform" or "optimal"."""
+def quantize(matrix, recipe, depth, importance=None):
+    """Quantises a float32 matrix [rows, cols], or each expert of a stack [experts, rows, cols] by itself.
+
+    `recipe` is "uniform" or "optimal"; the latter takes the importance of the columns, float32 [cols] or [experts, cols].
+    """
+    if np.ndim(matrix) == 2:
+        return quantize_matrix(matrix, recipe, depth, importance)
+    of_expert = [None] * len(matrix) if importance is None else importance
+    experts = [quantize_matrix(m, recipe, depth, i) for m, i in zip(matrix, of_expert, strict=True)]
+    return Quantized(
+        np.concatenate([e.codes for e in experts]),
+        np.concatenate([e.scale_codes for e in experts]),
+        np.stack([e.codebook for e in experts]),
+    )
+
+
+def quantize_matrix(matrix, recipe, depth, importance):
     largest_code = outermost_code(depth)
     weights = checked_lanes(matrix)
     magnitudes = np.abs(weights)
     live = magnitudes.max(axis=0) >= ZERO
     choose = {"uniform": uniform, "optimal": optimal}[recipe]
-    entries = np.zeros(weights.shape[1], np.uint8)
-    codebook = np.zeros(ENTRIES, np.float32)
+    scale_codes = np.zeros(weights.shape[1], np.uint8)
+    codebook = np.zeros(SCALES, np.float32)
     if live.any():
-        codebook, entries[live] = choose(magnitudes, live, largest_code)
+        h = emphasis(magnitudes) if importance is None else checked_importance(importance, recipe, *matrix.shape)
+        codebook, scale_codes[live] = choose(magnitudes, h, live, largest_code)
     codes = np.zeros(weights.shape, np.int8)
-    codes[:, live] = round_to_codes(weights[:, live], codebook[entries[live]], largest_code)
-    return Quantized(np.ascontiguousarray(codes.T), entries, codebook)
+    codes[:, live] = round_to_codes(weights[:, live], codebook[scale_codes[live]], largest_code)
+    return Quantized(np.ascontiguousarray(codes.T), scale_codes, codebook)
+
+
+def checked_importance(importance, recipe, rows, cols):
+    importance = np.asarray(importance, np.float32)
+    if recipe != "optimal" or importance.shape != (cols,) or not ((importance >= 2.0**-20) & (importance <= 2.0**20)).all():
+        raise ValueError("expected recipe optimal and for each column an importance from 2^-20 to 2^20")
+    return lanes_of(np.broadcast_to(importance, (rows, cols)))
 
 
 def checked_lanes(matrix):
@@ -82,7 +106,7 @@ def in_pieces(function, *lanes):
 # Recipe `uniform`
 
 
-def uniform(magnitudes, live, largest_code):
+def uniform(magnitudes, _, live, largest_code):
     scales = in_pieces(lambda a: best_of_four(a, largest_code), magnitudes[:, live])
     codebook = log_spaced_codebook(float(scales.min()), float(magnitudes.max()))
     wide = codebook.astype(np.float64)
@@ -107,9 +131,9 @@ def best_of_four(magnitudes, largest_code):
 
 def log_spaced_codebook(low_scale, high_scale):
     ratio = root_of_26(high_scale / low_scale)
-    codebook = np.empty(ENTRIES, np.float32)
+    codebook = np.empty(SCALES, np.float32)
     power = 1.0
-    for j in range(ENTRIES):
+    for j in range(SCALES):
         codebook[j] = np.float32(low_scale * power)
         power *= ratio
     codebook[-1] = np.float32(high_scale)
@@ -134,15 +158,15 @@ def root_of_26(value):
 # Recipe `optimal`
 
 
-def optimal(magnitudes, live, largest_code):
+def optimal(magnitudes, h, live, largest_code):
     chosen, sample_weight = sample(magnitudes.max(axis=0), live)
-    sampled = magnitudes[:, chosen]
-    steps, curvatures = in_pieces(lambda a: best_steps(a, emphasis(a), largest_code), sampled)
+    sampled, sampled_h = magnitudes[:, chosen], h[:, chosen]
+    steps, curvatures = in_pieces(lambda a, h: best_steps(a, h, largest_code), sampled, sampled_h)
     means = cluster(*gather_runs(steps.astype(np.float64), curvatures.astype(np.float64) * sample_weight))
     codebook = np.minimum(means.astype(np.float32) * largest_code, LARGEST_WEIGHT)
-    codebook = np.append(codebook, np.full(ENTRIES - len(codebook), codebook[-1]))
-    codebook = lloyd(sampled, sample_weight, codebook, largest_code)
-    return codebook, best_entries(magnitudes[:, live], codebook, largest_code)
+    codebook = np.append(codebook, np.full(SCALES - len(codebook), codebook[-1]))
+    codebook = lloyd(sampled, sampled_h, sample_weight, codebook, largest_code)
+    return codebook, best_scale_codes(magnitudes[:, live], h[:, live], codebook, largest_code)
 
 
 def emphasis(magnitudes):
@@ -201,7 +225,7 @@ def gather_runs(steps, weights):
 def cluster(W, S, Q):
     """The mean steps of the (at most) 27 clusters of consecutive runs with the least sum of squares."""
     W, S, Q = (np.append(0.0, np.cumsum(x)) for x in (W, S, Q))  # cumsum adds one by one
-    bounds = best_bounds(W, S, Q) if len(W) - 1 > ENTRIES else np.arange(len(W))
+    bounds = best_bounds(W, S, Q) if len(W) - 1 > SCALES else np.arange(len(W))
     i, j = bounds[:-1], bounds[1:]
     return (S[j] - S[i]) / (W[j] - W[i])
 
@@ -211,7 +235,7 @@ def best_bounds(W, S, Q):
     cost = np.full(runs + 1, np.inf)  # of the first j runs in k clusters, first for k = 0
     cost[0] = 0.0
     choices = []
-    for k in range(1, ENTRIES + 1):
+    for k in range(1, SCALES + 1):
         layer = np.full(runs + 1, np.inf)
         choice = np.zeros(runs + 1, np.int64)
 
@@ -236,17 +260,16 @@ def best_bounds(W, S, Q):
     return np.array(bounds[::-1])
 
 
-def lloyd(a, sample_weight, codebook, largest_code):
-    h = emphasis(a)
+def lloyd(a, h, sample_weight, codebook, largest_code):
     before = None
     for _ in range(LLOYD_ROUNDS):
-        entries = best_entries(a, codebook, largest_code)
-        if before is not None and np.array_equal(entries, before):
+        scale_codes = best_scale_codes(a, h, codebook, largest_code)
+        if before is not None and np.array_equal(scale_codes, before):
             break
-        before = entries
-        q = round_to_codes(a, codebook[entries], largest_code)
-        N = sum_by_entry(entries, sample_weight * sum_over_group((h * q) * a).astype(np.float64))
-        D = sum_by_entry(entries, sample_weight * sum_over_group((h * q) * q).astype(np.float64))
+        before = scale_codes
+        q = round_to_codes(a, codebook[scale_codes], largest_code)
+        N = sum_by_scale_code(scale_codes, sample_weight * sum_over_group((h * q) * a).astype(np.float64))
+        D = sum_by_scale_code(scale_codes, sample_weight * sum_over_group((h * q) * q).astype(np.float64))
         used = D > 0
         codebook = codebook.copy()
         codebook[used] = np.minimum((float(largest_code) * (N[used] / D[used])).astype(np.float32), LARGEST_WEIGHT)
@@ -254,34 +277,41 @@ def lloyd(a, sample_weight, codebook, largest_code):
     return codebook
 
 
-def sum_by_entry(entries, terms):
-    return np.bincount(entries, terms, ENTRIES)  # adds one by one
+def sum_by_scale_code(scale_codes, terms):
+    return np.bincount(scale_codes, terms, SCALES)  # adds one by one
 
 
-def best_entries(magnitudes, codebook, largest_code):
-    return in_pieces(lambda a: best_entries_of_piece(a, emphasis(a), codebook, largest_code), magnitudes)
+def best_scale_codes(magnitudes, h, codebook, largest_code):
+    return in_pieces(lambda a, h: best_scale_codes_of_piece(a, h, codebook, largest_code), magnitudes, h)
 
 
-def best_entries_of_piece(a, h, codebook, largest_code):
+def best_scale_codes_of_piece(a, h, codebook, largest_code):
     least = np.full(a.shape[1], np.inf, np.float32)
-    entries = np.zeros(a.shape[1], np.uint8)
-    for entry, scale in enumerate(codebook):
+    scale_codes = np.zeros(a.shape[1], np.uint8)
+    for scale_code, scale in enumerate(codebook):
         if scale == 0:
             continue
         difference = a - round_to_codes(a, scale, largest_code) * (scale / largest_code)
         error = sum_over_group((h * difference) * difference)
         better = error < least
         least = np.where(better, error, least)
-        entries[better] = entry
-    return entries
+        scale_codes[better] = scale_code
+    return scale_codes
 
 
-# What both share: decoding and the figures
+# What both share: decoding and the statistics
+
+
+def scales_of(quantized):
+    """The scale of each group."""
+    codebooks = quantized.codebook.reshape(-1, SCALES)
+    expert = np.repeat(np.arange(len(codebooks)), len(quantized.scale_codes) // len(codebooks))
+    return codebooks[expert, quantized.scale_codes]
 
 
 def decode(quantized, depth, rows, cols):
-    """The float32 matrix [rows, cols]; a code of 0 is +0 whatever the weight's sign was."""
-    step = quantized.codebook[quantized.entries] / outermost_code(depth)
+    """The float32 matrix [rows, cols], for a stack the rows of all experts; a code of 0 is +0 whatever the weight's sign was."""
+    step = scales_of(quantized) / outermost_code(depth)
     return (quantized.codes.astype(np.float32) * step[:, None]).reshape(rows, -1)[:, :cols]
 
 
@@ -289,22 +319,30 @@ def add_in_order(numbers):
     return np.cumsum(numbers)[-1]
 
 
-def figures(matrix, quantized, depth):
+def groups_of_a_stripe(groups_of_a_row):
+    if groups_of_a_row > LONGEST_WHOLE_ROW:
+        return 5 * STRIPE_LINES
+    return 5 * groups_of_a_row * max(1, STRIPE_LINES // groups_of_a_row)
+
+
+def statistics(matrix, quantized, depth):
+    matrix = matrix.reshape(-1, matrix.shape[-1])
     rows, cols = matrix.shape
     w = lanes_of(matrix)
     v = lanes_of(decode(quantized, depth, rows, cols))
     largest_code = outermost_code(depth)
     live = np.abs(w).max(axis=0) >= ZERO
+    stripe = groups_of_a_stripe(w.shape[1] // rows)
 
     def total(terms):
         sums = sum_over_group(terms).astype(np.float64)
-        blocks = [add_in_order(sums[at : at + BLOCK]) for at in range(0, len(sums), BLOCK)]
-        return float(add_in_order(np.array(blocks)))
+        stripes = [add_in_order(sums[at : at + stripe]) for at in range(0, len(sums), stripe)]
+        return float(add_in_order(np.array(stripes)))
 
     error, ww, vv, wv = total((w - v) * (w - v)), total(w * w), total(v * v), total(w * v)
     relative = error / ww if ww > 0 else 0.0
     with np.errstate(divide="ignore"):
-        inverse = largest_code / quantized.codebook[quantized.entries]
+        inverse = largest_code / scales_of(quantized)
     beyond = np.abs(w[:, live]) * inverse[live] > largest_code + np.float32(0.5)
     levels = quantized.codes.reshape(rows, -1)[:, :cols] + int(largest_code)
     return {

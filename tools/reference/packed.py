@@ -21,7 +21,7 @@ try:
 except ImportError:  # Everything but the checksums is checked without it.
     xxhash = None
 
-from codec import ENTRIES, GROUP, LARGEST_WEIGHT, Quantized, decode
+from codec import GROUP, LARGEST_WEIGHT, SCALES, Quantized, decode
 
 GROUPS_OF_A_LINE = 5
 POWERS = np.array([1, 3, 9, 27, 81])
@@ -50,7 +50,7 @@ def pack_five(trits):
 def unpack_five(packed):
     """Bytes [..., n] to trits [..., 5, n]."""
     bad = ~IS_BYTE[packed]
-    require(not bad.any(), f"byte {packed[bad].ravel()[:1]} stands for no five trits")
+    require(not bad.any(), f"byte {packed[bad].ravel()[:1]} does not hold five trits")
     trits = np.empty(packed.shape[:-1] + (5,) + packed.shape[-1:], np.int8)
     rest = packed.astype(np.uint16)
     for digit in (4, 3, 2, 1, 0):
@@ -81,11 +81,11 @@ def join_trits(trits):
 
 
 def encode(quantized, depth):
-    """The bytes of a matrix: trits uint8 [depth, lines, 16], scales uint8 [lines, 3], codebook float32 [27]."""
-    filler = -len(quantized.entries) % GROUPS_OF_A_LINE
+    """The bytes of a matrix: trits uint8 [depth, lines, 16], scales uint8 [lines, 3], codebook float32 [27] or [experts, 27]."""
+    filler = -len(quantized.scale_codes) % GROUPS_OF_A_LINE
     codes = np.pad(quantized.codes, ((0, filler), (0, 0))).reshape(-1, GROUPS_OF_A_LINE, GROUP)
-    entries = np.pad(quantized.entries, (0, filler)).reshape(-1, GROUPS_OF_A_LINE, 1)
-    scale_trits = split_trits(entries.astype(np.int16) - 13, 3)
+    scale_codes = np.pad(quantized.scale_codes, (0, filler)).reshape(-1, GROUPS_OF_A_LINE, 1)
+    scale_trits = split_trits(scale_codes.astype(np.int16) - 13, 3)
     return {
         "trits": pack_five(split_trits(codes, depth)),
         "scales": np.ascontiguousarray(pack_five(scale_trits)[..., 0].T),
@@ -93,29 +93,33 @@ def encode(quantized, depth):
     }
 
 
-def unpack(trits, scales, codebook, rows, cols):
-    """The codes, entries and codebook of a matrix [rows, cols], after all checks of its bytes."""
+def unpack(trits, scales, codebook, shape):
+    """The codes, scale codes and codebook of a matrix [rows, cols] or stack [experts, rows, cols], after all checks of its bytes."""
+    *outer, cols = shape
+    rows = int(np.prod(outer))
     require(rows > 0 and cols > 0, "a matrix without weights")
     groups = rows * -(-cols // GROUP)
     lines = -(-groups // GROUPS_OF_A_LINE)
     require(trits.dtype == np.uint8 and trits.ndim == 3 and 1 <= trits.shape[0] <= 4, "trits are not U8 [1..4, lines, 16]")
     require(trits.shape[1:] == (lines, GROUP), f"trits have shape {trits.shape}, expected {lines} lines of 16 bytes")
     require(scales.dtype == np.uint8 and scales.shape == (lines, 3), f"scales are not U8 [{lines}, 3]")
-    require(codebook.dtype == np.float32 and codebook.shape == (ENTRIES,), "the codebook is not F32 [27]")
+    of_experts = (shape[0], SCALES) if len(shape) == 3 else None
+    require(codebook.dtype == np.float32 and codebook.shape in ((SCALES,), of_experts), "the codebook is not F32 [27] or [experts, 27]")
     in_range = ~np.signbit(codebook) & (codebook <= LARGEST_WEIGHT)  # NaN compares false
-    require(in_range.all(), "a codebook entry is negative, above 65504 or no number")
+    require(in_range.all(), "a scale of the codebook is negative, above 65504 or NaN")
     require((np.diff(codebook) >= 0).all(), "the codebook does not ascend")
 
     codes = join_trits(unpack_five(trits)).reshape(-1, GROUP)
-    entries = (join_trits(unpack_five(scales.T[:, :, None])).ravel() + 13).astype(np.uint8)
-    require(not codes[groups:].any() and not entries[groups:].any(), "a filler group of the last line is not zero")
-    codes, entries = codes[:groups], entries[:groups]
+    scale_codes = (join_trits(unpack_five(scales.T[:, :, None])).ravel() + 13).astype(np.uint8)
+    require(not codes[groups:].any() and not scale_codes[groups:].any(), "a filler group of the last line is not zero")
+    codes, scale_codes = codes[:groups], scale_codes[:groups]
     require(not codes.reshape(rows, -1)[:, cols:].any(), "a padding weight has a code other than 0")
-    return Quantized(codes, entries, codebook)
+    return Quantized(codes, scale_codes, codebook)
 
 
-def decode_matrix(trits, scales, codebook, rows, cols):
-    return decode(unpack(trits, scales, codebook, rows, cols), trits.shape[0], rows, cols)
+def decode_matrix(trits, scales, codebook, shape):
+    rows = int(np.prod(shape[:-1]))
+    return decode(unpack(trits, scales, codebook, shape), trits.shape[0], rows, shape[-1]).reshape(shape)
 
 
 # Folders
@@ -178,10 +182,10 @@ class PackedFolder:
     def decode_record(self, record, parts):
         if record["fate"] == "kept":
             return parts[0]
-        name, (*outer, cols) = record["name"], record["shape"]
+        name = record["name"]
         require(parts[0].shape[0] == record["depth"], f"{name}: the trits have another depth than the manifest says")
         try:
-            return decode_matrix(*parts, int(np.prod(outer)), cols).reshape(record["shape"])
+            return decode_matrix(*parts, tuple(record["shape"]))
         except Damaged as damage:
             raise Damaged(f"{name}: {damage}") from None
 

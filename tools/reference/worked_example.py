@@ -17,8 +17,8 @@ CODES = np.array(
     ],
     np.int8,
 )
-ENTRIES = np.array([3, 0, 7, 26], np.uint8)
-EXAMPLE = Quantized(CODES, ENTRIES, np.arange(1, 28).astype(np.float32))
+SCALE_CODES = np.array([3, 0, 7, 26], np.uint8)
+EXAMPLE = Quantized(CODES, SCALE_CODES, np.arange(1, 28).astype(np.float32))
 
 
 def row_of(cells):
@@ -38,9 +38,9 @@ def worked_example():
     packed = encode(EXAMPLE, DEPTH)
     weights = decode(EXAMPLE, DEPTH, ROWS, COLS)
     trits = split_trits(np.pad(CODES, ((0, 1), (0, 0))), DEPTH)
-    scale_trits = split_trits(np.pad(ENTRIES, (0, 1)).astype(np.int16) - 13, 3)
+    scale_trits = split_trits(np.pad(SCALE_CODES, (0, 1)).astype(np.int16) - 13, 3)
     names = ["row 0, weights 0–15", "row 0, weights 16–19", "row 1, weights 0–15", "row 1, weights 16–19", "filler"]
-    groups = [[i, names[i], e, " ".join(map(str, q))] for i, (e, q) in enumerate(zip(np.pad(ENTRIES, (0, 1)), np.pad(CODES, ((0, 1), (0, 0)))))]
+    groups = [[i, names[i], e, " ".join(map(str, q))] for i, (e, q) in enumerate(zip(np.pad(SCALE_CODES, (0, 1)), np.pad(CODES, ((0, 1), (0, 0)))))]
     bytes_of = [["plane 0", packed["trits"][0, 0]], ["plane 1", packed["trits"][1, 0]], ["`scales`", packed["scales"][0]]]
     first_of_planes = [[f"plane {p}", *trits[p, :, 0], values(packed["trits"][p, 0, 0]), packed["trits"][p, 0, 0]] for p in range(DEPTH)]
     scale_rows = [[f"u_{2 - k}", *scale_trits[k], values(packed["scales"][0, k]), packed["scales"][0, k]] for k in range(3)]
@@ -54,13 +54,13 @@ def worked_example():
 
 A matrix of {ROWS} × {COLS} weights with d = {DEPTH}, so H = 4, has {len(CODES)} groups and one line. Its codebook is 1, 2, …, 27.
 
-{table(["group", "holds", "entry", "codes"], groups)}
+{table(["group", "holds", "scale code", "codes"], groups)}
 
 Byte 0 of each plane holds the trits of the groups' first codes, {", ".join(str(q) for q in CODES[:, 0]).replace("-", "−")} and 0:
 
 {table(head, first_of_planes)}
 
-The three bytes of `scales` hold the entries:
+The three bytes of `scales` hold the scale codes:
 
 {table(head, scale_rows)}
 
@@ -72,8 +72,8 @@ Together the bytes of the line, and reading the first one back:
 {chr(10).join(reading)}
 ```
 
-Group 0 has the entry {ENTRIES[0]}, so step = {EXAMPLE.codebook[ENTRIES[0]]:g}/4 = {EXAMPLE.codebook[ENTRIES[0]] / 4:g} and its first weights are {", ".join(f"{w:g}" for w in weights[0, :4]).replace("-", "−")}; group 2 has
-step = {EXAMPLE.codebook[ENTRIES[2]]:g}/4 = {EXAMPLE.codebook[ENTRIES[2]] / 4:g} and begins with {", ".join(f"{w:g}" for w in weights[1, :4]).replace("-", "−")}.
+Group 0 has the scale code {SCALE_CODES[0]}, so step = {EXAMPLE.codebook[SCALE_CODES[0]]:g}/4 = {EXAMPLE.codebook[SCALE_CODES[0]] / 4:g} and its first weights are {", ".join(f"{w:g}" for w in weights[0, :4]).replace("-", "−")}; group 2 has
+step = {EXAMPLE.codebook[SCALE_CODES[2]]:g}/4 = {EXAMPLE.codebook[SCALE_CODES[2]] / 4:g} and begins with {", ".join(f"{w:g}" for w in weights[1, :4]).replace("-", "−")}.
 """
 
 

@@ -102,11 +102,12 @@ __m512i codes_of_triples(__m512i magnitudes, __m512i signs) noexcept {
   return _mm512_sub_epi8(_mm512_xor_si512(codes, negative), negative);
 }
 
-// A block's entries at depth 1, [group][row].
-__m256i triple_entries(const uint8_t* block) noexcept {
+// A block's scale_codes at depth 1, [group][row].
+__m256i triple_scale_codes(const uint8_t* block) noexcept {
   alignas(kLine) static constexpr auto kPlaces = [] {
-    std::array<uint8_t, kBlockEntries> places{};
-    for (size_t i = 0; i < kBlockEntries; ++i) places[i] = static_cast<uint8_t>(triple_entry_place(i % kTileRows, i / kTileRows));
+    std::array<uint8_t, kBlockScaleCodes> places{};
+    for (size_t i = 0; i < kBlockScaleCodes; ++i)
+      places[i] = static_cast<uint8_t>(triple_scale_code_place(i % kTileRows, i / kTileRows));
     return places;
   }();
   const auto plane = [block](size_t index) {
@@ -138,8 +139,8 @@ void spread_triples(const uint8_t* block, size_t group, __m512i (&quads)[4]) noe
 
 template <>
 void unpack_groups<TileFormat::kTriples>(const uint8_t* block, const ScaleTable& table, GroupCodes (&out)[kTileGroups]) noexcept {
-  const __m256i entries = triple_entries(block);
-  const __m128i of_group[kTileGroups] = {_mm256_castsi256_si128(entries), _mm256_extracti128_si256(entries, 1)};
+  const __m256i scale_codes = triple_scale_codes(block);
+  const __m128i of_group[kTileGroups] = {_mm256_castsi256_si128(scale_codes), _mm256_extracti128_si256(scale_codes, 1)};
   const __m512i low = _mm512_load_si512(table.multiples), high = _mm512_load_si512(table.multiples + 16);
   for (size_t group = 0; group < kTileGroups; ++group) {
     out[group].multiples = _mm512_permutex2var_epi32(low, _mm512_cvtepu8_epi32(of_group[group]), high);

@@ -43,9 +43,9 @@ struct Common {
   }
 
   // Byte `entry` of a table of 32.
-  static __m256i bytes_of_entries(const uint8_t* table, __m256i entries, __m256i upper) noexcept {
-    return _mm256_blendv_epi8(_mm256_shuffle_epi8(both_halves(table), entries),
-                              _mm256_shuffle_epi8(both_halves(table + 16), entries), upper);
+  static __m256i bytes_of_scale_codes(const uint8_t* table, __m256i scale_codes, __m256i upper) noexcept {
+    return _mm256_blendv_epi8(_mm256_shuffle_epi8(both_halves(table), scale_codes),
+                              _mm256_shuffle_epi8(both_halves(table + 16), scale_codes), upper);
   }
 
   // 16 values x[i]·inverse, to the nearest even.
@@ -63,10 +63,11 @@ struct Vector : Common {
 
   static void scales(const uint8_t* places, const ScaleTable& table, Scales (&out)[kTileGroups][2]) noexcept {
     const __m128i nibbles = _mm_loadu_si128(reinterpret_cast<const __m128i*>(places));
-    const __m256i entries = and_bytes(_mm256_set_m128i(_mm_srli_epi16(nibbles, 4), nibbles), 15);
+    const __m256i scale_codes = and_bytes(_mm256_set_m128i(_mm_srli_epi16(nibbles, 4), nibbles), 15);
     // The fifth bits, at the top of their bytes.
-    const __m256i upper = _mm256_sllv_epi32(four_bytes(places + kEntryNibbleBytes), _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0));
-    const __m256i low = bytes_of_entries(table.low, entries, upper), high = bytes_of_entries(table.high, entries, upper);
+    const __m256i upper = _mm256_sllv_epi32(four_bytes(places + kScaleCodeNibbleBytes), _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+    const __m256i low = bytes_of_scale_codes(table.low, scale_codes, upper),
+                  high = bytes_of_scale_codes(table.high, scale_codes, upper);
     // Of a group: rows 0 to 3 and 8 to 11 in the lower half of the vector, rows 4 to 7 and 12 to 15 in the upper one.
     const __m256i multiples[kTileGroups] = {_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)};
     for (size_t group = 0; group < kTileGroups; ++group) {
@@ -164,9 +165,10 @@ struct TripleVector : Common {
   static __m256i look_up(__m256i table, __m256i fields) noexcept { return _mm256_shuffle_epi8(table, fields); }
   static __m256i negate(__m256i a, __m256i signs) noexcept { return _mm256_sign_epi8(a, signs); }
 
-  // In the order of triple_entry_place(). A look-up gives zero where the top bit is set, so each half of a table gives its own.
-  static void multiples(__m256i entries, __m256i fifth, const ScaleTable& table, Multiples& out) noexcept {
-    const __m256i lower = _mm256_or_si256(entries, fifth), upper = _mm256_xor_si256(lower, _mm256_set1_epi8(-128));
+  // In the order of triple_scale_code_place(). A look-up gives zero where the top bit is set, so each half of a table gives its
+  // own.
+  static void multiples(__m256i scale_codes, __m256i fifth, const ScaleTable& table, Multiples& out) noexcept {
+    const __m256i lower = _mm256_or_si256(scale_codes, fifth), upper = _mm256_xor_si256(lower, _mm256_set1_epi8(-128));
     const auto bytes_of = [&](const uint8_t* bytes) {
       return _mm256_or_si256(look_up(both_halves(bytes), lower), look_up(both_halves(bytes + 16), upper));
     };

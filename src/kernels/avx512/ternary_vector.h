@@ -23,18 +23,19 @@ struct Vector {
   }
 
   static void scales(const uint8_t* places, const ScaleTable& table, Scales (&out)[kTileGroups][1]) noexcept {
-    // entry_place() has four rows to a 32-bit lane: rows 0, 4, 8 and 12 of a group begin in lanes 0, 4, 1 and 5, or two further.
+    // scale_code_place() has four rows to a 32-bit lane: rows 0, 4, 8 and 12 of a group begin in lanes 0, 4, 1 and 5, or two
+    // further.
     const __m128i nibbles = _mm_loadu_si128(reinterpret_cast<const __m128i*>(places));
     int32_t plane;
-    __builtin_memcpy(&plane, places + kEntryNibbleBytes, sizeof(plane));
+    __builtin_memcpy(&plane, places + kScaleCodeNibbleBytes, sizeof(plane));
     const __m256i lower = _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(nibbles, 4), nibbles), _mm256_set1_epi8(15));
     // The fifth bits: from bit i/4 of their bytes to bit 4.
     const __m256i upper = _mm256_srlv_epi32(_mm256_set1_epi32(plane), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     const __m256i together = _mm256_or_si256(lower, _mm256_slli_epi16(_mm256_and_si256(upper, _mm256_set1_epi8(1)), 4));
-    const __m256i entries = _mm256_permutevar8x32_epi32(together, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m256i scale_codes = _mm256_permutevar8x32_epi32(together, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     const __m512i low = bytes(table.multiples), high = bytes(table.multiples + 16);
-    out[0][0] = _mm512_permutex2var_epi32(low, _mm512_cvtepu8_epi32(_mm256_castsi256_si128(entries)), high);
-    out[1][0] = _mm512_permutex2var_epi32(low, _mm512_cvtepu8_epi32(_mm256_extracti128_si256(entries, 1)), high);
+    out[0][0] = _mm512_permutex2var_epi32(low, _mm512_cvtepu8_epi32(_mm256_castsi256_si128(scale_codes)), high);
+    out[1][0] = _mm512_permutex2var_epi32(low, _mm512_cvtepu8_epi32(_mm256_extracti128_si256(scale_codes, 1)), high);
   }
 
   static void keep(Codes& codes) noexcept { asm("" : "+v"(codes)); }

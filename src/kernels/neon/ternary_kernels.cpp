@@ -34,10 +34,10 @@ struct Common {
   static void scales(const uint8_t* places, const ScaleTable& table, Scales (&out)[kTileGroups][4]) noexcept {
     const uint8x16_t nibbles = vld1q_u8(places);
     uint32_t word;
-    __builtin_memcpy(&word, places + kEntryNibbleBytes, sizeof(word));
+    __builtin_memcpy(&word, places + kScaleCodeNibbleBytes, sizeof(word));
     const uint8x16_t plane = vreinterpretq_u8_u32(vdupq_n_u32(word));
-    // entry_place() has four rows to a 32-bit lane, whose fifth bits are bit `lane` of the plane's bytes, and those of rows 4 to 7
-    // and 12 to 15 four bits further: from there to bit 4.
+    // scale_code_place() has four rows to a 32-bit lane, whose fifth bits are bit `lane` of the plane's bytes, and those of rows 4
+    // to 7 and 12 to 15 four bits further: from there to bit 4.
     constexpr int8_t kShifts[16] = {4, 4, 4, 4, 3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1};
     const int8x16_t shifts = vld1q_s8(kShifts);
     const uint8x16_t first = merge(and_bytes(nibbles, 15), vshlq_u8(plane, shifts), 16),
@@ -46,9 +46,9 @@ struct Common {
     widen(second, table, out[0][1], out[0][3], out[1][1], out[1][3]);
   }
 
-  // The multiples of sixteen entries.
-  static void widen(uint8x16_t entries, const ScaleTable& table, Scales& a, Scales& b, Scales& c, Scales& d) noexcept {
-    const uint8x16_t low = vqtbl2q_u8(vld1q_u8_x2(table.low), entries), high = vqtbl2q_u8(vld1q_u8_x2(table.high), entries);
+  // The multiples of sixteen scale_codes.
+  static void widen(uint8x16_t scale_codes, const ScaleTable& table, Scales& a, Scales& b, Scales& c, Scales& d) noexcept {
+    const uint8x16_t low = vqtbl2q_u8(vld1q_u8_x2(table.low), scale_codes), high = vqtbl2q_u8(vld1q_u8_x2(table.high), scale_codes);
     const int16x8_t first = vreinterpretq_s16_u8(vzip1q_u8(low, high)), second = vreinterpretq_s16_u8(vzip2q_u8(low, high));
     a = vmovl_s16(vget_low_s16(first));
     b = vmovl_high_s16(first);
@@ -190,11 +190,11 @@ struct TripleVector : Common {
   }
   static void keep(Bytes& bytes) noexcept { asm("" : "+w"(bytes.groups[0]), "+w"(bytes.groups[1])); }
 
-  // triple_entry_place() has rows 0 to 3 and 8 to 11 in the first 16 places, the others in the second, groups in turn.
-  static void multiples(const Bytes& entries, const Bytes& fifth, const ScaleTable& table, Multiples& out) noexcept {
+  // triple_scale_code_place() has rows 0 to 3 and 8 to 11 in the first 16 places, the others in the second, groups in turn.
+  static void multiples(const Bytes& scale_codes, const Bytes& fifth, const ScaleTable& table, Multiples& out) noexcept {
     for (size_t part = 0; part < 2; ++part) {
       const uint8x16_t upper = vshrq_n_u8(vreinterpretq_u8_s8(fifth.groups[part]), 3);
-      const uint8x16_t places = merge(vreinterpretq_u8_s8(entries.groups[part]), upper, 16);
+      const uint8x16_t places = merge(vreinterpretq_u8_s8(scale_codes.groups[part]), upper, 16);
       const uint8x16_t low = vqtbl2q_u8(vld1q_u8_x2(table.low), places), high = vqtbl2q_u8(vld1q_u8_x2(table.high), places);
       const int16x8_t first = vreinterpretq_s16_u8(vzip1q_u8(low, high)), second = vreinterpretq_s16_u8(vzip2q_u8(low, high));
       const int16x8_t groups[kTileGroups] = {vuzp1q_s16(first, second), vuzp2q_s16(first, second)};

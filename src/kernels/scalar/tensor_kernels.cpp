@@ -20,7 +20,8 @@ float weight_at(const WeightRows& weights, size_t row, size_t column) noexcept {
   else if constexpr (kType == WeightType::kFloat16) return float_from_half(static_cast<const uint16_t*>(weights.values)[index]);
   else if constexpr (kType == WeightType::kBFloat16)
     return float_from_bfloat16(static_cast<const uint16_t*>(weights.values)[index]);
-  else return static_cast<float>(static_cast<const int8_t*>(weights.values)[index]) * weights.steps[weights.entries[index / 16]];
+  else
+    return static_cast<float>(static_cast<const int8_t*>(weights.values)[index]) * weights.steps[weights.scale_codes[index / 16]];
 }
 
 template <WeightType kType>

@@ -105,14 +105,15 @@ struct Product {
   }
 
   // Adds a row's products with a block of columns.
-  static void add_row(const int8_t* codes, const uint8_t* entries, const int32_t* multiples, const Block& x, float& to) noexcept {
+  static void add_row(const int8_t* codes, const uint8_t* scale_codes, const int32_t* multiples, const Block& x,
+                      float& to) noexcept {
     if constexpr (kFine) {
-      const int32_t first = scaled_sum(codes, x.values, multiples[entries[0]]);
-      const int32_t second = scaled_sum(codes + 16, x.values + 16, multiples[entries[1]]);
+      const int32_t first = scaled_sum(codes, x.values, multiples[scale_codes[0]]);
+      const int32_t second = scaled_sum(codes + 16, x.values + 16, multiples[scale_codes[1]]);
       to = std::fma(static_cast<float>(first + second), x.scale, to);
     } else {
       for (size_t group = 0; group < kTileGroups; ++group) {
-        const int32_t sum = scaled_sum(codes + group * 16, x.groups[group].values, multiples[entries[group]]);
+        const int32_t sum = scaled_sum(codes + group * 16, x.groups[group].values, multiples[scale_codes[group]]);
         to = std::fma(static_cast<float>(sum), x.groups[group].scale, to);
       }
     }
@@ -125,13 +126,13 @@ struct Product {
     for (size_t token = 0; token < tokens; ++token) std::fill_n(y + token * y_stride, rows, 0.0f);
     for (size_t block = 0; block < matrix.column_blocks; ++block) {
       int8_t codes[kBandRows * kTileColumns];
-      uint8_t entries[kBandRows * kTileGroups];
+      uint8_t scale_codes[kBandRows * kTileGroups];
       unpack_band(kFormat, matrix.blocks + matrix.band_offset(band) + block * tiles * block_bytes(kFormat),
-                  {codes, entries, rows, kTileGroups});
+                  {codes, scale_codes, rows, kTileGroups});
       for (size_t token = 0; token < tokens; ++token) {
         const Block& inputs = static_cast<const Block*>(x)[block * x_stride + token];
         for (size_t row = 0; row < rows; ++row) {
-          add_row(codes + row * kTileColumns, entries + row * kTileGroups, matrix.scales->multiples, inputs,
+          add_row(codes + row * kTileColumns, scale_codes + row * kTileGroups, matrix.scales->multiples, inputs,
                   y[token * y_stride + row]);
         }
       }

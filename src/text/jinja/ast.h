@@ -1,9 +1,10 @@
-// Owns the syntax tree of a template: plain data, immutable once parsed.
+// Owns the syntax tree of a template: plain data, immutable once parsed. parser.cpp makes it.
 #pragma once
 
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -131,7 +132,6 @@ struct If {
 struct For {
   Target target;
   ExpressionPtr iterable, condition;  // condition: null where absent
-  bool recursive;
   Body body, otherwise;
 };
 struct Set {
@@ -171,5 +171,8 @@ struct Statement {
       node;
   int line;
 };
+
+// What Jinja has and this engine lacks is refused here, by name and line.
+Body parse_template(std::string_view source, const std::string& where);
 
 }  // namespace tritllm::jinja

@@ -5,11 +5,12 @@
 #include <string_view>
 
 #include "text/jinja/ast.h"
-#include "text/jinja/token_stream.h"
+#include "text/jinja/lexer.h"
 
 namespace tritllm::jinja {
 
-// The special names that the expressions parsed so far have read; a macro whose body reads one of them accepts what it stands for.
+// The special names that the expressions parsed so far have read; a macro accepts extra arguments or a caller if its body reads
+// them.
 struct MacroNames {
   bool varargs = false, kwargs = false, caller = false;
 };

@@ -7,13 +7,176 @@
 #include <cmath>
 #include <cstdint>
 
-#include "text/jinja/compare.h"
-#include "text/jinja/failure.h"
-#include "text/jinja/format_spec.h"
-#include "text/jinja/print.h"
-#include "text/jinja/unicode.h"
+#include "text/jinja/limits.h"
+#include "text/jinja/operators.h"
+#include "text/jinja/text.h"
+#include "text/unicode.h"
 
 namespace tritllm::jinja {
+namespace {
+
+void append_escape(std::string& to, char32_t c) {
+  const auto number = static_cast<uint32_t>(c);
+  if (c == '\n') to += "\\n";
+  else if (c == '\r') to += "\\r";
+  else if (c == '\t') to += "\\t";
+  else if (c < 0x100) to += fmt::format("\\x{:02x}", number);
+  else if (c < 0x10000) to += fmt::format("\\u{:04x}", number);
+  else to += fmt::format("\\U{:08x}", number);
+}
+
+std::string repr_of_text(std::string_view text) {
+  const char quote = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos ? '"' : '\'';
+  std::string result(1, quote);
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    const char32_t c = next_code_point(text, at);
+    if (c == static_cast<char32_t>(quote) || c == '\\') result += '\\';
+    if (is_printable(c)) result += text.substr(begin, at - begin);
+    else append_escape(result, c);
+  }
+  return result + quote;
+}
+
+class Representation {
+ public:
+  explicit Representation(Budget& budget) : budget_(budget) {}
+
+  std::string take() { return std::move(out_); }
+
+  void add(const Value& value) {
+    budget_.work(sizeof(Value));
+    if (value.text()) add_text(*value.text());
+    else if (value.sequence()) add_sequence(*value.sequence());
+    else if (value.dict()) add_dict(*value.dict());
+    else if (value.is<None>()) out_ += "None";
+    else if (const auto* flag = value.get<bool>()) out_ += *flag ? "True" : "False";
+    else if (const auto* whole = value.get<int64_t>()) out_ += std::to_string(*whole);
+    else if (const auto* number = value.get<double>()) out_ += repr(*number);
+    else if (is_undefined(value)) out_ += "Undefined";
+    else refuse(fmt::format("printing a value of type {}", type_name(value)));
+  }
+
+ private:
+  void add_text(const TrackedText& text) {
+    budget_.work(text.bytes.size() * 8);
+    if (text.markup) out_ += "Markup(";
+    out_ += repr_of_text(text.bytes);
+    if (text.markup) out_ += ')';
+    if (out_.size() > kTextLimit) fail("the template prints a value beyond the limit of a text's size");
+  }
+
+  void add_items(const std::vector<Value>& items) {
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (i > 0) out_ += ", ";
+      add(items[i]);
+    }
+  }
+
+  void add_sequence(const Sequence& sequence) {
+    switch (sequence.kind) {
+      case SequenceKind::kList:
+        out_ += '[';
+        add_items(sequence.items);
+        out_ += ']';
+        return;
+      case SequenceKind::kTuple:
+        out_ += '(';
+        add_items(sequence.items);
+        out_ += sequence.items.size() == 1 ? ",)" : ")";
+        return;
+      case SequenceKind::kRange:
+        out_ += fmt::format("range({}, {}", sequence.start, sequence.stop);
+        out_ += sequence.step == 1 ? ")" : fmt::format(", {})", sequence.step);
+        return;
+      case SequenceKind::kDictKeys:
+      case SequenceKind::kDictValues:
+      case SequenceKind::kDictItems:
+        out_ += sequence.kind == SequenceKind::kDictKeys     ? "dict_keys(["
+                : sequence.kind == SequenceKind::kDictValues ? "dict_values(["
+                                                             : "dict_items([";
+        add_items(sequence.items);
+        out_ += "])";
+        return;
+    }
+  }
+
+  void add_dict(const Dict& dict) {
+    out_ += '{';
+    for (size_t i = 0; i < dict.items.size(); ++i) {
+      if (i > 0) out_ += ", ";
+      add(dict.items[i].first);
+      out_ += ": ";
+      add(dict.items[i].second);
+    }
+    out_ += '}';
+  }
+
+  Budget& budget_;
+  std::string out_;
+};
+
+}  // namespace
+
+std::string repr(double number) {
+  if (std::isnan(number)) return "nan";
+  if (std::isinf(number)) return number > 0 ? "inf" : "-inf";
+  // The shortest digits that read back as the number, d.ddde±x; Python writes them out where the exponent is from -4 to 15.
+  char buffer[40];
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, number, std::chars_format::scientific).ptr;
+  std::string_view shown(buffer, static_cast<size_t>(end - buffer));
+  const std::string sign(shown.front() == '-' ? "-" : "");
+  shown.remove_prefix(sign.size());
+  const size_t e = shown.find('e');
+  int exponent = 0;
+  const std::string_view written = shown.substr(shown[e + 1] == '+' ? e + 2 : e + 1);
+  std::from_chars(written.data(), written.data() + written.size(), exponent);
+  std::string digits(1, shown.front());
+  if (e > 2) digits += shown.substr(2, e - 2);
+  if (exponent < -4 || exponent >= 16) {
+    const std::string_view point = digits.size() > 1 ? "." : "";
+    return fmt::format("{}{}{}{}e{}{:02d}", sign, digits[0], point, digits.substr(1), exponent < 0 ? '-' : '+', std::abs(exponent));
+  }
+  if (exponent < 0) return sign + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
+  const size_t whole = static_cast<size_t>(exponent) + 1;
+  if (digits.size() <= whole) return sign + digits + std::string(whole - digits.size(), '0') + ".0";
+  return sign + digits.substr(0, whole) + "." + digits.substr(whole);
+}
+
+std::string repr(Budget& budget, const Value& value) {
+  Representation representation(budget);
+  representation.add(value);
+  std::string text = representation.take();
+  if (text.size() > kTextLimit) fail("the template prints a value beyond the limit of a text's size");
+  return text;
+}
+
+bool from_request(Budget& budget, const Value& value) {
+  budget.work(sizeof(Value));
+  if (value.text()) return value.text()->from_request();
+  const auto any = [&](const std::vector<Value>& items) {
+    return std::any_of(items.begin(), items.end(), [&](const Value& item) { return from_request(budget, item); });
+  };
+  if (value.sequence()) return any(value.sequence()->items);
+  if (value.iterator()) return any(value.iterator()->items);
+  if (!value.dict()) return false;
+  const auto& items = value.dict()->items;
+  return std::any_of(items.begin(), items.end(),
+                     [&](const auto& item) { return from_request(budget, item.first) || from_request(budget, item.second); });
+}
+
+TrackedText printed(Budget& budget, const Value& value) {
+  if (value.text()) return *value.text();
+  if (is_undefined(value)) return {};
+  return whole_text(repr(budget, value), from_request(budget, value));
+}
+
+const TrackedText& printed(Budget& budget, const Value& value, TrackedText& storage) {
+  if (value.text()) return *value.text();
+  storage = printed(budget, value);
+  return storage;
+}
+
 namespace {
 
 // repr() for !r and %r, with the marks of the text that it shows.
@@ -42,6 +205,7 @@ class BraceFormatter {
         read_field();
       }
     }
+    result_.markup = pattern_.markup;
     return std::move(result_);
   }
 
@@ -54,7 +218,7 @@ class BraceFormatter {
     if (field.find('{') != std::string_view::npos) refuse("a format inside a format");
     at_ = end + 1;
     const size_t colon = std::min(field.find(':'), field.size());
-    const std::string_view spec = colon < field.size() ? field.substr(colon + 1) : std::string_view{};
+    if (colon < field.size()) refuse("a layout ('{:…}') in a format");
     std::string_view name = field.substr(0, colon);
     char conversion = '\0';
     if (const size_t mark = name.find('!'); mark != std::string_view::npos) {
@@ -63,7 +227,7 @@ class BraceFormatter {
       conversion = name[mark + 1];
       name = name.substr(0, mark);
     }
-    add(argument(name), conversion, spec);
+    add(argument(name), conversion);
   }
 
   const Value& argument(std::string_view name) {
@@ -90,11 +254,12 @@ class BraceFormatter {
     return arguments_.positional[index];
   }
 
-  void add(const Value& value, char conversion, std::string_view spec) {
-    const TrackedText shown = conversion == 'r' ? tracked_repr(budget_, value) : printed(budget_, value);
+  void add(const Value& value, char conversion) {
+    TrackedText shown = conversion == 'r' ? tracked_repr(budget_, value) : printed(budget_, value);
+    if (conversion != '\0') shown.markup = false;
+    if (pattern_.markup) shown = escaped(budget_, shown);
     budget_.work(shown.bytes.size() * 2 + shown.input.size() * sizeof(TextSpan));
-    if (spec.empty()) append(result_, shown);
-    else append(result_, formatted(budget_, conversion ? text_value(shown) : value, parse_format_spec(spec)));
+    append(result_, shown);
   }
 
   enum class Numbering { kNone, kAutomatic, kByHand };
@@ -124,6 +289,7 @@ class PercentFormatter {
     }
     const bool uses_up = is_tuple(values_) ? next_ >= values_.sequence()->items.size() : next_ > 0 || accepts_leftovers();
     if (!uses_up) fail("a format with % has fewer fields than there are values");
+    result_.markup = pattern_.markup;
     return std::move(result_);
   }
 
@@ -151,23 +317,10 @@ class PercentFormatter {
 
   void read_field() {
     const Value* named = peek() == '(' ? &read_name() : nullptr;
-    FormatSpec spec;
-    spec.align = '>';
-    for (; std::string_view("-+ 0#").find(peek()) != std::string_view::npos; ++at_) {
-      if (peek() == '-') spec.align = '<';
-      else if (peek() == '0') spec.fill = '0';
-      else if (peek() == '#') refuse("the flag # in a format with %");
-      else spec.sign = spec.sign == '+' ? '+' : peek();
-    }
-    spec.width = read_number();
-    if (peek() == '.') {
-      ++at_;
-      spec.precision = read_number();
-    }
     const char type = peek();
     ++at_;
     if (type == '%') append(result_, "%");
-    else add(type, named ? *named : next_value(), spec);
+    else add(type, named ? *named : next_value());
   }
 
   const Value& read_name() {
@@ -182,56 +335,20 @@ class PercentFormatter {
     return *value;
   }
 
-  int64_t read_number() {
-    int64_t number = 0;
-    for (; peek() >= '0' && peek() <= '9'; ++at_) {
-      number = number * 10 + (peek() - '0');
-      if (number > 10'000) fail("a field of a format is too wide");
-    }
-    if (peek() == '*') refuse("a width or precision among the values of a format");
-    return number;
-  }
-
-  void add(char type, const Value& value, FormatSpec spec) {
-    if (is_undefined(value) && type != 's') fail(reason_of(value));
-    if (type == 's' || type == 'r') {
-      const TrackedText shown = type == 's' ? printed(budget_, value) : tracked_repr(budget_, value);
-      budget_.work(shown.bytes.size() * 2 + shown.input.size() * sizeof(TextSpan));
-      spec.sign = '-';
-      spec.fill = ' ';
-      append(result_, formatted(budget_, text_value(shown), spec));
-      return;
-    }
-    if (type == 'c') refuse("the format %c");
-    if (!is_integral(value) && !value.is<double>()) {
-      fail(fmt::format("the format %{} needs a number, found {}", type, type_name(value)));
-    }
-    if (spec.fill == '0' && spec.align == '>') spec.align = '=';
-    else spec.fill = ' ';
-    if (type == 'd' || type == 'i' || type == 'u') add_whole(value, spec);
-    else if (std::string_view("fFeEgG").find(type) != std::string_view::npos) add_real(type, value, spec);
-    else if (std::string_view("xXo").find(type) != std::string_view::npos && is_integral(value)) add_based(type, value, spec);
-    else refuse(fmt::format("the format %{}", type));
-  }
-
-  void add_whole(const Value& value, FormatSpec& spec) {
-    if (spec.precision > 0) refuse("a precision of %d");
-    spec.precision = -1;
-    spec.type = 'd';
+  void add(char type, const Value& value) {
+    if (type == 's') return add_text(printed(budget_, value));
+    if (type == 'r') return add_text(tracked_repr(budget_, value));
+    if (type != 'd' && type != 'i') refuse("a format with % other than %s, %r, %d and %i");
     const auto* number = value.get<double>();
+    if (number == nullptr && !is_integral(value)) fail(fmt::format("%{} needs a number, found {}", type, type_name(value)));
     if (number && !(std::fabs(*number) < 0x1p63)) fail("%d needs a number within 64 bits");
-    append(result_, formatted(budget_, integer(number ? static_cast<int64_t>(*number) : integral(value)), spec));
+    append(result_, fmt::to_string(number ? static_cast<int64_t>(*number) : integral(value)));
   }
 
-  void add_real(char type, const Value& value, FormatSpec& spec) {
-    spec.type = type;
-    append(result_, formatted(budget_, is_integral(value) ? real(static_cast<double>(integral(value))) : value, spec));
-  }
-
-  void add_based(char type, const Value& value, FormatSpec& spec) {
-    if (spec.precision >= 0) refuse("a precision of %x and %o");
-    spec.type = type;
-    append(result_, formatted(budget_, integer(integral(value)), spec));
+  void add_text(TrackedText shown) {
+    if (pattern_.markup) shown = escaped(budget_, shown);
+    budget_.work(shown.bytes.size() * 2 + shown.input.size() * sizeof(TextSpan));
+    append(result_, shown);
   }
 
   Budget& budget_;

@@ -1,5 +1,4 @@
-#include "text/jinja/globals.h"
-
+// Owns the functions that every template can call.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,9 +6,10 @@
 #include <cstdint>
 #include <ctime>
 
-#include "text/jinja/arguments.h"
-#include "text/jinja/failure.h"
-#include "text/jinja/print.h"
+#include "text/jinja/builtins.h"
+#include "text/jinja/formatting.h"
+#include "text/jinja/limits.h"
+#include "text/jinja/value.h"
 
 namespace tritllm::jinja {
 namespace {
@@ -23,9 +23,10 @@ Value raise_exception(Budget& budget, const Arguments& arguments) {
   fail(printed(budget, bound.at(0)).bytes);
 }
 
-Value strftime_now(std::chrono::system_clock::time_point now, const Arguments& arguments) {
+Value strftime_now(Budget& budget, std::chrono::system_clock::time_point now, const Arguments& arguments) {
   const BoundArguments bound("strftime_now", arguments, {"format"}, 1);
   const TrackedText& format = bound.text(0);
+  budget.work(16'384 + format.bytes.size() * 16);
   for (size_t i = 0; i + 1 < format.bytes.size(); ++i) {
     if (format.bytes[i] != '%') continue;
     if (std::string_view("fzZ").find(format.bytes[++i]) != std::string_view::npos) refuse("strftime_now with %f, %z or %Z");
@@ -33,7 +34,7 @@ Value strftime_now(std::chrono::system_clock::time_point now, const Arguments& a
   const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
   std::tm local{};
   if (localtime_r(&seconds, &local) == nullptr) fail("the time is beyond what the calendar knows");
-  // strftime tells an empty result from one that is too long by nothing, so the result always starts with a letter.
+  // strftime returns 0 both for an empty result and for one that is too long: a letter in front tells them apart.
   const std::string marked = "x" + format.bytes;
   std::array<char, 8192> buffer;
   const size_t length = std::strftime(buffer.data(), buffer.size(), marked.c_str(), &local);
@@ -67,7 +68,7 @@ std::vector<std::pair<Value, Value>> pairs_of(Budget& budget, std::string_view f
   if (!arguments.positional.empty()) {
     const Value& source = arguments.positional.front();
     if (source.dict()) {
-      budget.work(source.dict()->items.size() * 2 * sizeof(Value));
+      budget.work(source.dict()->items.size() * 8 * sizeof(Value));
       pairs = source.dict()->items;
     } else {
       for (const Value& item : elements(budget, source)) {
@@ -98,7 +99,8 @@ std::optional<Value> Globals::find(std::string_view name) {
   if (name == "range") return native_value(std::move(own_name), range);
   if (name == "dict") return native_value(std::move(own_name), dict);
   if (name == "strftime_now") {
-    return native_value(std::move(own_name), [now = now_](Budget&, const Arguments& a) { return strftime_now(now, a); });
+    return native_value(std::move(own_name),
+                        [now = now_](Budget& budget, const Arguments& a) { return strftime_now(budget, now, a); });
   }
   if (name == "namespace") {
     return native_value(std::move(own_name), [this](Budget& budget, const Arguments& a) { return make_namespace(budget, a); });
@@ -110,7 +112,7 @@ std::optional<Value> Globals::find(std::string_view name) {
 Value Globals::make_namespace(Budget& budget, const Arguments& arguments) {
   auto space = std::make_shared<Namespace>();
   for (auto& [key, value] : pairs_of(budget, "namespace", arguments)) {
-    if (!key.text()) refuse("an attribute of a namespace whose name is no string");
+    if (!key.text()) refuse("an attribute of a namespace whose name is not a string");
     set_attribute(*space, key.text()->bytes, std::move(value));
   }
   namespaces_.push_back(space);
@@ -120,9 +122,7 @@ Value Globals::make_namespace(Budget& budget, const Arguments& arguments) {
 void set_attribute(Namespace& space, std::string_view name, Value value) {
   if (name.substr(0, 1) == "_")
     fail(fmt::format("an attribute of a namespace cannot be called '{}': names with _ are internal", name));
-  const auto found = std::find_if(space.attributes.begin(), space.attributes.end(), [&](const auto& a) { return a.first == name; });
-  if (found != space.attributes.end()) found->second = std::move(value);
-  else space.attributes.emplace_back(name, std::move(value));
+  space.attributes.insert_or_assign(std::string(name), std::move(value));
 }
 
 }  // namespace tritllm::jinja

@@ -1,15 +1,48 @@
 // Owns the running of a parsed template over its variables. One interpreter renders once, in one thread; the tree is shared.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "text/jinja/ast.h"
-#include "text/jinja/globals.h"
-#include "text/jinja/scope.h"
+#include "text/jinja/builtins.h"
+#include "text/jinja/value.h"
 
 namespace tritllm::jinja {
+
+class Scope {
+ public:
+  explicit Scope(Scope* parent) : parent_(parent) {}
+
+  Scope* parent() const noexcept { return parent_; }
+
+  // The variable of this or the nearest enclosing scope; null where there is none.
+  const Value* find(std::string_view name) const noexcept {
+    for (const Scope* scope = this; scope != nullptr; scope = scope->parent_) {
+      if (const auto found = scope->variables_.find(name); found != scope->variables_.end()) return &found->second;
+    }
+    return nullptr;
+  }
+
+  // `name` must outlive the scope: it is part of the syntax tree or a constant.
+  void set(std::string_view name, Value value) { variables_.insert_or_assign(name, std::move(value)); }
+
+  // A macro refers to this scope and the ones around it: they must live as long as the rendering.
+  void keep() noexcept {
+    for (Scope* scope = this; scope != nullptr && !scope->kept_; scope = scope->parent_) scope->kept_ = true;
+  }
+  bool kept() const noexcept { return kept_; }
+
+ private:
+  Scope* parent_;
+  std::unordered_map<std::string_view, Value> variables_;
+  bool kept_ = false;
+};
 
 using Variables = std::unordered_map<std::string, Value>;
 
@@ -40,7 +73,7 @@ class Interpreter {
     std::unique_ptr<Scope> scope_;
   };
 
-  // Sends what is printed into a text of its own while it lives.
+  // Redirects printed text into a text of its own while it lives.
   class Capture {
    public:
     explicit Capture(Interpreter& interpreter) : interpreter_(interpreter), outer_(interpreter.out_) { interpreter.out_ = &text_; }
@@ -71,7 +104,6 @@ class Interpreter {
   Flow run(const With& node);
   Flow run(const Break&) { return Flow::kBreak; }
   Flow run(const Continue&) { return Flow::kContinue; }
-  Flow run_loop(const For& node, const Value& iterable, int64_t depth0);
   bool passes(const For& node, Scope* outer, const Value& element);
   void assign(const Target& target, Value value);
   void print(const Value& value);

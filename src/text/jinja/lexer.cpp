@@ -4,12 +4,73 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cstdint>
 
 #include "core/error.h"
-#include "text/jinja/string_literal.h"
-#include "text/jinja/unicode.h"
+#include "text/jinja/limits.h"
+#include "text/unicode.h"
 
 namespace tritllm::jinja {
+namespace {
+
+constexpr std::string_view kSimpleEscapes = "nrtabfv\\'\"";
+constexpr std::string_view kSimpleMeanings = "\n\r\t\a\b\f\v\\'\"";
+
+bool is_octal(char c) noexcept { return c >= '0' && c <= '7'; }
+
+// The number written with `digits` hexadecimal digits at `at`; moves behind them.
+char32_t hexadecimal(std::string_view literal, size_t& at, size_t digits) {
+  const std::string_view written = literal.substr(at, digits);
+  uint32_t number = 0;
+  const auto [end, problem] = std::from_chars(written.data(), written.data() + written.size(), number, 16);
+  if (written.size() != digits || problem != std::errc() || end != written.data() + digits) fail("a broken \\x, \\u or \\U escape");
+  if (number > 0x10ffff) fail("an escape beyond the last character of Unicode");
+  if (number >= 0xd800 && number <= 0xdfff) refuse("half of a surrogate pair in a string");
+  at += digits;
+  return number;
+}
+
+char32_t octal(std::string_view literal, size_t& at) {
+  char32_t number = 0;
+  for (int digits = 0; digits < 3 && at < literal.size() && is_octal(literal[at]); ++digits, ++at) {
+    number = number * 8 + static_cast<char32_t>(literal[at] - '0');
+  }
+  return number;
+}
+
+}  // namespace
+
+std::string unescaped(std::string_view literal) {
+  std::string result;
+  for (size_t at = 0; at < literal.size();) {
+    const char c = literal[at++];
+    if (c != '\\') {
+      result += c;
+      continue;
+    }
+    const char escape = literal[at];  // the lexer never ends a literal with an odd backslash
+    if (const size_t simple = kSimpleEscapes.find(escape); simple != std::string_view::npos) {
+      result += kSimpleMeanings[simple];
+      ++at;
+    } else if (escape == '\n') {
+      ++at;  // a line that goes on
+    } else if (is_octal(escape)) {
+      append_character(result, octal(literal, at));
+    } else if (escape == 'x' || escape == 'u' || escape == 'U') {
+      ++at;
+      append_character(result, hexadecimal(literal, at, escape == 'x' ? 2 : escape == 'u' ? 4 : 8));
+    } else if (escape == 'N') {
+      refuse("a character by its name (\\N)");
+    } else if (static_cast<unsigned char>(escape) >= 0x80) {
+      refuse("a backslash before a character beyond ASCII");
+    } else {
+      result += c;  // other backslashes are kept, as in Python
+    }
+  }
+  return result;
+}
+
 namespace {
 
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
@@ -64,6 +125,11 @@ class Lexer {
 
   [[noreturn]] void fail_here(std::string_view problem) const {
     throw Error(ErrorCode::kBadInput, fmt::format("{}: line {}", where_, line_), problem);
+  }
+
+  [[noreturn]] void refuse_here(std::string_view construct) const {
+    throw Error(ErrorCode::kUnsupported, fmt::format("{}: line {}", where_, line_),
+                fmt::format("{} is not supported in chat templates", construct), "docs/chat_templates.md lists what is");
   }
 
   // The text before a tag whose opening carries `sign` ('-', '+' or none). `block`: a tag that prints nothing and so takes the
@@ -241,15 +307,11 @@ class Lexer {
     take(TokenKind::kInteger, integer_length(whole - at_));
   }
 
-  size_t integer_length(size_t decimal_length) const noexcept {
+  size_t integer_length(size_t decimal_length) const {
     if (source_[at_] != '0') return decimal_length;
     const char prefix = at_ + 1 < source_.size() ? static_cast<char>(source_[at_ + 1] | 0x20) : '\0';
-    const std::string_view digits = prefix == 'x'   ? "0123456789abcdefABCDEF"
-                                    : prefix == 'o' ? "01234567"
-                                    : prefix == 'b' ? "01"
-                                                    : "";
-    const size_t end = digits.empty() ? 0 : digits_end(at_ + 2, digits);
-    return end > at_ + 2 ? end - at_ : digits_end(at_, "0") - at_;
+    if (prefix == 'x' || prefix == 'o' || prefix == 'b') refuse_here("a number that is not decimal");
+    return digits_end(at_, "0") - at_;
   }
 
   void read_string(char quote) {
@@ -297,5 +359,67 @@ class Lexer {
 }  // namespace
 
 std::vector<Token> tokenize(std::string_view source, const std::string& where) { return Lexer(source, where).run(); }
+
+namespace {
+
+std::string shown(const Token& token) {
+  switch (token.kind) {
+    case TokenKind::kText: return "text";
+    case TokenKind::kOutputBegin: return "'{{'";
+    case TokenKind::kOutputEnd: return "'}}'";
+    case TokenKind::kBlockBegin: return "'{%'";
+    case TokenKind::kBlockEnd: return "'%}'";
+    case TokenKind::kString: return "a string";
+    case TokenKind::kEnd: return "the end of the template";
+    default: return fmt::format("'{}'", token.text.substr(0, 40));
+  }
+}
+
+}  // namespace
+
+bool TokenStream::at_any_name(std::initializer_list<std::string_view> names) const noexcept {
+  return at(TokenKind::kName) && std::find(names.begin(), names.end(), current().text) != names.end();
+}
+
+Token TokenStream::take() {
+  if (at_ + 1 >= tokens_.size()) return current();
+  return std::move(tokens_[at_++]);
+}
+
+bool TokenStream::take_name(std::string_view name) {
+  if (!at_name(name)) return false;
+  skip();
+  return true;
+}
+
+bool TokenStream::take_operator(std::string_view text) {
+  if (!at_operator(text)) return false;
+  skip();
+  return true;
+}
+
+Token TokenStream::expect(TokenKind kind, std::string_view what) {
+  if (!at(kind)) fail_expected(what);
+  return take();
+}
+
+void TokenStream::expect_operator(std::string_view text) {
+  if (!take_operator(text)) fail_expected(fmt::format("'{}'", text));
+}
+
+void TokenStream::expect_name(std::string_view name) {
+  if (!take_name(name)) fail_expected(fmt::format("'{}'", name));
+}
+
+void TokenStream::fail(std::string_view problem, int line) const {
+  throw Error(ErrorCode::kBadInput, fmt::format("{}: line {}", where_, line), problem);
+}
+
+void TokenStream::fail_expected(std::string_view what) const { fail(fmt::format("expected {}, found {}", what, shown(current()))); }
+
+void TokenStream::refuse(std::string_view construct, int line) const {
+  throw Error(ErrorCode::kUnsupported, fmt::format("{}: line {}", where_, line),
+              fmt::format("{} is not supported in chat templates", construct), "docs/chat_templates.md lists what is");
+}
 
 }  // namespace tritllm::jinja

@@ -5,13 +5,81 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "text/jinja/compare.h"
-#include "text/jinja/failure.h"
-#include "text/jinja/loop_fields.h"
-#include "text/jinja/methods.h"
-#include "text/jinja/unicode.h"
+#include "text/jinja/builtins.h"
+#include "text/jinja/limits.h"
+#include "text/jinja/operators.h"
+#include "text/unicode.h"
 
 namespace tritllm::jinja {
+namespace {
+
+bool pull(Loop& loop, Value& element) { return loop.pull && loop.pull(element); }
+
+const Value* peek(Loop& loop) {
+  if (loop.ahead.empty()) {
+    Value element;
+    if (!pull(loop, element)) return nullptr;
+    loop.ahead.push_back(std::move(element));
+  }
+  return &loop.ahead.back();
+}
+
+int64_t length(Loop& loop) {
+  if (!loop.has_length) {
+    std::vector<Value> rest;
+    for (Value element; pull(loop, element);) rest.push_back(std::move(element));
+    std::reverse(rest.begin(), rest.end());
+    rest.insert(rest.end(), loop.ahead.begin(), loop.ahead.end());
+    loop.ahead = std::move(rest);
+    loop.known_length = static_cast<size_t>(loop.index0 + 1) + loop.ahead.size();
+    loop.has_length = true;
+  }
+  return static_cast<int64_t>(loop.known_length);
+}
+
+Value cycle(Loop& loop, const Arguments& arguments) {
+  if (!arguments.keywords.empty() || arguments.positional.empty()) fail("loop.cycle needs values to cycle through");
+  return arguments.positional[static_cast<size_t>(loop.index0) % arguments.positional.size()];
+}
+
+}  // namespace
+
+bool advance(Loop& loop, Value& element) {
+  if (!loop.ahead.empty()) {
+    element = std::move(loop.ahead.back());
+    loop.ahead.pop_back();
+  } else if (!pull(loop, element)) {
+    return false;
+  }
+  ++loop.index0;
+  loop.previous = std::move(loop.current);
+  loop.current = element;
+  return true;
+}
+
+bool find_loop_field(const Value& loop_value, std::string_view name, Value& found) {
+  Loop& loop = *loop_value.loop();
+  if (name == "index") found = integer(loop.index0 + 1);
+  else if (name == "index0") found = integer(loop.index0);
+  else if (name == "revindex") found = integer(length(loop) - loop.index0);
+  else if (name == "revindex0") found = integer(length(loop) - loop.index0 - 1);
+  else if (name == "first") found = boolean(loop.index0 == 0);
+  else if (name == "last") found = boolean(peek(loop) == nullptr);
+  else if (name == "length") found = integer(length(loop));
+  else if (name == "depth") found = integer(1);
+  else if (name == "depth0") found = integer(0);
+  else if (name == "previtem") found = loop.index0 == 0 ? undefined("there is no previous element") : loop.previous;
+  else if (name == "nextitem") found = peek(loop) ? *peek(loop) : undefined("there is no next element");
+  else if (name == "changed") refuse("loop.changed");
+  else if (name == "cycle") {
+    const auto call = [loop_value](Budget&, const Arguments& arguments) { return cycle(*loop_value.loop(), arguments); };
+    found = native_value("cycle", call, loop.depth);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 namespace {
 
 Value missing(const Value& object, std::string_view name) {
@@ -20,24 +88,16 @@ Value missing(const Value& object, std::string_view name) {
 
 bool is_internal(std::string_view name) noexcept { return name.substr(0, 2) == "__"; }
 
-const Value* field_of(const Namespace& space, std::string_view name) noexcept {
-  const auto found = std::find_if(space.attributes.begin(), space.attributes.end(), [&](const auto& a) { return a.first == name; });
-  return found == space.attributes.end() ? nullptr : &found->second;
-}
-
 // An attribute in Python's sense; keys of mappings are none.
 bool find_attribute(const Value& object, std::string_view name, Value& found) {
   if (is_internal(name)) return false;
   if (const Namespace* space = object.name_space()) {
-    const Value* field = field_of(*space, name);
-    if (field != nullptr) found = *field;
-    return field != nullptr;
-  }
-  if (object.loop()) return find_loop_field(object, name, found);
-  if (object.sequence() && object.sequence()->kind == SequenceKind::kGroup && (name == "grouper" || name == "list")) {
-    found = object.sequence()->items[name == "list" ? 1 : 0];
+    const auto field = space->attributes.find(std::string(name));
+    if (field == space->attributes.end()) return false;
+    found = field->second;
     return true;
   }
+  if (object.loop()) return find_loop_field(object, name, found);
   if (object.callable() && std::holds_alternative<MacroClosure>(object.callable()->target)) {
     refuse(fmt::format("the attribute '{}' of a macro", name));
   }
@@ -56,8 +116,7 @@ const Value* item_at(const std::vector<Value>& items, int64_t index) noexcept {
 }
 
 bool has_positions(const Sequence& sequence) noexcept {
-  return sequence.kind == SequenceKind::kList || sequence.kind == SequenceKind::kTuple || sequence.kind == SequenceKind::kGroup ||
-         sequence.kind == SequenceKind::kRange;
+  return sequence.kind == SequenceKind::kList || sequence.kind == SequenceKind::kTuple || sequence.kind == SequenceKind::kRange;
 }
 
 bool find_letter(Budget& budget, const TrackedText& text, int64_t index, Value& found) {
@@ -120,7 +179,7 @@ Positions positions_of(int64_t size, const Value& start, const Value& stop, cons
 Value slice_of_text(Budget& budget, const TrackedText& text, const Value& start, const Value& stop, const Value& step) {
   budget.work(text.bytes.size());
   const Positions positions = positions_of(static_cast<int64_t>(count_code_points(text.bytes)), start, stop, step);
-  if (positions.count == 0) return template_value("");
+  if (positions.count == 0) return text_value(slice(text, 0, 0));
   if (positions.step == 1) {
     const size_t begin = byte_of_code_point(text.bytes, static_cast<size_t>(positions.first));
     const std::string_view rest = std::string_view(text.bytes).substr(begin);
@@ -135,6 +194,7 @@ Value slice_of_text(Budget& budget, const TrackedText& text, const Value& start,
     const auto letter = static_cast<size_t>(positions.first + i * positions.step);
     append(result, text, starts[letter], starts[letter + 1]);
   }
+  result.markup = text.markup;
   return text_value(std::move(result));
 }
 
@@ -149,6 +209,12 @@ Value attribute_of(Budget& budget, const Value& object, std::string_view name) {
     if (const Value* item = find(*dict, name)) return *item;
   }
   return missing(object, name);
+}
+
+Value own_attribute_of(const Value& object, std::string_view name) {
+  require_defined(object);
+  Value found;
+  return find_attribute(object, name, found) ? found : missing(object, name);
 }
 
 Value element_of(Budget& budget, const Value& object, const Value& index) {

@@ -1,11 +1,11 @@
-#include "text/jinja/parser.h"
-
+// Owns the grammar of statements.
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/utf8.h"
+#include "text/jinja/ast.h"
 #include "text/jinja/expression_parser.h"
 
 namespace tritllm::jinja {
@@ -110,7 +110,7 @@ class Parser {
     tokens_.expect_name("in");
     result.iterable = expressions_.tuple(false, {"recursive"});
     if (tokens_.take_name("if")) result.condition = expressions_.expression();
-    result.recursive = tokens_.take_name("recursive");
+    if (tokens_.at_name("recursive")) tokens_.refuse("a recursive loop", tokens_.line());
     ++loops_;
     ++open_loops_;
     result.body = block({"endfor", "else"});
@@ -160,6 +160,9 @@ class Parser {
         parameter.fallback = expressions_.expression();
       } else if (!macro.parameters.empty() && macro.parameters.back().fallback) {
         tokens_.fail("a parameter without a default follows one with a default", line);
+      }
+      if (macro.parameters.size() == kNamedArguments) {
+        tokens_.fail(fmt::format("a macro with more than the limit of {} parameters", kNamedArguments), line);
       }
       macro.parameters.push_back(std::move(parameter));
     }

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "text/jinja/compare.h"
-#include "text/jinja/failure.h"
-#include "text/jinja/unicode.h"
+#include "text/jinja/limits.h"
+#include "text/jinja/operators.h"
+#include "text/unicode.h"
 
 namespace tritllm::jinja {
 namespace {
@@ -149,7 +149,6 @@ std::string_view type_name(const Value& value) noexcept {
     switch (value.sequence()->kind) {
       case SequenceKind::kList: return "list";
       case SequenceKind::kTuple: return "tuple";
-      case SequenceKind::kGroup: return "group";
       case SequenceKind::kRange: return "range";
       case SequenceKind::kDictKeys: return "dict_keys";
       case SequenceKind::kDictValues: return "dict_values";
@@ -171,9 +170,7 @@ std::string_view type_name(const Value& value) noexcept {
 
 bool is_list(const Value& value) noexcept { return value.sequence() && value.sequence()->kind == SequenceKind::kList; }
 
-bool is_tuple(const Value& value) noexcept {
-  return value.sequence() && (value.sequence()->kind == SequenceKind::kTuple || value.sequence()->kind == SequenceKind::kGroup);
-}
+bool is_tuple(const Value& value) noexcept { return value.sequence() && value.sequence()->kind == SequenceKind::kTuple; }
 
 std::string reason_of(const Value& undefined_value) {
   const auto* missing = undefined_value.get<Undefined>();
@@ -195,7 +192,9 @@ std::vector<Value> letters(const TrackedText& text) {
   for (size_t at = 0; at < text.bytes.size();) {
     const size_t begin = at;
     next_code_point(text.bytes, at);
-    result.push_back(text_value(slice(text, begin, at)));
+    TrackedText letter = slice(text, begin, at);
+    letter.markup = false;  // as iterating over markup gives plain texts
+    result.push_back(text_value(std::move(letter)));
   }
   return result;
 }
@@ -227,6 +226,45 @@ std::vector<Value> elements(Budget& budget, const Value& value) {
 
 bool is_iterable(const Value& value) noexcept {
   return is_undefined(value) || value.text() || value.sequence() || value.dict() || value.iterator() || value.loop();
+}
+
+BoundArguments::BoundArguments(std::string_view function, const Arguments& arguments, std::initializer_list<std::string_view> names,
+                               size_t required)
+    : function_(function), names_(names), values_(names.size()) {
+  if (arguments.positional.size() > names.size()) {
+    fail(fmt::format("{} takes at most {} arguments, found {}", function, names.size(), arguments.positional.size()));
+  }
+  for (size_t i = 0; i < arguments.positional.size(); ++i) values_[i] = &arguments.positional[i];
+  for (const auto& [name, value] : arguments.keywords) {
+    const auto found = std::find(names_.begin(), names_.end(), name);
+    if (found == names_.end()) fail(fmt::format("{} has no argument named '{}'", function, name));
+    const Value*& slot = values_[static_cast<size_t>(found - names_.begin())];
+    if (slot != nullptr) fail(fmt::format("{} got the argument '{}' twice", function, name));
+    slot = &value;
+  }
+  for (size_t i = 0; i < required; ++i) {
+    if (values_[i] == nullptr) fail(fmt::format("{} lacks its argument '{}'", function, names_[i]));
+  }
+}
+
+int64_t BoundArguments::integer(size_t index, int64_t fallback) const {
+  if (values_[index] == nullptr) return fallback;
+  if (!is_integral(*values_[index])) wrong_type(index, "a whole number");
+  return integral(*values_[index]);
+}
+
+std::optional<int64_t> BoundArguments::optional_integer(size_t index) const {
+  if (!has(index)) return std::nullopt;
+  return integer(index, 0);
+}
+
+const TrackedText& BoundArguments::text(size_t index) const {
+  if (!values_[index]->text()) wrong_type(index, "a string");
+  return *values_[index]->text();
+}
+
+void BoundArguments::wrong_type(size_t index, std::string_view expected) const {
+  fail(fmt::format("the argument '{}' of {} must be {}, found {}", names_[index], function_, expected, type_name(*values_[index])));
 }
 
 }  // namespace tritllm::jinja

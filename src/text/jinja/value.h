@@ -1,17 +1,22 @@
-// Owns the values that a template computes with: Python's, as far as templates meet them. Values are immutable but for namespaces,
-// loops and the position of an iterator. Does not own operations on them (compare, print, arithmetic, filters, methods).
+// Owns the values that a template computes with: Python's, as far as templates meet them, and the arguments of a call. Values are
+// immutable but for namespaces, loops and the position of an iterator. Does not own operations on them (operators, lookup,
+// filters).
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "text/jinja/limits.h"
-#include "text/jinja/tracked_text.h"
+#include "text/jinja/text.h"
 
 namespace tritllm::jinja {
 
@@ -62,7 +67,7 @@ struct Value {
   }
 };
 
-enum class SequenceKind { kList, kTuple, kGroup, kRange, kDictKeys, kDictValues, kDictItems };
+enum class SequenceKind { kList, kTuple, kRange, kDictKeys, kDictValues, kDictItems };
 
 struct Sequence {
   SequenceKind kind;
@@ -86,7 +91,7 @@ struct Iterator {
 };
 
 struct Namespace {
-  std::vector<std::pair<std::string, Value>> attributes;
+  std::unordered_map<std::string, Value> attributes;
 };
 
 struct Arguments {
@@ -108,20 +113,15 @@ struct Callable {
   int depth = 1;
 };
 
-// The state of a for-loop as the variable `loop` shows it. `pull` gives the next element that passes the loop's condition; it and
-// `render` are empty once the loop has ended.
+// The state of a for-loop as the variable `loop` shows it. `pull` gives the next element that passes the loop's condition; it is
+// empty once the loop has ended.
 struct Loop {
   std::function<bool(Value&)> pull;
-  std::function<Value(const Value&)> render;  // of a recursive loop: its body over other elements
-  bool recursive = false;
   int64_t index0 = -1;
-  int64_t depth0 = 0;
   size_t known_length = 0;  // of the elements that it runs over, where `has_length`
   bool has_length = false;
   std::vector<Value> ahead;  // pulled but not yet visited, the next one last
   Value previous, current;
-  Arguments last_changed;
-  bool changed_before = false;
   int depth = 1;
 };
 
@@ -140,7 +140,7 @@ Value range_value(int64_t start, int64_t step, int64_t count, int64_t stop);
 Value iterator_value(std::vector<Value> items);
 Value native_value(std::string name, NativeFunction function, int depth = 1);
 
-// Where a key stands twice the last value counts, at the first one's place.
+// Of equal keys the last value counts, in the place of the first.
 Value dict_value(std::vector<std::pair<Value, Value>> items);
 const Value* find(const Dict& dict, const Value& key);  // fails where the key is a list or a mapping
 const Value* find(const Dict& dict, std::string_view key) noexcept;
@@ -164,5 +164,30 @@ int64_t integral(const Value& value) noexcept;
 // none.
 std::vector<Value> elements(Budget& budget, const Value& value);
 bool is_iterable(const Value& value) noexcept;
+
+class BoundArguments {
+ public:
+  // Fails where an argument is missing (the first `required` have no default), surplus, unknown or given twice.
+  BoundArguments(std::string_view function, const Arguments& arguments, std::initializer_list<std::string_view> names,
+                 size_t required = 0);
+
+  const Value* get(size_t index) const noexcept { return values_[index]; }  // null where not given
+  const Value& at(size_t index) const noexcept { return *values_[index]; }  // of a required one
+
+  // Given, and not None.
+  bool has(size_t index) const noexcept { return values_[index] != nullptr && !values_[index]->is<None>(); }
+
+  int64_t integer(size_t index, int64_t fallback) const;
+  std::optional<int64_t> optional_integer(size_t index) const;  // nothing for None as well
+  bool boolean(size_t index, bool fallback) const { return values_[index] ? truthy(*values_[index]) : fallback; }
+  const TrackedText& text(size_t index) const;  // of a required one; fails if it is not a text
+
+ private:
+  [[noreturn]] void wrong_type(size_t index, std::string_view expected) const;
+
+  std::string_view function_;
+  std::vector<std::string_view> names_;
+  std::vector<const Value*> values_;
+};
 
 }  // namespace tritllm::jinja

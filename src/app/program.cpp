@@ -1,0 +1,168 @@
+#include "app/program.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "app/command.h"
+#include "app/reference_texts.h"
+#include "core/error.h"
+#include "kernels/kernel_table.h"
+
+namespace tritllm::app {
+namespace {
+
+using Commands = std::vector<std::pair<std::string, RunCommand>>;
+
+Commands register_commands(CLI::App& app) {
+  return {{"quantize", register_quantize(app)},
+          {"dequantize", register_dequantize(app)},
+          {"inspect", register_inspect(app)},
+          {"verify", register_verify(app)},
+          {"merge", register_merge(app)},
+          {"run", register_run(app)},
+          {"chat", register_chat(app)},
+          {"eval", register_eval(app)},
+          {"bench", register_bench(app)},
+          {"tokenize", register_tokenize(app)},
+          {"devices", register_devices(app)},
+          {"completions", register_completions(app)},
+          {"manual", register_manual(app)}};
+}
+
+// TRITLLM_MAX_MEMORY for --max-memory: of several long names the first.
+void give_environment_twins(CLI::App& command) {
+  for (CLI::Option* const option : command.get_options()) {
+    if (option->get_lnames().empty() || option == command.get_help_ptr() || !option->get_envname().empty()) continue;
+    std::string name = "TRITLLM_" + option->get_lnames().front();
+    for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    option->envname(name);
+  }
+}
+
+// The least number of letters to insert, drop, replace or swap with a neighbour that turns one word into the other.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) {
+    for (size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        cost[i][j] = i + j;
+        continue;
+      }
+      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
+    }
+  }
+  return cost[a.size()][b.size()];
+}
+
+// The known word that was probably meant: a few letters off, or one that begins with what was typed.
+std::optional<std::string> nearest(std::string_view word, const std::vector<std::string>& known) {
+  constexpr size_t kLongestWord = 64, kShortestBeginning = 3;
+  if (word.size() > kLongestWord) return std::nullopt;
+  std::optional<std::string> best;
+  size_t best_distance = std::max<size_t>(1, word.size() / 3) + 1;
+  for (const std::string& candidate : known) {
+    const bool begins = word.size() >= kShortestBeginning && candidate.starts_with(word);
+    const size_t distance = begins ? 1 : edit_distance(word, candidate);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names{"help"};
+  for (const CLI::App* const command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  return names;
+}
+
+std::vector<std::string> long_names(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* const option : command.get_options()) {
+    names.insert(names.end(), option->get_lnames().begin(), option->get_lnames().end());
+  }
+  return names;
+}
+
+[[noreturn]] void refuse_command(const CLI::App& app, const std::string& word) {
+  const auto guess = nearest(word, command_names(app));
+  throw Error(ErrorCode::kUsage, printable(word, 60), "is not a command",
+              guess ? fmt::format("did you mean '{}'?", *guess) : "'tritllm help' lists the commands");
+}
+
+// What was left over after the parser took what it knows.
+[[noreturn]] void refuse_leftovers(const CLI::App& command, const std::vector<std::string>& leftovers, const std::string& help) {
+  const auto option = std::ranges::find_if(leftovers, [](const std::string& word) { return word.size() > 1 && word[0] == '-'; });
+  if (option == leftovers.end()) {
+    throw Error(ErrorCode::kUsage, command.get_name(),
+                fmt::format("unexpected argument '{}'", leftovers.empty() ? "" : printable(leftovers.front(), 60)),
+                "quote a text that holds spaces; see '" + help + "'");
+  }
+  const std::string name = option->substr(0, option->find('='));
+  const auto guess =
+      nearest(std::string_view(name).substr(std::min(name.find_first_not_of('-'), name.size())), long_names(command));
+  throw Error(ErrorCode::kUsage, printable(name, 60), fmt::format("is not an option of {}", command.get_name()),
+              guess ? fmt::format("did you mean '--{}'? See '{}'", *guess, help) : "see '" + help + "'");
+}
+
+// `tritllm help` and `tritllm help COMMAND`.
+int show_help(CLI::App& app, const std::vector<std::string>& words) {
+  if (words.empty()) {
+    print(app.help());
+    return 0;
+  }
+  const auto names = command_names(app);
+  if (std::ranges::find(names, words[0]) == names.end()) refuse_command(app, words[0]);
+  print(words[0] == "help" ? app.help() : app.get_subcommand(words[0])->help("tritllm"));
+  return 0;
+}
+
+}  // namespace
+
+int run_program(int argc, char** argv) {
+  CLI::App app{"tritllm: balanced ternary language models", "tritllm"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", fmt::format("tritllm {}", TRITLLM_VERSION));
+  app.footer(
+      "'tritllm help COMMAND' describes a command. Every option can also be set by an environment variable of its name, such as "
+      "TRITLLM_THREADS. TRITLLM_ISA forces an instruction set.");
+  const Commands commands = register_commands(app);
+  for (CLI::App* const command : app.get_subcommands([](const CLI::App*) { return true; })) give_environment_twins(*command);
+
+  const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  if (words.empty()) throw Error(ErrorCode::kUsage, "tritllm", "expected a command", "'tritllm help' lists them");
+  if (words[0] == "help") return show_help(app, {words.begin() + 1, words.end()});
+  const auto chosen = std::ranges::find(commands, words[0], &Commands::value_type::first);
+  if (chosen == commands.end() && !words[0].starts_with('-')) refuse_command(app, words[0]);
+  const CLI::App& command = chosen == commands.end() ? app : *app.get_subcommand(words[0]);
+  const std::string help = chosen == commands.end() ? "tritllm help" : "tritllm help " + words[0];
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    print(app.help());
+    return 0;
+  } catch (const CLI::CallForVersion&) {
+    print(app.version() + "\n");
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    const std::vector<std::string> leftovers = command.remaining();
+    if (!leftovers.empty()) refuse_leftovers(command, leftovers, help);
+    throw Error(ErrorCode::kUsage, command.get_name(), error.what(), "see '" + help + "'");
+  }
+  if (chosen == commands.end()) refuse_command(app, words[0]);
+  kernels::active_table();  // an instruction set that this machine lacks is refused whatever the command
+  return chosen->second();
+}
+
+}  // namespace tritllm::app

@@ -1,0 +1,52 @@
+// Owns the key/value cache in main memory, in the layout that the attention kernels read (kernels/attention.h):
+// [page][layer][head][keys, values]. A page is one span of positions, so that attention reads a head's keys and then its values
+// forward. Does not own which sequence has which page (src/engine).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/backend.h"
+#include "core/page_memory.h"
+#include "kernels/attention.h"
+
+namespace tritllm {
+
+// Positions of a page: one span of the attention kernels.
+inline constexpr uint32_t kCpuPagePositions = kernels::kSpanPositions;
+
+class CpuCache final : public KeyValueCache {
+ public:
+  // The system gives memory as pages are written: an unused page costs none. What was never written is zero. Throws std::bad_alloc.
+  explicit CpuCache(const CacheShape& shape);
+
+  const CacheShape& shape() const noexcept { return shape_; }
+  uint64_t bytes() const noexcept override { return memory_.bytes(); }
+
+  // heads: [key_value_heads][head_width]; `position` counts from the page's first.
+  void store_keys(uint32_t layer, PageId page, size_t position, const float* heads) noexcept;
+  void store_values(uint32_t layer, PageId page, size_t position, const float* heads) noexcept;
+
+  // Of one head, from the first position of a page on.
+  const void* keys(uint32_t layer, PageId page, uint32_t head) const noexcept;
+  const void* values(uint32_t layer, PageId page, uint32_t head) const noexcept;
+
+  void copy_page(PageId from, PageId to) noexcept;
+
+ private:
+  enum class Part { kKeys, kValues };
+
+  // In bytes.
+  size_t part_bytes() const noexcept { return size_t{kCpuPagePositions} * head_stride_ * element_bytes_; }
+  size_t page_bytes() const noexcept { return size_t{shape_.layers} * shape_.key_value_heads * 2 * part_bytes(); }
+  size_t offset(Part part, uint32_t layer, PageId page, uint32_t head) const noexcept;
+  // heads[…][i] goes to element first + i / run · stride + i % run of its head's part.
+  void scatter(Part part, uint32_t layer, PageId page, const float* heads, size_t first, size_t run, size_t stride) noexcept;
+
+  CacheShape shape_;
+  size_t head_stride_;  // padded_row(head width)
+  size_t element_bytes_;
+  PageMemory memory_;
+};
+
+}  // namespace tritllm

@@ -1,0 +1,366 @@
+// Owns the heads' way into the key/value cache and attention over it, one row of queries at a time: each row reads the keys and
+// values of its own sequence, so rows of one batch may belong to any. Rows of a prompt are left to attention_tiles.cu.
+//
+// A block of four warps takes one row, one key/value head with some of the query heads that share it, and a part of the row's
+// positions; eight lanes hold one position, so that sixteen are at work, each with sums of its own that are merged at the end.
+// Where the positions of a row are split over several blocks, the last one to come merges their parts in order.
+#include <algorithm>
+
+#include "backend/cuda/attention.cuh"
+#include "backend/cuda/kernel_launch.cuh"
+#include "backend/cuda/layout.h"
+
+namespace tritllm::cuda {
+namespace {
+
+constexpr int kTeam = 8, kThreads = 128, kTeams = kThreads / kTeam, kWarps = kThreads / kLanes;
+constexpr int kChunk = 8;  // elements that a lane loads at once
+constexpr int kMostSplits = 64;
+constexpr int kAtOnce = 2;  // positions whose keys and values a team asks for together
+
+TRIT_DEVICE void store_element(const CacheView& cache, int64_t at, float value) {
+  if (cache.halves) {
+    static_cast<__half*>(cache.data)[at] = __float2half_rn(value);
+  } else {
+    static_cast<float*>(cache.data)[at] = value;
+  }
+}
+
+constexpr int kHeadThreads = 128, kHeadWarps = kHeadThreads / kLanes;
+
+// One block a row; its warps take the heads of queries, keys and values in turn.
+__global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task, CacheView cache, int layer, StepView step) {
+  __shared__ float rooms[kHeadWarps][kLargestHead];
+  allow_next_kernel();
+  wait_for_previous_kernel();
+  const int row = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x) % kLanes,
+            warp = static_cast<int>(threadIdx.x) / kLanes;
+  const uint32_t sequence = step.places[2 * row], position = step.places[2 * row + 1];
+  const uint32_t page = step.pages[static_cast<int64_t>(sequence) * step.pages_of_sequence + position / kPagePositions];
+  const int width = cache.head_width, query_heads = task.queries.width / width;
+  float* head_values = rooms[warp];
+  for (int head = static_cast<int>(blockIdx.y) * kHeadWarps + warp; head < query_heads + 2 * cache.heads;
+       head += kHeadWarps * static_cast<int>(gridDim.y)) {
+    const bool query = head < query_heads, key = !query && head < query_heads + cache.heads;
+    const int own = query ? head : (head - query_heads) % cache.heads;
+    const RowsView& rows = query ? task.queries : key ? task.keys : task.values;
+    float* from = rows.data + row * rows.stride + own * width;
+    if (!query && !key) {
+      for (int i = lane; i < cache.head_stride; i += kLanes) {
+        store_element(cache, cache_offset(cache, layer, page, own, 1, static_cast<int>(position % kPagePositions)) + i,
+                      i < width ? from[i] : 0.0f);
+      }
+      continue;
+    }
+    const float* gain = query ? task.query_gain : task.key_gain;
+    float factor = 1.0f;
+    if (gain != nullptr) {
+      float squares = 0.0f;
+      for (int i = lane; i < width; i += kLanes) squares += from[i] * from[i];
+#pragma unroll
+      for (int distance = 16; distance > 0; distance /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, distance);
+      factor = rsqrtf(squares / static_cast<float>(width) + (query ? task.query_epsilon : task.key_epsilon));
+    }
+    __syncwarp();
+    for (int i = lane; i < width; i += kLanes) head_values[i] = gain != nullptr ? from[i] * factor * __ldg(gain + i) : from[i];
+    __syncwarp();
+    for (int i = lane; i < task.pairs; i += kLanes) {
+      const float c = __ldg(task.cosines + static_cast<int64_t>(position) * task.pairs + i);
+      const float s = __ldg(task.sines + static_cast<int64_t>(position) * task.pairs + i);
+      const float a = head_values[i], b = head_values[i + task.pairs];
+      head_values[i] = a * c - b * s;
+      head_values[i + task.pairs] = b * c + a * s;
+    }
+    __syncwarp();
+    if (query) {
+      for (int i = lane; i < width; i += kLanes) from[i] = head_values[i];
+    } else {
+      const int64_t at = cache_offset(cache, layer, page, own, 0, static_cast<int>(position % kPagePositions));
+      for (int i = lane; i < cache.head_stride; i += kLanes) store_element(cache, at + i, i < width ? head_values[i] : 0.0f);
+    }
+    __syncwarp();
+  }
+}
+
+// Eight elements of a key or value as a lane loads them, and as numbers.
+template <typename Element>
+struct Chunk;
+
+template <>
+struct Chunk<__half> {
+  uint4 words;
+
+  TRIT_DEVICE void load(const __half* from, bool wanted) {
+    words = wanted ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+  }
+  TRIT_DEVICE void unpack(float (&values)[kChunk]) const {
+    const uint32_t pairs[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float2 pair = __half22float2(as_pair(pairs[i]));
+      values[2 * i] = pair.x, values[2 * i + 1] = pair.y;
+    }
+  }
+};
+
+template <>
+struct Chunk<float> {
+  float4 low, high;
+
+  TRIT_DEVICE void load(const float* from, bool wanted) {
+    low = wanted ? *reinterpret_cast<const float4*>(from) : make_float4(0, 0, 0, 0);
+    high = wanted ? *(reinterpret_cast<const float4*>(from) + 1) : make_float4(0, 0, 0, 0);
+  }
+  TRIT_DEVICE void unpack(float (&values)[kChunk]) const {
+    values[0] = low.x, values[1] = low.y, values[2] = low.z, values[3] = low.w;
+    values[4] = high.x, values[5] = high.y, values[6] = high.z, values[7] = high.w;
+  }
+};
+
+// Query heads of a block, and chunks of a head that a lane holds: together as many as registers allow.
+template <typename Element, int kHeads, int kChunks>
+__global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, CacheView cache, StepView step, bool tiled) {
+  constexpr int kWidth = kChunks * kTeam * kChunk;
+  __shared__ float largest_of[kWarps][kHeads], total_of[kWarps][kHeads];
+  __shared__ float sums_of[kWarps][kHeads][kWidth];
+  __shared__ float split_weights[kHeads][kMostSplits], merged_totals[kHeads];
+  __shared__ bool last_to_come;
+  allow_next_kernel();
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes, member = thread % kTeam;
+  const int row = static_cast<int>(blockIdx.z), sharing = task.heads / cache.heads, groups = (sharing + kHeads - 1) / kHeads;
+  const int key_head = static_cast<int>(blockIdx.y) / groups, group = static_cast<int>(blockIdx.y) % groups;
+  const int first_head = key_head * sharing + group * kHeads, heads = min(kHeads, sharing - group * kHeads);
+  wait_for_previous_kernel();
+  if (tiled && has_neighbours(step, row, task.queries.count)) return;
+
+  const uint32_t sequence = step.places[2 * row], position = step.places[2 * row + 1];
+  const uint32_t begin = task.window != 0 && position >= task.window ? position - task.window + 1 : 0,
+                 length = position + 1 - begin;
+  constexpr uint32_t kStep = kTeams * kAtOnce;
+  const uint32_t each = (length + gridDim.x - 1) / gridDim.x, per_split = (each + kStep - 1) / kStep * kStep;
+  const uint32_t splits = (length + per_split - 1) / per_split;
+  if (blockIdx.x >= splits) return;
+  const uint32_t first = begin + blockIdx.x * per_split, end = min(first + per_split, position + 1);
+
+  const float query_scale = task.softcap > 0.0f ? task.scale / task.softcap : task.scale * kLog2e;
+  float queries[kHeads][kChunks][kChunk], sums[kHeads][kChunks][kChunk], largest[kHeads], totals[kHeads];
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) {
+    const float* from =
+        task.queries.data + row * task.queries.stride + static_cast<int64_t>(first_head + min(h, heads - 1)) * cache.head_width;
+    largest[h] = kLowest, totals[h] = 0.0f;
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+      for (int i = 0; i < kChunk; ++i) {
+        const int element = (member + kTeam * c) * kChunk + i;
+        queries[h][c][i] = element < cache.head_width ? from[element] * query_scale : 0.0f;
+        sums[h][c][i] = 0.0f;
+      }
+    }
+  }
+
+  const uint32_t* pages = step.pages + static_cast<int64_t>(sequence) * step.pages_of_sequence;
+  const auto* elements = static_cast<const Element*>(cache.data);
+  const uint32_t team = static_cast<uint32_t>(thread / kTeam);
+#pragma unroll 1
+  for (uint32_t base = first; base < end; base += kStep) {
+    Chunk<Element> keys[kAtOnce][kChunks], values[kAtOnce][kChunks];
+#pragma unroll
+    for (int a = 0; a < kAtOnce; ++a) {
+      const uint32_t at = min(base + a * kTeams + team, end - 1);
+      const Element* key = elements + cache_offset(cache, task.layer, __ldg(pages + at / kPagePositions), key_head, 0,
+                                                   static_cast<int>(at % kPagePositions));
+      const Element* value = key + static_cast<int64_t>(kPagePositions) * cache.head_stride;
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+        const int element = (member + kTeam * c) * kChunk;
+        keys[a][c].load(key + element, element < cache.head_stride);
+        values[a][c].load(value + element, element < cache.head_stride);
+      }
+    }
+#pragma unroll
+    for (int a = 0; a < kAtOnce; ++a) {
+      const bool inside = base + a * kTeams + team < end;
+      float k[kChunks][kChunk], v[kChunks][kChunk];
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) keys[a][c].unpack(k[c]), values[a][c].unpack(v[c]);
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) {
+        float score = 0.0f;
+#pragma unroll
+        for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+          for (int i = 0; i < kChunk; ++i) score = fmaf(queries[h][c][i], k[c][i], score);
+        }
+#pragma unroll
+        for (int distance = 1; distance < kTeam; distance *= 2) score += __shfl_xor_sync(0xffffffffu, score, distance);
+        if (task.softcap > 0.0f) score = task.softcap * kLog2e * tanhf(score);
+        const float top = fmaxf(largest[h], inside ? score : kLowest), keep = exp2f(largest[h] - top);
+        const float weight = inside ? exp2f(score - top) : 0.0f;
+        largest[h] = top;
+        totals[h] = fmaf(totals[h], keep, weight);
+#pragma unroll
+        for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+          for (int i = 0; i < kChunk; ++i) sums[h][c][i] = fmaf(sums[h][c][i], keep, weight * v[c][i]);
+        }
+      }
+    }
+  }
+
+  // The four teams of a warp, then the warps.
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) {
+#pragma unroll
+    for (int distance = kTeam; distance < kLanes; distance *= 2) {
+      const float other = __shfl_xor_sync(0xffffffffu, largest[h], distance), top = fmaxf(largest[h], other);
+      const float keep = exp2f(largest[h] - top), other_keep = exp2f(other - top);
+      largest[h] = top;
+      totals[h] = totals[h] * keep + __shfl_xor_sync(0xffffffffu, totals[h], distance) * other_keep;
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+        for (int i = 0; i < kChunk; ++i) {
+          sums[h][c][i] = sums[h][c][i] * keep + __shfl_xor_sync(0xffffffffu, sums[h][c][i], distance) * other_keep;
+        }
+      }
+    }
+    if (lane < kTeam) {
+      if (lane == 0) largest_of[warp][h] = largest[h], total_of[warp][h] = totals[h];
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+        for (int i = 0; i < kChunk; ++i) sums_of[warp][h][(member + kTeam * c) * kChunk + i] = sums[h][c][i];
+      }
+    }
+  }
+  __syncthreads();
+
+  const auto out_row = [&](int h) {
+    return task.out.data + row * task.out.stride + static_cast<int64_t>(first_head + h) * cache.head_width;
+  };
+  constexpr int kPartial = kHeads * (kWidth + 2);  // [head][element], then [head][largest, total]
+  static_assert(kPartial % 4 == 0);
+  const int64_t place = static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y;
+  float* partial = task.partial + (place * gridDim.x + blockIdx.x) * kPartial;
+  for (int i = thread; i < heads * kWidth; i += kThreads) {
+    const int h = i / kWidth, element = i % kWidth;
+    float top = kLowest, total = 0.0f, sum = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) top = fmaxf(top, largest_of[w][h]);
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float keep = exp2f(largest_of[w][h] - top);
+      total += total_of[w][h] * keep;
+      sum += sums_of[w][h][element] * keep;
+    }
+    if (splits == 1) {
+      if (element < cache.head_width) out_row(h)[element] = sum / total;
+    } else {
+      __stcg(partial + i, sum);
+      if (element == 0) __stcg(partial + kHeads * kWidth + 2 * h, top), __stcg(partial + kHeads * kWidth + 2 * h + 1, total);
+    }
+  }
+  if (splits == 1) return;
+  __threadfence();
+  __syncthreads();
+  if (thread == 0) {
+    last_to_come = atomicAdd(task.counters + place, 1u) == splits - 1;
+    if (last_to_come) task.counters[place] = 0;
+  }
+  __syncthreads();
+  if (!last_to_come) return;
+  __threadfence();
+  const float* parts = task.partial + place * gridDim.x * kPartial;
+  // A warp finds the weights of all parts of a head, then each thread adds up four elements.
+  for (int h = warp; h < heads; h += kWarps) {
+    float tops[kMostSplits / kLanes], part_totals[kMostSplits / kLanes], top = kLowest, total = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kMostSplits / kLanes; ++i) {
+      const uint32_t split = static_cast<uint32_t>(lane + i * kLanes);
+      const float* numbers = parts + min(split, splits - 1) * kPartial + kHeads * kWidth + 2 * h;
+      tops[i] = split < splits ? __ldcg(numbers) : kLowest;
+      part_totals[i] = split < splits ? __ldcg(numbers + 1) : 0.0f;
+      top = fmaxf(top, tops[i]);
+    }
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, distance));
+#pragma unroll
+    for (int i = 0; i < kMostSplits / kLanes; ++i) {
+      const float weight = exp2f(tops[i] - top);
+      split_weights[h][lane + i * kLanes] = weight;
+      total = fmaf(part_totals[i], weight, total);
+    }
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) total += __shfl_xor_sync(0xffffffffu, total, distance);
+    if (lane == 0) merged_totals[h] = total;
+  }
+  __syncthreads();
+  for (int i = 4 * thread; i < heads * kWidth; i += 4 * kThreads) {
+    const int h = i / kWidth, element = i % kWidth;
+    float sum[4] = {};
+#pragma unroll 8
+    for (uint32_t split = 0; split < splits; ++split) {
+      const float4 part = __ldcg(reinterpret_cast<const float4*>(parts + split * kPartial + i));
+      const float weight = split_weights[h][split];
+      sum[0] = fmaf(part.x, weight, sum[0]), sum[1] = fmaf(part.y, weight, sum[1]);
+      sum[2] = fmaf(part.z, weight, sum[2]), sum[3] = fmaf(part.w, weight, sum[3]);
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (element + j < cache.head_width) out_row(h)[element + j] = sum[j] / merged_totals[h];
+    }
+  }
+}
+
+// Blocks that a launch aims at: one wave, as registers allow two on a multiprocessor.
+int wanted_blocks(const DeviceTraits& traits) { return 2 * traits.multiprocessors; }
+
+template <typename Element, int kHeads, int kChunks>
+Status launch_attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
+                     bool tiled, Stream stream) {
+  const int sharing = task.heads / cache.heads, groups = (sharing + kHeads - 1) / kHeads;
+  const int64_t pieces = int64_t{task.queries.count} * cache.heads * groups;
+  // Few pieces are split; many are not, and then need neither counters nor room for partial sums.
+  const int splits = static_cast<int>(std::clamp<int64_t>(wanted_blocks(traits) / pieces, 1, kMostSplits));
+  const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(cache.heads * groups),
+                  static_cast<unsigned>(task.queries.count));
+  return launch_kernel(attend_kernel<Element, kHeads, kChunks>, traits, grid, kThreads, 0, stream, task, cache, step, tiled);
+}
+
+template <typename Element>
+Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, bool tiled,
+                   Stream stream) {
+  const int chunks = (cache.head_stride + kTeam * kChunk - 1) / (kTeam * kChunk);
+  if (chunks <= 1) return launch_attend<Element, 4, 1>(traits, task, cache, step, tiled, stream);
+  if (chunks == 2) return launch_attend<Element, 4, 2>(traits, task, cache, step, tiled, stream);
+  return launch_attend<Element, 2, 4>(traits, task, cache, step, tiled, stream);
+}
+
+}  // namespace
+
+size_t attention_partial_bytes(const DeviceTraits& traits) noexcept {
+  constexpr size_t kLargestPartial = 4 * (128 + 2) > 2 * (256 + 2) ? 4 * (128 + 2) : 2 * (256 + 2);
+  return static_cast<size_t>(wanted_blocks(traits)) * kLargestPartial * sizeof(float);
+}
+
+Status store_heads(const DeviceTraits& traits, const HeadTask& task, const CacheView& cache, int layer, const StepView& step,
+                   Stream stream) {
+  const int heads = task.queries.width / cache.head_width + 2 * cache.heads;
+  // A single row's heads are spread over several multiprocessors.
+  const int spread = task.queries.count >= traits.multiprocessors ? 1 : (heads + kHeadWarps - 1) / kHeadWarps;
+  return launch_kernel(store_heads_kernel, traits, dim3(static_cast<unsigned>(task.queries.count), static_cast<unsigned>(spread)),
+                       kHeadThreads, 0, stream, task, cache, layer, step);
+}
+
+Status attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream) {
+  if (!cache.halves) return attend_rows<float>(traits, task, cache, step, false, stream);
+  const bool tiled = task.queries.count >= kFewestTiledRows;
+  if (tiled) {
+    if (const Status status = attend_tiles(traits, task, cache, step, stream); status != cudaSuccess) return status;
+  }
+  return attend_rows<__half>(traits, task, cache, step, tiled, stream);
+}
+
+}  // namespace tritllm::cuda

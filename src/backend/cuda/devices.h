@@ -1,0 +1,33 @@
+// Owns the way to CUDA devices for the rest of the program: which there are, and a backend on one of them. A build without CUDA has
+// the same functions (no_cuda.cpp), which find none and say why.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "core/thread_pool.h"
+
+namespace tritllm {
+
+struct CudaDevice {
+  int index;
+  std::string name;
+  int compute_capability;  // 90 for 9.0
+  uint64_t memory, free_memory;
+};
+
+struct CudaDevices {
+  std::vector<CudaDevice> devices;
+  std::string problem;  // why there are none
+};
+
+// Opens the driver when it is first called. Never throws for a machine without one.
+CudaDevices find_cuda_devices();
+
+// `pool` packs weights, and outlives the backend. Throws an Error where there is no such device.
+std::unique_ptr<Backend> make_cuda_backend(int index, ThreadPool& pool);
+
+}  // namespace tritllm

@@ -1,0 +1,146 @@
+// Owns the launchers of the CUDA kernels: plain structs of device pointers and numbers, and functions that put work on a stream and
+// return at once. Used by the CUDA backend and by the C API; includes no CUDA header. Does not own memory, nor any check of a
+// pointer: callers have validated shapes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+struct CUstream_st;
+
+namespace tritllm::cuda {
+
+using Stream = CUstream_st*;
+// A cudaError_t; 0 is success.
+using Status = int;
+
+// What the launchers must know of a card, read once (device_traits).
+struct DeviceTraits {
+  int compute_capability = 0;  // 90: Hopper
+  int multiprocessors = 0;
+  int shared_bytes = 0;        // that one block may have
+  bool warpgroup_mma = false;  // Hopper, in a build that has code for sm_90a
+  bool dependent_launch() const noexcept { return compute_capability >= 90; }
+};
+Status device_traits(int device, DeviceTraits& traits);
+
+// A matrix in the layout of layout.h.
+struct Matrix {
+  int depth = 0;  // 0: dense FP16
+  int64_t rows = 0, columns = 0;
+  const void* tiles = nullptr;
+  const float* steps = nullptr;  // [32]: scale / largest code; zeros from 27 on. Null at depth 0.
+  float unit = 1.0f;             // depth 0: the weights are the halves times this
+};
+
+// Activations, FP32: `tokens` rows, `stride` floats apart, 16-byte aligned. With a gain, each row is RMS-normed first.
+struct Input {
+  const float* rows;
+  int64_t stride;
+  int32_t tokens;
+  const float* gain;
+  float epsilon;
+};
+
+// out[token][row] = (input · weightsᵀ) + bias, added to what stands there where `adds`.
+struct Product {
+  Matrix weights;
+  const float* bias;  // null: none
+  float* out;
+  int64_t out_stride;
+  bool adds;
+};
+inline constexpr int kMaxProducts = 3;
+
+// Device memory that products of several tokens need; one product at a time may use it.
+struct Workspace {
+  void* operands;      // operand_bytes(tokens, columns)
+  void* partial_sums;  // partial_sum_bytes(traits)
+  uint32_t* counters;  // kCounters, zero between products
+};
+inline constexpr int kCounters = 1 << 16;
+size_t operand_bytes(int64_t tokens, int64_t columns) noexcept;
+size_t partial_sum_bytes(const DeviceTraits& traits) noexcept;
+
+// Which kernel multiplies: chosen by the number of tokens unless a test or a benchmark asks for one.
+enum class ProductKernel { kAutomatic, kSingle, kBatch, kPrefill };
+
+// Up to three matrices of one depth and one number of columns, multiplied with the same input.
+Status multiply(const DeviceTraits& traits, const Input& input, const Product* products, int count, const Workspace& workspace,
+                Stream stream, ProductKernel kernel = ProductKernel::kAutomatic);
+
+// Rows of FP32, `stride` elements apart, each 16-byte aligned.
+struct RowsView {
+  float* data;
+  int64_t stride;
+  int32_t count, width;
+};
+
+// The inputs of a step in device memory, at addresses that stay while the step lives. Pages: [sequence][pages_of_sequence].
+struct StepView {
+  const uint32_t* tokens;
+  const uint32_t* places;  // [token][sequence, position]
+  const uint32_t* pages;
+  const uint32_t* scored;
+  int32_t pages_of_sequence;
+};
+
+// Tokens with the highest bit set become chosen[its other bits].
+Status resolve_tokens(const DeviceTraits& traits, uint32_t* tokens, int count, const uint32_t* chosen, Stream stream);
+
+// out[i] = scale · row tokens[i] of the table; from `floats` [rows][columns] where it is not null.
+Status embed(const DeviceTraits& traits, const Matrix& table, const float* floats, const StepView& step, float scale,
+             const RowsView& out, Stream stream);
+
+enum class GateKind : int { kSilu, kGeluTanh, kGeluErf };
+Status gate(const DeviceTraits& traits, GateKind kind, const RowsView& gate, const RowsView& up, const RowsView& out,
+            Stream stream);
+// to += norm(x)
+Status add_normed(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& to,
+                  Stream stream);
+Status gather(const DeviceTraits& traits, const RowsView& x, const StepView& step, int first, const RowsView& out, Stream stream);
+Status soft_cap(const DeviceTraits& traits, const RowsView& x, float cap, Stream stream);
+// Greedy: the lowest token of the largest logit; kNoChoice where the row has NaN, plus infinity, or nothing above minus infinity.
+inline constexpr uint32_t kNoChoice = 0xffffffffu;
+Status choose_greedily(const DeviceTraits& traits, const RowsView& logits, uint32_t* chosen, Stream stream);
+// sums[i] += Σ x[i]², or sums[i][j] += Σ x[i]·x[j].
+Status add_squares(const DeviceTraits& traits, const RowsView& x, double* sums, Stream stream);
+Status add_outer_products(const DeviceTraits& traits, const RowsView& x, double* sums, Stream stream);
+
+// Keys and values: [page][layer][head][keys, values][kPagePositions][head_stride] of halves or floats; what lies between a head's
+// width and its stride is zero.
+inline constexpr int kPagePositions = 64;
+struct CacheView {
+  void* data;
+  bool halves;
+  int32_t layers, heads, head_width, head_stride;
+};
+// One for every eight elements, so that a lane loads 16 bytes.
+constexpr int cache_head_stride(int head_width) noexcept { return (head_width + 7) / 8 * 8; }
+
+struct HeadTask {
+  RowsView queries, keys, values;
+  const float* query_gain;  // null: no norm
+  const float* key_gain;
+  float query_epsilon, key_epsilon;
+  const float* cosines;  // [position][pairs]
+  const float* sines;
+  int32_t pairs;
+};
+Status store_heads(const DeviceTraits& traits, const HeadTask& task, const CacheView& cache, int layer, const StepView& step,
+                   Stream stream);
+
+struct AttentionTask {
+  RowsView queries, out;
+  int32_t layer, heads;
+  uint32_t window;  // 0: none
+  float scale, softcap;
+  float* partial;      // attention_partial_bytes()
+  uint32_t* counters;  // kCounters, zero between launches
+};
+size_t attention_partial_bytes(const DeviceTraits& traits) noexcept;
+// The largest head that attend() handles.
+inline constexpr int kLargestHead = 256;
+Status attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream);
+
+}  // namespace tritllm::cuda

@@ -1,0 +1,16 @@
+// The functions of devices.h in a build without CUDA.
+#include <fmt/format.h>
+
+#include "backend/cuda/devices.h"
+#include "core/error.h"
+
+namespace tritllm {
+
+CudaDevices find_cuda_devices() { return {{}, "this program was built without CUDA (make cuda builds it in)"}; }
+
+std::unique_ptr<Backend> make_cuda_backend(int index, ThreadPool&) {
+  throw Error(ErrorCode::kUnsupported, "options.device", fmt::format("CUDA device {}: {}", index, find_cuda_devices().problem),
+              "use cpu");
+}
+
+}  // namespace tritllm

@@ -1,0 +1,56 @@
+// Which kernel a product takes: one token, a few, or many.
+#include <cuda_runtime.h>
+
+#include <algorithm>
+
+#include "backend/cuda/operands.cuh"
+
+namespace tritllm::cuda {
+namespace {
+
+// From this many tokens on, warpgroup instructions beat mma.sync (H100, docs/cuda.md).
+constexpr int kPrefillTokens = 33;
+constexpr int kLargestTile = 128;
+
+}  // namespace
+
+Status device_traits(int device, DeviceTraits& traits) {
+  const auto read = [&](cudaDeviceAttr attribute, int& value) { return cudaDeviceGetAttribute(&value, attribute, device); };
+  int major = 0, minor = 0;
+  for (const cudaError_t status : {read(cudaDevAttrComputeCapabilityMajor, major), read(cudaDevAttrComputeCapabilityMinor, minor),
+                                   read(cudaDevAttrMultiProcessorCount, traits.multiprocessors),
+                                   read(cudaDevAttrMaxSharedMemoryPerBlockOptin, traits.shared_bytes)}) {
+    if (status != cudaSuccess) return status;
+  }
+  traits.compute_capability = 10 * major + minor;
+#ifdef TRITLLM_CUDA_SM_90A
+  traits.warpgroup_mma = traits.compute_capability == 90;
+#endif
+  return cudaSuccess;
+}
+
+size_t operand_bytes(int64_t tokens, int64_t columns) noexcept {
+  const auto padded = static_cast<size_t>((tokens + kLargestTile - 1) / kLargestTile * kLargestTile);
+  return padded * (static_cast<size_t>(blocks_of(columns)) * kBlockColumns * sizeof(uint16_t) + sizeof(float));
+}
+
+Status multiply(const DeviceTraits& traits, const Input& input, const Product* products, int count, const Workspace& workspace,
+                Stream stream, ProductKernel kernel) {
+  const ProductTask task = make_task(input, products, count);
+  const int depth = products[0].weights.depth;
+  if (kernel == ProductKernel::kAutomatic) {
+    kernel = input.tokens == 1 && fits_single(traits, task.columns, input.gain != nullptr) ? ProductKernel::kSingle
+             : input.tokens >= kPrefillTokens && traits.warpgroup_mma                      ? ProductKernel::kPrefill
+                                                                                           : ProductKernel::kBatch;
+  }
+  if (kernel == ProductKernel::kSingle) return multiply_single_token(traits, depth, task, stream);
+  const bool many = kernel == ProductKernel::kPrefill;
+  const int tile_tokens = !many ? batch_tile_tokens(traits, input.tokens) : input.tokens <= 64 ? 64 : kLargestTile;
+  const Operands operands = place_operands(workspace, input.tokens, tile_tokens, task.blocks);
+  if (const Status status = prepare_operands(traits, depth, input, task.columns, operands, stream); status != cudaSuccess)
+    return status;
+  return many ? multiply_many_tokens(traits, depth, task, operands, stream)
+              : multiply_several_tokens(traits, depth, task, operands, workspace, stream);
+}
+
+}  // namespace tritllm::cuda

@@ -1,0 +1,55 @@
+#include "backend/device.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <optional>
+
+#include "backend/cuda/devices.h"
+#include "core/error.h"
+#include "kernels/kernel_table.h"
+
+namespace tritllm {
+
+namespace {
+
+// 0 for "cuda", N for "cuda:N".
+std::optional<int> cuda_index(std::string_view device) {
+  if (device == "cuda") return 0;
+  if (!device.starts_with("cuda:")) return std::nullopt;
+  device.remove_prefix(5);
+  int index = 0;
+  const auto [end, error] = std::from_chars(device.data(), device.data() + device.size(), index);
+  if (error != std::errc() || end != device.data() + device.size() || index < 0) return std::nullopt;
+  return index;
+}
+
+// Float arithmetic is the CPU's: asking for it means the CPU.
+std::optional<int> roomy_cuda_device(uint64_t bytes_needed) {
+  for (const CudaDevice& device : find_cuda_devices().devices) {
+    if (device.free_memory >= bytes_needed) return device.index;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend(std::string_view device, Arithmetic arithmetic, ThreadPool& pool, uint64_t bytes_needed) {
+  std::optional<int> cuda;
+  if (device == "auto") {
+    if (arithmetic == Arithmetic::kInteger) cuda = roomy_cuda_device(bytes_needed);
+  } else if (device != "cpu") {
+    cuda = cuda_index(device);
+    if (!cuda) {
+      throw Error(ErrorCode::kUsage, "options.device", fmt::format("there is no device '{}'", printable(device)),
+                  "use cpu, cuda, cuda:N or auto");
+    }
+    if (arithmetic == Arithmetic::kFloat) {
+      throw Error(ErrorCode::kUsage, "options.activations", "f32 is an arithmetic of the CPU", "use device cpu, or other activations");
+    }
+  }
+  if (cuda) return make_cuda_backend(*cuda, pool);
+  return make_cpu_backend(pool, kernels::active_table(), arithmetic);
+}
+
+}  // namespace tritllm

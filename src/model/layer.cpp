@@ -1,0 +1,107 @@
+#include "model/layer.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <string>
+
+#include "model/families.h"
+
+namespace tritllm {
+
+LayerContext::LayerContext(const ModelConfig& config, uint32_t positions, uint32_t batch_tokens, Backend& backend)
+    : config_(&config), backend_(&backend) {
+  for (const RotaryFrequencies& frequencies : config.rotaries) {
+    rotary_tables_.push_back(backend.make_rotary_table(frequencies, positions));
+  }
+  const auto rows = [&](uint32_t width) { return backend.allocate_rows(batch_tokens, width); };
+  queries = rows(config.query_width());
+  keys = rows(config.key_value_width());
+  values = rows(config.key_value_width());
+  attended = rows(config.query_width());
+  gate = rows(config.feed_forward);
+  up = rows(config.feed_forward);
+  if (config.family->norms_after_blocks) projected = rows(config.hidden);
+}
+
+Layer Layer::load(WeightLoader& weights, uint32_t index) {
+  const ModelConfig& c = weights.config();
+  const std::string at = fmt::format("model.layers.{}.", index), attention = at + "self_attn.", mlp = at + "mlp.";
+  const bool sandwich = c.family->norms_after_blocks, head_norms = c.family->query_key_norm;
+  // Gemma has the norm after attention under the name that others use for the one before the feed-forward block.
+  const std::string before_feed_forward = sandwich ? "pre_feedforward_layernorm.weight" : "post_attention_layernorm.weight";
+  Layer layer;
+  layer.index_ = index;
+  layer.attention_norm_ = weights.gain(at + "input_layernorm.weight", c.hidden);
+  layer.feed_forward_norm_ = weights.gain(at + before_feed_forward, c.hidden);
+  layer.query_norm_ = weights.gain_if(head_norms, attention + "q_norm.weight", c.head_width);
+  layer.key_norm_ = weights.gain_if(head_norms, attention + "k_norm.weight", c.head_width);
+  layer.after_attention_norm_ = weights.gain_if(sandwich, at + "post_attention_layernorm.weight", c.hidden);
+  layer.after_feed_forward_norm_ = weights.gain_if(sandwich, at + "post_feedforward_layernorm.weight", c.hidden);
+  layer.query_ = weights.linear(attention + "q_proj", c.query_width(), c.hidden, c.query_key_value_biases);
+  layer.key_ = weights.linear(attention + "k_proj", c.key_value_width(), c.hidden, c.query_key_value_biases);
+  layer.value_ = weights.linear(attention + "v_proj", c.key_value_width(), c.hidden, c.query_key_value_biases);
+  layer.output_ = weights.linear(attention + "o_proj", c.hidden, c.query_width(), c.output_bias);
+  layer.gate_ = weights.linear(mlp + "gate_proj", c.feed_forward, c.hidden, c.feed_forward_biases);
+  layer.up_ = weights.linear(mlp + "up_proj", c.feed_forward, c.hidden, c.feed_forward_biases);
+  layer.down_ = weights.linear(mlp + "down_proj", c.hidden, c.feed_forward, c.feed_forward_biases);
+  return layer;
+}
+
+std::vector<const Linear*> Layer::linears() const { return {&query_, &key_, &value_, &output_, &gate_, &up_, &down_}; }
+
+void Layer::forward(LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
+                    ForwardObserver* observer) const {
+  attention(context, step, hidden, cache, cache_layer, observer);
+  feed_forward(context, hidden, observer);
+  if (observer != nullptr) observer->after_layer(index_, hidden);
+}
+
+void Layer::attention(LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
+                      ForwardObserver* observer) const {
+  const ModelConfig& config = context.config();
+  const LayerConfig& settings = config.layers[index_];
+  Backend& backend = context.backend();
+  const Rows queries = first_rows(context.queries, hidden.count), keys = first_rows(context.keys, hidden.count),
+             values = first_rows(context.values, hidden.count), attended = first_rows(context.attended, hidden.count);
+  const Norm norm{attention_norm_.get(), config.norm_epsilon};
+  if (observer != nullptr) observer->before_linears(std::array{&query_, &key_, &value_}, hidden, &norm);
+  backend.multiply(hidden, &norm, std::array{query_.into(queries), key_.into(keys), value_.into(values)});
+  const Norm query_norm{query_norm_.get(), config.norm_epsilon}, key_norm{key_norm_.get(), config.norm_epsilon};
+  backend.store_heads(queries, keys, values,
+                      {.query_norm = query_norm_ ? &query_norm : nullptr,
+                       .key_norm = key_norm_ ? &key_norm : nullptr,
+                       .rotary = &context.rotary(settings)},
+                      step, cache_layer, cache);
+  backend.attend(queries, cache,
+                 {.layer = cache_layer,
+                  .heads = config.heads,
+                  .window = settings.window,
+                  .scale = config.attention_scale,
+                  .softcap = config.attention_softcap},
+                 step, attended);
+  add_block(context, output_, attended, after_attention_norm_.get(), hidden, observer);
+}
+
+void Layer::feed_forward(LayerContext& context, Rows hidden, ForwardObserver* observer) const {
+  const ModelConfig& config = context.config();
+  Backend& backend = context.backend();
+  const Rows gate = first_rows(context.gate, hidden.count), up = first_rows(context.up, hidden.count);
+  const Norm norm{feed_forward_norm_.get(), config.norm_epsilon};
+  if (observer != nullptr) observer->before_linears(std::array{&gate_, &up_}, hidden, &norm);
+  backend.multiply(hidden, &norm, std::array{gate_.into(gate), up_.into(up)});
+  backend.gate(config.activation, gate, up, gate);
+  add_block(context, down_, gate, after_feed_forward_norm_.get(), hidden, observer);
+}
+
+void Layer::add_block(LayerContext& context, const Linear& linear, Rows x, const DeviceVector* norm_after, Rows hidden,
+                      ForwardObserver* observer) const {
+  Backend& backend = context.backend();
+  if (observer != nullptr) observer->before_linears(std::array{&linear}, x, nullptr);
+  if (norm_after == nullptr) return backend.multiply(x, nullptr, std::array{linear.into(hidden, /*adds=*/true)});
+  const Rows projected = first_rows(context.projected, hidden.count);
+  backend.multiply(x, nullptr, std::array{linear.into(projected)});
+  backend.add_normed(projected, {norm_after, context.config().norm_epsilon}, hidden);
+}
+
+}  // namespace tritllm
