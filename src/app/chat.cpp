@@ -132,8 +132,8 @@ RunCommand register_chat(CLI::App& app) {
   auto* const command = app.add_subcommand("chat", "Converse with a model; /help lists the commands");
   const auto arguments = std::make_shared<Arguments>();
   add_template_options(*command, arguments->conversation);
-  add_option(*command, "-n,--tokens", arguments->tokens, "At most this many tokens of each answer; 0: what the context has room for",
-             "TOKENS");
+  add_option(*command, "-n,--tokens", arguments->tokens,
+             "At most this many tokens of each answer; 0: what the context has room for", "TOKENS");
   command->add_flag("--no-history", arguments->no_history, "Keep what is typed out of the history file")
       ->envname("TRITLLM_NO_HISTORY");
   add_model_options(*command, arguments->model);

@@ -73,9 +73,7 @@ double AnswerStats::prompt_speed() const noexcept { return speed(prompt_tokens -
 double AnswerStats::answer_speed() const noexcept { return speed(answer_tokens - std::min(answer_tokens, 1u), answer_seconds); }
 
 ChatSession::ChatSession(LanguageModel& model, ChatSettings settings, CacheType cache, const std::string& system)
-    : model_(model),
-      service_(model, {.slots = 1, .cache = cache}),
-      settings_(std::move(settings)) {
+    : model_(model), service_(model, {.slots = 1, .cache = cache}), settings_(std::move(settings)) {
   set_system(system);
 }
 

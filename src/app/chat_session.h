@@ -9,8 +9,8 @@
 #include <string_view>
 
 #include "core/json.h"
-#include "engine/service.h"
 #include "engine/language_model.h"
+#include "engine/service.h"
 
 namespace tritllm::app {
 

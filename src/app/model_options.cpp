@@ -66,7 +66,8 @@ void require_utf8(std::string_view text, const std::string& where) {
 }  // namespace
 
 void add_device_options(CLI::App& command, ModelArguments& arguments) {
-  add_option(command, "--device", arguments.device, "Where to compute: cpu, cuda, cuda:N, or auto: a CUDA device that has room, else the CPU", "DEVICE");
+  add_option(command, "--device", arguments.device,
+             "Where to compute: cpu, cuda, cuda:N, or auto: a CUDA device that has room, else the CPU", "DEVICE");
   add_option(command, "--activations", arguments.activations,
              "Products with ternary matrices: int8, activations in 8 bits (13 at depth 1), or f32, exact and many times slower",
              "ACTIVATIONS")

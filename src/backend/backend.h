@@ -1,9 +1,11 @@
-// Owns the interface between a model and the device that it runs on: where weights, activations and the key/value cache are kept, and
-// the operations of a forward pass. Does not own which operations a model needs (src/model) nor how files hold weights (src/io).
+// Owns the interface between a model and the device that it runs on: where weights, activations and the key/value cache are kept,
+// and the operations of a forward pass. Does not own which operations a model needs (src/model) nor how files hold weights
+// (src/io).
 //
-// Operations work on whole batches and take effect in the order of the calls. A device may run them later: only read(), and tokens()
-// of a choice, wait. What varies from one forward pass to the next is in a Step, which the device copies once and which operations
-// read there; so a device may record the operations of a pass once (run()) and replay them for later steps of the same shape.
+// Operations work on whole batches and take effect in the order of the calls. A device may run them later: only read(), and
+// tokens() of a choice, wait. What varies from one forward pass to the next is in a Step, which the device copies once and which
+// operations read there; so a device may record the operations of a pass once (run()) and replay them for later steps of the same
+// shape.
 #pragma once
 
 #include <cstddef>
@@ -71,7 +73,8 @@ struct Rows {
 
 inline Rows first_rows(const std::unique_ptr<RowBuffer>& buffer, size_t count) noexcept { return {buffer.get(), 0, count}; }
 
-// The key/value cache is cut into pages of page_positions() positions. A sequence has a list of pages; a page may be in several lists.
+// The key/value cache is cut into pages of page_positions() positions. A sequence has a list of pages; a page may be in several
+// lists.
 using PageId = uint32_t;
 
 struct CacheShape {

@@ -45,7 +45,8 @@ std::unique_ptr<Backend> make_backend(std::string_view device, Arithmetic arithm
                   "use cpu, cuda, cuda:N or auto");
     }
     if (arithmetic == Arithmetic::kFloat) {
-      throw Error(ErrorCode::kUsage, "options.activations", "f32 is an arithmetic of the CPU", "use device cpu, or other activations");
+      throw Error(ErrorCode::kUsage, "options.activations", "f32 is an arithmetic of the CPU",
+                  "use device cpu, or other activations");
     }
   }
   if (cuda) return make_cuda_backend(*cuda, pool);

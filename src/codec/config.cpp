@@ -62,7 +62,8 @@ Config parse_config(std::string_view name) {
       if (const Config config{row.recipe, depth}; name == config_name(config)) return config;
     }
   }
-  throw Error(ErrorCode::kUsage, "options.configs", fmt::format("unknown configuration '{}'", name), "choose from " + known_configs());
+  throw Error(ErrorCode::kUsage, "options.configs", fmt::format("unknown configuration '{}'", name),
+              "choose from " + known_configs());
 }
 
 }  // namespace tritllm::codec

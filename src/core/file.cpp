@@ -172,7 +172,8 @@ FileLock FileLock::acquire(const fs::path& path, Kind kind, const fs::path& what
 }
 
 bool FileLock::still_at(const fs::path& path) const {
-  struct stat locked {}, named {};
+  struct stat locked {
+  }, named{};
   if (::fstat(descriptor_, &locked) != 0) throw io_error(path.string(), "look at", errno);
   if (::lstat(path.c_str(), &named) != 0) {
     if (errno == ENOENT) return false;
@@ -333,7 +334,8 @@ void sync_entry(const fs::path& path) {
   if (descriptor < 0 && errno == EACCES) return;
   if (descriptor < 0) throw io_error(path.string(), "open the folder above it", errno);
   const DescriptorCloser closer{descriptor};
-  if (::fsync(descriptor) != 0 && errno != EINVAL) throw io_error(path.string(), "flush its entry in the folder above to the disk", errno);
+  if (::fsync(descriptor) != 0 && errno != EINVAL)
+    throw io_error(path.string(), "flush its entry in the folder above to the disk", errno);
 }
 
 void remove_file(const fs::path& path) {
@@ -342,7 +344,8 @@ void remove_file(const fs::path& path) {
 
 bool same_file(const fs::path& a, const fs::path& b) {
   if (kind_of_target(a) == FileKind::kNothing || kind_of_target(b) == FileKind::kNothing) return false;
-  struct stat first {}, second {};
+  struct stat first {
+  }, second{};
   if (::stat(a.c_str(), &first) != 0) throw io_error(a.string(), "look at", errno);
   if (::stat(b.c_str(), &second) != 0) throw io_error(b.string(), "look at", errno);
   return first.st_dev == second.st_dev && first.st_ino == second.st_ino;

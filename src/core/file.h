@@ -16,7 +16,7 @@ namespace tritllm {
 
 // What a path names. "Nothing" also where a folder on the way is missing; any other failure to look is an Error.
 enum class FileKind { kNothing, kRegular, kFolder, kLink, kOther };
-FileKind kind_of(const std::filesystem::path& path);        // a link is a link
+FileKind kind_of(const std::filesystem::path& path);         // a link is a link
 FileKind kind_of_target(const std::filesystem::path& path);  // links are followed; one that leads nowhere is an Error
 
 // Names in a folder, sorted, without "." and "..".

@@ -199,7 +199,8 @@ class PartsBuilder : public StrictBuilder {
     const size_t most = list_ ? kMostValuesOfMember : kMostValuesOfRest;
     if (++values > most) {
       throw Error(ErrorCode::kBadInput, where_,
-                  list_ ? fmt::format("a member of {} holds more than {} values", paths_[*list_].empty() ? "the object" : paths_[*list_], most)
+                  list_ ? fmt::format("a member of {} holds more than {} values",
+                                      paths_[*list_].empty() ? "the object" : paths_[*list_], most)
                         : fmt::format("more than {} values", most));
     }
   }

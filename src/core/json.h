@@ -73,8 +73,7 @@ class JsonView {
   [[noreturn]] void refuse(std::string_view expected) const;
 
  private:
-  JsonView(const Json& json, std::string where, bool is_nested)
-      : json_(&json), where_(std::move(where)), is_nested_(is_nested) {}
+  JsonView(const Json& json, std::string where, bool is_nested) : json_(&json), where_(std::move(where)), is_nested_(is_nested) {}
   JsonView below(const Json& json, std::string_view step) const;
 
   const Json* json_;

@@ -232,7 +232,8 @@ void Sources::refuse_overlap(const fs::path& folder) const {
 void Sources::refuse_inside(const fs::path& folder) const {
   for (const auto& [path, info] : with_folders_above(folder)) {
     if (!folders_.contains(identity_of(info))) continue;
-    throw Error(ErrorCode::kConflict, folder.string(), fmt::format("lies in the source {}, where nothing is removed", path.string()),
+    throw Error(ErrorCode::kConflict, folder.string(),
+                fmt::format("lies in the source {}, where nothing is removed", path.string()),
                 "choose an output folder outside of it");
   }
 }
@@ -279,7 +280,8 @@ void mark_unfinished(const fs::path& folder, const std::string& fingerprint) {
 }
 
 void set_mark_aside(const fs::path& partial, const std::string& fingerprint) {
-  write_file_atomically(mark_beside(partial), json_text({{"tritllm_folder", 1}, {"state", "unfinished"}, {"fingerprint", fingerprint}}));
+  write_file_atomically(mark_beside(partial),
+                        json_text({{"tritllm_folder", 1}, {"state", "unfinished"}, {"fingerprint", fingerprint}}));
 }
 
 void mark_finished(const fs::path& folder, const std::string& fingerprint, const Json& details) {
@@ -338,7 +340,8 @@ void publish_over_result(const fs::path& partial, const fs::path& to, const Sour
     sync_entry(to);
     remove_owned_folder(partial, sources, Removable::kResultsToo);
   } else {
-    if (errno != EINVAL && errno != ENOSYS) throw io_error(to.string(), "put the finished folder in place of the former one", errno);
+    if (errno != EINVAL && errno != ENOSYS)
+      throw io_error(to.string(), "put the finished folder in place of the former one", errno);
     // For a moment nothing has the name; finish_interrupted_replacement() knows what a kill leaves here.
     const fs::path former = former_folder(to);
     rename_or_throw(to, former, to);

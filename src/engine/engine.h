@@ -32,7 +32,7 @@ struct EngineOptions {
 struct EngineMetrics {
   uint32_t queued, live;
   uint32_t pages, pages_used, pages_shared;
-  uint64_t prompt_tokens;                                      // computed since the engine began
+  uint64_t prompt_tokens;                                       // computed since the engine began
   uint64_t reused_tokens, generated_tokens, finished_requests;  // of the requests that have ended
   double prompt_tokens_per_second;                              // lately; 0: not known
 };
@@ -142,7 +142,7 @@ class Engine {
   Pass passes_[2];
   Pass* running_ = nullptr;  // launched and not collected
 
-  std::vector<float> logits_;        // [kLogitRows][vocabulary], allocated when first needed
+  std::vector<float> logits_;  // [kLogitRows][vocabulary], allocated when first needed
   std::vector<DrawSettings> draws_;
   std::vector<uint32_t> drawn_;
   SamplerRoom room_;

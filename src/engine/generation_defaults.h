@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "core/json.h"
-#include "sampling/sampler_options.h"
 #include "io/model_source.h"
+#include "sampling/sampler_options.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 

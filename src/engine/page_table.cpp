@@ -28,7 +28,8 @@ std::optional<PageTable::Match> PageTable::find(uint64_t previous, std::span<con
     const Page& page = pages_[entry->second];
     if (page.previous != previous) continue;
     const auto count = static_cast<std::ptrdiff_t>(std::min(page.tokens.size(), text.size()));
-    const auto equal = static_cast<uint32_t>(std::mismatch(text.begin(), text.begin() + count, page.tokens.begin()).first - text.begin());
+    const auto equal =
+        static_cast<uint32_t>(std::mismatch(text.begin(), text.begin() + count, page.tokens.begin()).first - text.begin());
     if (equal > 0 && (!best || equal > best->tokens)) best = Match{entry->second, equal};
   }
   return best;

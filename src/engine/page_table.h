@@ -87,8 +87,8 @@ class PageTable {
   uint32_t page_positions_;
   std::vector<Page> pages_;
   std::unordered_multimap<uint64_t, PageId> by_beginning_;  // hash of the page before and the page's first token
-  uint32_t idle_;      // pages without references
-  uint32_t reserved_;  // of all leases
+  uint32_t idle_;                                           // pages without references
+  uint32_t reserved_;                                       // of all leases
   uint64_t next_name_ = 1, uses_ = 0;
 };
 

@@ -49,7 +49,8 @@ class Sequence {
   bool draws() const noexcept;
   // Whether the answer may have one more token after the one that comes next, as far as its length goes.
   bool goes_on_after_next() const noexcept;
-  // How the token after this position may be chosen by a backend; takes the next random number. Nothing where the logits are needed.
+  // How the token after this position may be chosen by a backend; takes the next random number. Nothing where the logits are
+  // needed.
   std::optional<DrawSettings> draw_settings(uint32_t position);
   void take_token(TokenId token);
   // Call for every position where wants_logits(), in order. Bad logits end this request alone, as kFailed.

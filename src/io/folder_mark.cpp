@@ -25,7 +25,8 @@ FileRole role_of(std::string_view name) {
 FileRecord parse_record(const Json& json, const std::string& where) {
   const std::string name = json_string(json, "name", where);
   const bool is_inside = !name.empty() && name.front() != '/' && ("/" + name + "/").find("/../") == name.npos;
-  if (!is_inside) throw Error(ErrorCode::kBadInput, where, fmt::format("expected the name of a file in this folder, found '{}'", name));
+  if (!is_inside)
+    throw Error(ErrorCode::kBadInput, where, fmt::format("expected the name of a file in this folder, found '{}'", name));
   return {name, role_of(name), json_integer(json, "bytes", where), json_string(json, "checksum", where)};
 }
 

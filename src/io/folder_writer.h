@@ -21,7 +21,7 @@ namespace tritllm {
 // The run that a folder is made by.
 struct FolderJob {
   std::string fingerprint;
-  Sources sources;         // what the run reads, and so never removes
+  Sources sources;        // what the run reads, and so never removes
   bool replaces = false;  // a former result of tritllm's under the final name may go
 };
 

@@ -199,8 +199,7 @@ class GgufParser {
     const auto alignment = file_.integer("general.alignment");
     if (!alignment) return kDefaultAlignment;
     if (!std::has_single_bit(*alignment) || *alignment > kLargestAlignment) {
-      fail("key 'general.alignment'",
-           fmt::format("expected a power of two from 1 to {}, found {}", kLargestAlignment, *alignment));
+      fail("key 'general.alignment'", fmt::format("expected a power of two from 1 to {}, found {}", kLargestAlignment, *alignment));
     }
     return *alignment;
   }

@@ -121,9 +121,12 @@ void refuse_other_graphs(const GgufFile& file, const GgufFamily& family) {
     std::string_view suffix;
     float neutral;
   };
-  static constexpr Setting kSettings[] = {{"attention.scale", 0.0f},        {"logit_scale", 1.0f},
-                                          {"embedding_scale", 1.0f},        {"residual_scale", 1.0f},
-                                          {"attention.clamp_kqv", 0.0f},    {"attention.max_alibi_bias", 0.0f},
+  static constexpr Setting kSettings[] = {{"attention.scale", 0.0f},
+                                          {"logit_scale", 1.0f},
+                                          {"embedding_scale", 1.0f},
+                                          {"residual_scale", 1.0f},
+                                          {"attention.clamp_kqv", 0.0f},
+                                          {"attention.max_alibi_bias", 0.0f},
                                           {"attention.temperature_scale", 0.0f}};
   const auto refuse = [&](const std::string& key, const std::string& found) {
     throw Error(ErrorCode::kUnsupported, fmt::format("{}: key '{}'", file.where(), key),
@@ -132,7 +135,8 @@ void refuse_other_graphs(const GgufFile& file, const GgufFamily& family) {
   };
   for (const Setting& setting : kSettings) {
     const std::string key = architecture_key(file, setting.suffix);
-    if (const auto value = file.real(key); value && *value != 0.0f && *value != setting.neutral) refuse(key, fmt::to_string(*value));
+    if (const auto value = file.real(key); value && *value != 0.0f && *value != setting.neutral)
+      refuse(key, fmt::to_string(*value));
   }
   const bool may_cap = family.spaces == GgufSpaces::kGemma;
   for (const std::string_view suffix : {"final_logit_softcapping", "attn_logit_softcapping"}) {

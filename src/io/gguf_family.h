@@ -27,7 +27,7 @@ struct GgufOptionalParts {
   bool head = false;                 // an output matrix of its own; otherwise the embedding serves
 };
 
-enum class GgufSpaces { kLlama, kGemma };                  // how SentencePiece vocabularies of the family write spaces and rank merges
+enum class GgufSpaces { kLlama, kGemma };               // how SentencePiece vocabularies of the family write spaces and rank merges
 enum class GgufBiases { kNone, kInputsOnly, kByFile };  // of attention: on q, k and v; or on all four projections, or none
 
 struct GgufFamily {
@@ -41,7 +41,8 @@ struct GgufFamily {
   GgufSpaces spaces = GgufSpaces::kLlama;
   bool windows_every_layer_alike = true;  // false: `add_config` deals with attention.sliding_window
   // Adds the fields of config.json that only this family has.
-  void (*add_config)(const GgufFile& file, const GgufDimensions& dimensions, const GgufOptionalParts& parts, Json& config) = nullptr;
+  void (*add_config)(const GgufFile& file, const GgufDimensions& dimensions, const GgufOptionalParts& parts,
+                     Json& config) = nullptr;
 };
 
 // The row of the file's architecture; an Error naming it where there is none.

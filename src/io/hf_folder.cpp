@@ -84,7 +84,8 @@ using ExpectedPlaces = std::unordered_map<std::string, std::string>;
   std::vector<std::string> pickles, others;
   for (const fs::path& entry : sorted_entries(folder)) {
     const std::string name = entry.filename().string();
-    if (name.ends_with(".bin") || name.ends_with(".pth") || name.ends_with(".pt") || name.ends_with(".ckpt")) pickles.push_back(name);
+    if (name.ends_with(".bin") || name.ends_with(".pth") || name.ends_with(".pt") || name.ends_with(".ckpt"))
+      pickles.push_back(name);
     if (name.ends_with(".safetensors") && !name.starts_with("adapter_")) others.push_back(name);
   }
   const std::string missing = fmt::format("found neither {} nor {}", kSingleName, kIndexName);
@@ -94,8 +95,9 @@ using ExpectedPlaces = std::unordered_map<std::string, std::string>;
                                      : fmt::format("fetch {} as well: it says which tensor is in which file", kIndexName));
   }
   if (!pickles.empty()) {
-    refuse_folder(folder, fmt::format("{}, but weights of PyTorch's own format ({}), which may run programs when they are read",
-                                      missing, printable(pickles.front())),
+    refuse_folder(folder,
+                  fmt::format("{}, but weights of PyTorch's own format ({}), which may run programs when they are read", missing,
+                              printable(pickles.front())),
                   "fetch a safetensors copy, or convert them: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW) in "
                   "Python");
   }
@@ -110,9 +112,10 @@ void refuse_adapter(const fs::path& folder) {
   const Json settings = parse_python_json(read_text_file(config, kLargestConfig), config.string());
   const JsonView view(settings, config.string());
   const auto base = settings.is_object() ? view.optional_text("base_model_name_or_path") : std::nullopt;
-  throw Error(ErrorCode::kUnsupported, config.string(),
-              base ? fmt::format("the folder holds an adapter for '{}'", printable(*base)) : "the folder holds an adapter",
-              "merge it into the model first (PeftModel.merge_and_unload and save_pretrained in Python), or remove the adapter's files");
+  throw Error(
+      ErrorCode::kUnsupported, config.string(),
+      base ? fmt::format("the folder holds an adapter for '{}'", printable(*base)) : "the folder holds an adapter",
+      "merge it into the model first (PeftModel.merge_and_unload and save_pretrained in Python), or remove the adapter's files");
 }
 
 // As in transformers, model.safetensors counts before an index.
@@ -140,14 +143,15 @@ std::vector<std::string> weight_files(const fs::path& folder, ExpectedPlaces& ex
 }
 
 // Adds the tensors of one weight file; with an index, the file must hold exactly the tensors that the index places there.
-void add_weight_file(const fs::path& path, const std::string& name,
-                     const ExpectedPlaces& expected_places, std::unordered_set<std::string>& seen, ModelSource& model) {
+void add_weight_file(const fs::path& path, const std::string& name, const ExpectedPlaces& expected_places,
+                     std::unordered_set<std::string>& seen, ModelSource& model) {
   MappedFile file = MappedFile::open(path);
   SafetensorsHeader header = parse_safetensors(file.bytes(), path.string());
   for (StoredTensor& stored : header.tensors) {
     std::string place = fmt::format("{}: tensor '{}'", path.string(), printable(stored.name));
     if (!seen.insert(stored.name).second) {
-      throw Error(ErrorCode::kBadInput, place, "the tensor is in another weight file too", "remove the file that does not belong here");
+      throw Error(ErrorCode::kBadInput, place, "the tensor is in another weight file too",
+                  "remove the file that does not belong here");
     }
     if (!expected_places.empty()) {
       const auto expected = expected_places.find(stored.name);
@@ -250,7 +254,8 @@ ModelSource open_hf_folder(const fs::path& folder) {
   const fs::path config = folder / "config.json";
   const std::string config_text = read_text_file(config, kLargestConfig);
   if (config_text.starts_with(kGitLfsPointer)) {
-    throw Error(ErrorCode::kBadInput, config.string(), "is a Git LFS pointer: the few lines that Git keeps in place of a large file",
+    throw Error(ErrorCode::kBadInput, config.string(),
+                "is a Git LFS pointer: the few lines that Git keeps in place of a large file",
                 "fetch the file itself, for example with 'git lfs pull' in the folder");
   }
   model.config = parse_python_json(config_text, config.string());

@@ -12,8 +12,8 @@ namespace tritllm {
 // there is none, and where there are several: the error lists them.
 std::filesystem::path locate_model(const std::filesystem::path& path);
 
-// All parts of a split GGUF file (NAME-00001-of-0000N.gguf), in order, from any of them; only `path` where the name is not that of a
-// part. Throws where a part is missing.
+// All parts of a split GGUF file (NAME-00001-of-0000N.gguf), in order, from any of them; only `path` where the name is not that of
+// a part. Throws where a part is missing.
 std::vector<std::filesystem::path> gguf_parts(const std::filesystem::path& path);
 
 }  // namespace tritllm

@@ -24,22 +24,22 @@ struct PackedForm {
   std::string_view ending, method;
 };
 constexpr std::array<PackedForm, 12> kPackedForms{{{".qweight", "GPTQ or AWQ"},
-                                                  {".qzeros", "GPTQ or AWQ"},
-                                                  {".absmax", "bitsandbytes, 4 bits"},
-                                                  {".quant_map", "bitsandbytes, 4 bits"},
-                                                  {".weight_packed", "compressed-tensors"},
-                                                  {".compressed", "compressed-tensors, sparse"},
-                                                  {".bitmask", "compressed-tensors, sparse"},
-                                                  {"_blocks", "MXFP4"},
-                                                  {".W_q", "HQQ"},
-                                                  {".B_scale", "Marlin"},
-                                                  {".codebooks", "AQLM"},
-                                                  {".trellis", "EXL3"}}};
+                                                   {".qzeros", "GPTQ or AWQ"},
+                                                   {".absmax", "bitsandbytes, 4 bits"},
+                                                   {".quant_map", "bitsandbytes, 4 bits"},
+                                                   {".weight_packed", "compressed-tensors"},
+                                                   {".compressed", "compressed-tensors, sparse"},
+                                                   {".bitmask", "compressed-tensors, sparse"},
+                                                   {"_blocks", "MXFP4"},
+                                                   {".W_q", "HQQ"},
+                                                   {".B_scale", "Marlin"},
+                                                   {".codebooks", "AQLM"},
+                                                   {".trellis", "EXL3"}}};
 
 // Companions of a matrix that serve other parts of a computation: quantised activations, caches, checks.
-constexpr std::array<std::string_view, 9> kIdleCompanions{".input_scale",       ".output_scale", ".activation_scale",
-                                                         ".input_global_scale", ".k_scale",      ".v_scale",
-                                                         ".q_scale",            ".kv_scale",     ".weight_format"};
+constexpr std::array<std::string_view, 9> kIdleCompanions{
+    ".input_scale", ".output_scale", ".activation_scale", ".input_global_scale", ".k_scale",
+    ".v_scale",     ".q_scale",      ".kv_scale",         ".weight_format"};
 
 constexpr uint64_t kUsualBlock = 128;
 constexpr std::string_view kRemedy = "start from the model as it was before it was quantised";
@@ -131,10 +131,11 @@ class Settling {
       }
     }
     const bool is_integer = tensor.type == ElementType::kU8 || tensor.type == ElementType::kU32 ||
-                            tensor.type == ElementType::kI32 || tensor.type == ElementType::kU16 || tensor.type == ElementType::kI16;
+                            tensor.type == ElementType::kI32 || tensor.type == ElementType::kU16 ||
+                            tensor.type == ElementType::kI16;
     if (is_integer && tensor.shape.size() >= 2 && tensor.name.ends_with(".weight")) {
-      refuse(tensor.place, fmt::format("the weights are quantised already and packed into elements of type {}",
-                                       layout_of(tensor.type).name));
+      refuse(tensor.place,
+             fmt::format("the weights are quantised already and packed into elements of type {}", layout_of(tensor.type).name));
     }
   }
 

@@ -46,7 +46,8 @@ uint64_t header_length(std::span<const std::byte> file, const std::string& where
   uint64_t length;
   std::memcpy(&length, file.data(), kLengthBytes);
   if (length > kLargestSafetensorsHeader) {
-    refuse(where, fmt::format("header length at byte 0: expected at most {}, found {}", kLargestSafetensorsHeader, length), kDamaged);
+    refuse(where, fmt::format("header length at byte 0: expected at most {}, found {}", kLargestSafetensorsHeader, length),
+           kDamaged);
   }
   if (length > file.size() - kLengthBytes) {
     refuse(where,
@@ -83,7 +84,8 @@ StoredTensor parse_tensor(std::string name, const Json& json, uint64_t data_star
   const uint64_t begin = range[0].integer(0, UINT64_MAX), end = range[1].integer(0, UINT64_MAX);
   if (begin > end || end > data_bytes) {
     refuse(entry.where(),
-           fmt::format("data_offsets: expected a range inside the {} bytes of data, found [{}, {}]", data_bytes, begin, end), kDamaged);
+           fmt::format("data_offsets: expected a range inside the {} bytes of data, found [{}, {}]", data_bytes, begin, end),
+           kDamaged);
   }
   const auto elements = checked_product(shape);
   const auto bytes = elements ? checked_multiply(*elements, layout_of(*type).block_bytes) : std::nullopt;
@@ -116,7 +118,8 @@ void check_tiling(const std::vector<StoredTensor>& tensors, uint64_t data_start,
   for (const StoredTensor& tensor : tensors) {
     if (tensor.offset != expected) {
       refuse(fmt::format("{}: tensor '{}'", where, printable(tensor.name)),
-             fmt::format("expected its data at byte {}, where the tensor before ends, found {}", expected, tensor.offset), kDamaged);
+             fmt::format("expected its data at byte {}, where the tensor before ends, found {}", expected, tensor.offset),
+             kDamaged);
     }
     expected += tensor.bytes;
   }

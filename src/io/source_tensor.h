@@ -15,7 +15,7 @@ namespace tritllm {
 // Factors of the elements of a matrix, one for each block of block_rows × block_columns. Those at the edges may be cut off.
 struct WeightScales {
   ElementType type = ElementType::kF32;  // a plain floating-point type
-  std::span<const std::byte> bytes;      // [⌈rows / block_rows⌉][⌈columns / block_columns⌉], of a mapped file that outlives this
+  std::span<const std::byte> bytes;  // [⌈rows / block_rows⌉][⌈columns / block_columns⌉], of a mapped file that outlives this
   uint64_t block_rows = 1, block_columns = 1;
   float unit = 1.0f;  // multiplies every factor
 };

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view kField = "tie_word_embeddings";
 constexpr std::array<std::string_view, 5> kEmbeddings{"embed_tokens.weight", "wte.weight", "word_embeddings.weight",
-                                                     "tok_embeddings.weight", "embed_in.weight"};
+                                                      "tok_embeddings.weight", "embed_in.weight"};
 constexpr std::array<std::string_view, 2> kHeads{"lm_head.weight", "embed_out.weight"};
 
 // A tower's own embedding or head is not the model's.

@@ -21,6 +21,7 @@ void untie_head(Json& config);
 void settle_tied_head(ModelSource& model);
 
 inline constexpr std::string_view kUntiedWarning =
-    "config.json says that the head is the embedding (tie_word_embeddings), but the weights hold another head: the stored one is used";
+    "config.json says that the head is the embedding (tie_word_embeddings), but the weights hold another head: the stored one is "
+    "used";
 
 }  // namespace tritllm

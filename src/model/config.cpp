@@ -44,14 +44,14 @@ uint32_t size_or(const JsonView& config, std::string_view key, uint32_t fallback
 
 Activation activation_of(const JsonView& config, const Family& family) {
   static constexpr std::array<std::pair<std::string_view, Activation>, 9> kNames{{{"silu", Activation::kSilu},
-                                                                                {"swish", Activation::kSilu},
-                                                                                {"gelu", Activation::kGeluErf},
-                                                                                {"gelu_python", Activation::kGeluErf},
-                                                                                {"gelu_pytorch_tanh", Activation::kGeluTanh},
-                                                                                {"gelu_python_tanh", Activation::kGeluTanh},
-                                                                                {"gelu_new", Activation::kGeluTanh},
-                                                                                {"gelu_fast", Activation::kGeluTanh},
-                                                                                {"gelu_accurate", Activation::kGeluTanh}}};
+                                                                                  {"swish", Activation::kSilu},
+                                                                                  {"gelu", Activation::kGeluErf},
+                                                                                  {"gelu_python", Activation::kGeluErf},
+                                                                                  {"gelu_pytorch_tanh", Activation::kGeluTanh},
+                                                                                  {"gelu_python_tanh", Activation::kGeluTanh},
+                                                                                  {"gelu_new", Activation::kGeluTanh},
+                                                                                  {"gelu_fast", Activation::kGeluTanh},
+                                                                                  {"gelu_accurate", Activation::kGeluTanh}}};
   const auto name = config.optional_text(family.activation_field);
   if (!name) return family.default_activation;
   const auto* const found = std::ranges::find(kNames, *name, [](const auto& row) { return row.first; });
@@ -105,8 +105,7 @@ std::vector<bool> windows_by_rule(const JsonView& config, const Family& family, 
     for (uint32_t layer = 0; layer < layers; ++layer) windowed[layer] = layer >= first;
   }
   if (family.windows == WindowRule::kLocalLayers) {
-    const auto given =
-        family.local_period_field ? config.optional_integer("sliding_window_pattern", 1, kMostLayers) : std::nullopt;
+    const auto given = family.local_period_field ? config.optional_integer("sliding_window_pattern", 1, kMostLayers) : std::nullopt;
     const uint64_t period = given.value_or(family.local_period);
     for (uint32_t layer = 0; layer < layers; ++layer) windowed[layer] = (layer + 1) % period != 0;
   }
@@ -148,8 +147,7 @@ void read_sizes(const JsonView& config, ModelConfig& model) {
   // A null means as many as heads, also where the family's default is another number.
   const bool has_sharing = config.json().contains("num_key_value_heads");
   const uint32_t shared = has_sharing || usual.key_value_heads == 0 ? model.heads : usual.key_value_heads;
-  model.key_value_heads =
-      static_cast<uint32_t>(config.optional_integer("num_key_value_heads", 1, kMostHeads).value_or(shared));
+  model.key_value_heads = static_cast<uint32_t>(config.optional_integer("num_key_value_heads", 1, kMostHeads).value_or(shared));
   const uint32_t width = usual.head_width != 0 ? usual.head_width : model.hidden / model.heads;
   model.head_width = static_cast<uint32_t>(config.optional_integer("head_dim", 2, kMostHeadWidth).value_or(width));
   if (model.heads % model.key_value_heads != 0) {

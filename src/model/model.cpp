@@ -44,8 +44,7 @@ std::unique_ptr<KeyValueCache> Model::make_cache(uint32_t pages, CacheType type)
 }
 
 std::unique_ptr<Step> Model::make_step(uint32_t sequences) const {
-  return backend_->make_step(
-      {.tokens = limits_.batch_tokens, .sequences = sequences, .pages_per_sequence = pages_per_sequence()});
+  return backend_->make_step({.tokens = limits_.batch_tokens, .sequences = sequences, .pages_per_sequence = pages_per_sequence()});
 }
 
 void Model::forward(const Step& step, KeyValueCache& cache, ForwardObserver* observer) {

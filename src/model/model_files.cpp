@@ -38,7 +38,8 @@ bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
 
 bool are_equal(const WeightSource& a, const WeightSource& b) {
   if (a.dense() != nullptr && b.dense() != nullptr) {
-    return a.dense()->type == b.dense()->type && a.dense()->shape == b.dense()->shape && same_bytes(a.dense()->bytes, b.dense()->bytes);
+    return a.dense()->type == b.dense()->type && a.dense()->shape == b.dense()->shape &&
+           same_bytes(a.dense()->bytes, b.dense()->bytes);
   }
   if (a.ternary() == nullptr || b.ternary() == nullptr) return false;
   const TernaryMatrix &x = *a.ternary(), &y = *b.ternary();
@@ -51,7 +52,8 @@ bool are_equal(const WeightSource& a, const WeightSource& b) {
 void settle_tied_head(ModelFiles& files) {
   if (!config_ties_head(files.config)) return;
   const DecoderShape any{};
-  const std::string embedding = decoder_tensor(any, DecoderPart::kEmbedding).name, head = decoder_tensor(any, DecoderPart::kHead).name;
+  const std::string embedding = decoder_tensor(any, DecoderPart::kEmbedding).name,
+                    head = decoder_tensor(any, DecoderPart::kHead).name;
   const auto stored_head = files.weights.find(head), stored_embedding = files.weights.find(embedding);
   if (stored_head == files.weights.end()) return;
   if (stored_embedding == files.weights.end()) {

@@ -32,7 +32,8 @@ struct ModelFiles {
 };
 
 // A packed folder, an HF folder or a GGUF file, or a folder that holds one of them (io/model_location.h). Everything is verified:
-// checksums and trits of a packed folder, structure of others. Where config.json ties head and embedding, the weights hold one of them.
+// checksums and trits of a packed folder, structure of others. Where config.json ties head and embedding, the weights hold one of
+// them.
 ModelFiles open_model_files(const std::filesystem::path& path, ThreadPool& pool);
 
 // Of all weights, as they are stored.

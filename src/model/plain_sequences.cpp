@@ -13,13 +13,11 @@ PlainSequences::PlainSequences(Model& model, uint32_t sequences, CacheType type)
   std::iota(pages_.begin(), pages_.end(), PageId{0});
 }
 
-void PlainSequences::forward(std::span<const uint32_t> tokens, std::span<const TokenPlace> places,
-                             std::span<const uint32_t> scored, ForwardObserver* observer) {
-  model_.backend().begin(*step_, {.tokens = tokens,
-                                  .places = places,
-                                  .pages = pages_,
-                                  .pages_per_sequence = model_.pages_per_sequence(),
-                                  .scored = scored});
+void PlainSequences::forward(std::span<const uint32_t> tokens, std::span<const TokenPlace> places, std::span<const uint32_t> scored,
+                             ForwardObserver* observer) {
+  model_.backend().begin(
+      *step_,
+      {.tokens = tokens, .places = places, .pages = pages_, .pages_per_sequence = model_.pages_per_sequence(), .scored = scored});
   model_.forward(*step_, *cache_, observer);
 }
 

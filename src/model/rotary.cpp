@@ -24,9 +24,9 @@ constexpr float kLargestFactor = 1e6f;
 // Fields that some rotary type reads, and one that old YaRN models carry for their trainers. What a field outside of this list
 // would do is unknown.
 constexpr std::array<std::string_view, 15> kKnownFields{
-    "rope_theta",        "rope_type",     "type",    "factor",       "original_max_position_embeddings",
-    "low_freq_factor",   "attention_factor", "beta_fast", "beta_slow",    "high_freq_factor",
-    "mscale_all_dim",    "mscale",        "truncate", "finetuned",    "partial_rotary_factor"};
+    "rope_theta",      "rope_type",        "type",      "factor",    "original_max_position_embeddings",
+    "low_freq_factor", "attention_factor", "beta_fast", "beta_slow", "high_freq_factor",
+    "mscale_all_dim",  "mscale",           "truncate",  "finetuned", "partial_rotary_factor"};
 
 bool is_nested(const JsonView& parameters) { return parameters.has("full_attention") || parameters.has("sliding_attention"); }
 
@@ -40,8 +40,8 @@ class Parameters {
     if (newer) values_ = part_of(*newer, settings);
     else if (older) values_ = *older;
     if (older && settings.per_layer_type && older->has("type") && !older->has("rope_type")) {
-      throw Error(ErrorCode::kUnsupported, older->where(), "names its type by 'type', which transformers ignores in this architecture",
-                  "call it 'rope_type'");
+      throw Error(ErrorCode::kUnsupported, older->where(),
+                  "names its type by 'type', which transformers ignores in this architecture", "call it 'rope_type'");
     }
     if (newer && older && !agree(*older, settings)) conflict("rope_scaling");
     refuse_unknown_fields();
@@ -258,8 +258,7 @@ RotaryFrequencies read_rotary_frequencies(const JsonView& config, const RotarySe
   if (parameters.type() == "llama3") return llama3(parameters, head_width);
   if (parameters.type() == "yarn") return yarn(parameters, head_width);
   if (parameters.type() == "proportional") return proportional(parameters, head_width);
-  throw Error(ErrorCode::kUnsupported, parameters.values().where(),
-              fmt::format("rotary type '{}'", printable(parameters.type())),
+  throw Error(ErrorCode::kUnsupported, parameters.values().where(), fmt::format("rotary type '{}'", printable(parameters.type())),
               "the engine knows default, linear, dynamic, llama3, yarn and proportional");
 }
 

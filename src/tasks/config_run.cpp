@@ -139,8 +139,8 @@ void ConfigRun::look_at_former_results() {
     // A run that was replacing results may have been killed before it came to this one.
     if (is_of_this_command(plain_.path, mark->fingerprint) && (is_reported || !was_replacing_)) {
       if (former_digest_ && *former_digest_ != mark->source_digest) {
-        throw Error(ErrorCode::kConflict, plain_.path.string(), fmt::format("was made from other weights than {}", packed_.path.string()),
-                    kReplaceRemedy);
+        throw Error(ErrorCode::kConflict, plain_.path.string(),
+                    fmt::format("was made from other weights than {}", packed_.path.string()), kReplaceRemedy);
       }
       former_digest_ = mark->source_digest;
       plain_.files = std::move(mark->files);
@@ -169,7 +169,8 @@ std::vector<std::string> ConfigRun::check_former_results(const std::string& dige
       try {
         check_file(place->path, file);
       } catch (const Error& error) {
-        if (file.role != FileRole::kSide) throw Error(error.code(), error.where(), error.problem(), "restore it, or have it made again (options.output.fresh)");
+        if (file.role != FileRole::kSide)
+          throw Error(error.code(), error.where(), error.problem(), "restore it, or have it made again (options.output.fresh)");
         is_changed[i] = 1;
       }
     });

@@ -87,7 +87,7 @@ class ConfigRun {
   struct Place {
     std::filesystem::path path;
     bool wanted = false;
-    bool done = false;             // there already, made by this same command
+    bool done = false;              // there already, made by this same command
     std::vector<FileRecord> files;  // where it is done
     ShardPlan plan;
     std::optional<FolderWriter> writer;

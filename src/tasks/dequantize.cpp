@@ -57,7 +57,7 @@ std::string plain_fingerprint(const ModelSource& model, ElementType type) {
   checksum.add(fmt::format("plain\n{}\n{}\n{}\n", TRITLLM_VERSION, model.kind, layout_of(type).name));
   for (const SourceTensor& tensor : model.tensors)
     checksum.add(fmt::format("{}\n{}\n{}\n", tensor.name, layout_of(tensor.type).name, fmt::join(tensor.shape, ",")));
-  checksum.add(model.config.dump());
+  checksum.add((*model.config).dump());
   return checksum.hex();
 }
 

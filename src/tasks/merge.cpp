@@ -159,7 +159,8 @@ struct FormerResults {
 
 FormerResults look_at_former_results(const fs::path& out, const Manifest& whole, const Sources& sources) {
   const auto refuse = [&](const fs::path& path) {
-    throw Error(ErrorCode::kConflict, path.string(), "exists already", "choose another folder (options.output.folder), or remove it");
+    throw Error(ErrorCode::kConflict, path.string(), "exists already",
+                "choose another folder (options.output.folder), or remove it");
   };
   FormerResults former;
   const fs::path packed = out / "packed", plain = out / "model";

@@ -47,7 +47,8 @@ std::vector<uint64_t> positions_of(const ModelSource& model, const std::optional
 void refuse_output_that_is_source(const QuantizeOptions& options) {
   const auto refuse_same = [&](const fs::path& folder) {
     if (!same_file(folder, options.model)) return;
-    throw Error(ErrorCode::kConflict, folder.string(), "the output folder is the source", "choose another folder (options.output.folder)");
+    throw Error(ErrorCode::kConflict, folder.string(), "the output folder is the source",
+                "choose another folder (options.output.folder)");
   };
   refuse_same(options.output.folder);
   for (const codec::Config config : options.configs) refuse_same(options.output.folder / codec::config_name(config));
@@ -65,8 +66,8 @@ class QuantizeRun {
     for (const codec::Config config : options.configs) {
       const auto same = [&](const ConfigRun& run) { return run.config() == config; };
       if (std::any_of(runs_.begin(), runs_.end(), same)) continue;
-      runs_.emplace_back(model_, sources_, options.output, config, plan_tensors(model_, options.policy, config.depth), positions_, card,
-                         options.policy.description());
+      runs_.emplace_back(model_, sources_, options.output, config, plan_tensors(model_, options.policy, config.depth), positions_,
+                         card, options.policy.description());
     }
     choose_threads();
   }
@@ -241,18 +242,12 @@ Json QuantizeRun::plan() {
   const auto list = model_.config->find("architectures");
   const bool has_name = list != model_.config->end() && list->is_array() && !list->empty() && (*list)[0].is_string();
   const std::string architecture = has_name ? (*list)[0].get<std::string>() : "";
-  return {{"model", model_.path.string()},
-          {"kind", model_.kind},
-          {"architecture", architecture},
-          {"engine_runs_it", find_family(architecture) != nullptr},
-          {"warnings", model_.warnings},
-          {"tensors", positions_.size()},
-          {"all_weights", total_weights()},
-          {"threads", threads_},
-          {"memory_bytes", peak_memory()},
-          {"memory_limit_bytes", options_.max_memory},
-          {"bytes_to_write", bytes_to_write()},
-          {"estimated_seconds", thread_seconds / threads_},
+  return {{"model", model_.path.string()},      {"kind", model_.kind},
+          {"architecture", architecture},       {"engine_runs_it", find_family(architecture) != nullptr},
+          {"warnings", model_.warnings},        {"tensors", positions_.size()},
+          {"all_weights", total_weights()},     {"threads", threads_},
+          {"memory_bytes", peak_memory()},      {"memory_limit_bytes", options_.max_memory},
+          {"bytes_to_write", bytes_to_write()}, {"estimated_seconds", thread_seconds / threads_},
           {"configs", std::move(configs)}};
 }
 

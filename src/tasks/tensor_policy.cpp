@@ -33,14 +33,14 @@ bool is_one_of(std::string_view part, const std::array<std::string_view, kCount>
 }
 
 constexpr std::array<std::string_view, 8> kEmbeddings{"embed_tokens", "wte",    "word_embeddings",        "tok_embeddings",
-                                                     "embed_in",     "shared", "embed_tokens_per_layer", "token_embedding"};
+                                                      "embed_in",     "shared", "embed_tokens_per_layer", "token_embedding"};
 constexpr std::array<std::string_view, 5> kHeads{"lm_head", "embed_out", "output", "score", "classifier"};
 constexpr std::array<std::string_view, 3> kRouters{"gate", "router", "shared_expert_gate"};
 constexpr std::array<std::string_view, 6> kFeedForwards{"mlp", "moe", "ffn", "feed_forward", "block_sparse_moe", "mixer"};
 // Parts of names of whatever is not text, and of what joins it to the text.
-constexpr std::array<std::string_view, 13> kTowers{"vision", "visual",      "audio",      "speech",       "image",
-                                                  "video",  "multi_modal", "multimodal", "mm_projector", "modality_projection",
-                                                  "vqmodel", "connector",  "resampler"};
+constexpr std::array<std::string_view, 13> kTowers{"vision",  "visual",      "audio",      "speech",       "image",
+                                                   "video",   "multi_modal", "multimodal", "mm_projector", "modality_projection",
+                                                   "vqmodel", "connector",   "resampler"};
 // Families whose linear matrices are stored [in, out], as OpenAI's Conv1D has them, and the names of those matrices.
 constexpr std::array<std::string_view, 4> kConv1dFamilies{"gpt2", "openai-gpt", "imagegpt", "decision_transformer"};
 constexpr std::array<std::string_view, 4> kConv1dMatrices{"c_attn", "c_proj", "c_fc", "q_attn"};

@@ -38,7 +38,7 @@ class TensorRoles {
   bool is_router(const SourceTensor& tensor, const std::vector<std::string_view>& parts) const;
   bool is_transposed(const SourceTensor& tensor, std::string_view module) const;
 
-  std::string family_;  // model_type of the text part
+  std::string family_;                                  // model_type of the text part
   uint64_t vocabulary_ = 0, hidden_ = 0, experts_ = 0;  // 0: the config does not say
 };
 

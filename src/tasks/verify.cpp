@@ -130,7 +130,7 @@ std::vector<PackedProblem> verify_against_source(const fs::path& packed, const f
     const fs::path folder = scratch.path() / fmt::format("matrix-{}", i);
     const auto is_made_from = [&](const SourceTensor& tensor) {
       const std::string again = requantized_checksum(tensor, {recipe, record.depth}, folder, pool);
-      remove_tree(partial_folder(folder));
+      remove_owned_folder(partial_folder(folder), sources, Removable::kUnfinished);
       return again == record.checksum;
     };
     // Stacks that were written before experts had codebooks of their own were quantised as one matrix.
@@ -140,7 +140,6 @@ std::vector<PackedProblem> verify_against_source(const fs::path& packed, const f
       problems.push_back({record.file, fmt::format("{}: tensor '{}'", (packed / record.file).string(), printable(record.name)),
                           "quantising the source again gives other bytes"});
     }
-    remove_owned_folder(partial_folder(scratch.path() / fmt::format("matrix-{}", i)), sources, Removable::kUnfinished);
   }
   return problems;
 }

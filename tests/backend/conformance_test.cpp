@@ -143,8 +143,10 @@ TEST_P(Conformance, NaNStaysInItsRow) {
       std::vector<float> x = random_values(tokens * kWidth, tokens);
       x.back() = NAN;
       const auto input = device.rows(kWidth, x), middle = device.empty(tokens, kRows), output = device.empty(tokens, kWidth);
-      device->multiply(first_rows(input, tokens), nullptr, std::array{Projection{matrices[0].get(), nullptr, first_rows(middle, tokens)}});
-      device->multiply(first_rows(middle, tokens), nullptr, std::array{Projection{matrices[1].get(), nullptr, first_rows(output, tokens)}});
+      device->multiply(first_rows(input, tokens), nullptr,
+                       std::array{Projection{matrices[0].get(), nullptr, first_rows(middle, tokens)}});
+      device->multiply(first_rows(middle, tokens), nullptr,
+                       std::array{Projection{matrices[1].get(), nullptr, first_rows(output, tokens)}});
       const std::vector<float> values = device.values(output);
       for (size_t i = 0; i < values.size(); ++i) EXPECT_EQ(std::isnan(values[i]), i / kWidth == tokens - 1) << "depth " << depth;
     }
@@ -160,7 +162,8 @@ TEST_P(Conformance, SlicesOfAMatrixGiveTheWhole) {
     const WeightSource source = packed ? WeightSource(ternary.matrix, false) : device.source(dense, kWidth);
     const auto whole = device->upload_matrix(source);
     const auto input = device.rows(kWidth, x), expected = device.empty(kTokens, kRows);
-    device->multiply(first_rows(input, kTokens), nullptr, std::array{Projection{whole.get(), nullptr, first_rows(expected, kTokens)}});
+    device->multiply(first_rows(input, kTokens), nullptr,
+                     std::array{Projection{whole.get(), nullptr, first_rows(expected, kTokens)}});
     const std::vector<float> all = device.values(expected);
     const double error = (packed ? GetParam().ternary_error : GetParam().dense_error) * std::sqrt(double{kWidth}) * 10.0;
 
@@ -271,7 +274,8 @@ TEST_P(Conformance, StoredHeadsAreAttendedTo) {
       std::vector<float> q_values, k_values, v_values;
       for (uint32_t s = 0; s < kSequences; ++s) {
         for (uint32_t i = 0; i < queried; ++i) last.places.push_back({s, positions - queried + i});
-        for (auto [to, all, heads] : {std::tuple{&q_values, &queries, kHeads}, {&k_values, &keys, kShared}, {&v_values, &values, kShared}}) {
+        for (auto [to, all, heads] :
+             {std::tuple{&q_values, &queries, kHeads}, {&k_values, &keys, kShared}, {&v_values, &values, kShared}}) {
           const std::vector<float> own = slice_of(*all, s, l, positions - queried, queried, heads);
           to->insert(to->end(), own.begin(), own.end());
         }
@@ -285,7 +289,8 @@ TEST_P(Conformance, StoredHeadsAreAttendedTo) {
       results.push_back(device.values(out));
     }
 
-    const auto prepared = [&](const std::vector<float>& all, uint32_t heads, const std::vector<float>& gain, uint32_t position, uint32_t head) {
+    const auto prepared = [&](const std::vector<float>& all, uint32_t heads, const std::vector<float>& gain, uint32_t position,
+                              uint32_t head) {
       const auto begin = all.begin() + static_cast<std::ptrdiff_t>((size_t{position} * heads + head) * kWidth);
       std::vector<float> own(begin, begin + kWidth);
       std::vector<double> x(own.begin(), own.end());
@@ -322,7 +327,8 @@ TEST_P(Conformance, StoredHeadsAreAttendedTo) {
           }
           for (uint32_t i = 0; i < kWidth; ++i) {
             ASSERT_NEAR(double{results[l][(row * kHeads + head) * kWidth + i]}, expected[i] / total, error)
-                << "window " << test.window << ", layer " << l << ", sequence " << s << ", position " << position << ", head " << head;
+                << "window " << test.window << ", layer " << l << ", sequence " << s << ", position " << position << ", head "
+                << head;
           }
         }
       }
@@ -344,8 +350,8 @@ TEST_P(Conformance, ACopiedPageIsThePage) {
     return device.values(out);
   };
   const auto q = device.rows(kHeads * kWidth, x), k = device.rows(kHeads * kWidth, x), v = device.rows(kHeads * kWidth, x);
-  device->store_heads(first_rows(q, kTokens), first_rows(k, kTokens), first_rows(v, kTokens), {nullptr, nullptr, rotary.get()}, *step,
-                      0, *cache);
+  device->store_heads(first_rows(q, kTokens), first_rows(k, kTokens), first_rows(v, kTokens), {nullptr, nullptr, rotary.get()},
+                      *step, 0, *cache);
   const std::vector<float> expected = attended(*step);
   device->copy_page(*cache, 2, 0);
   inputs.pages = {0};

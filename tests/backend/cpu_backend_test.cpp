@@ -185,7 +185,8 @@ TEST(CpuBackend, AttendDoesNotDependOnThePieces) {
 // Enough elements for several threads.
 TEST(CpuBackend, RowOperationsHaveTheSameBitsForAnyNumberOfThreads) {
   constexpr size_t kWidth = 53, kTokens = 400;
-  const std::vector<float> a = random_values(kTokens * kWidth, 1), b = random_values(kTokens * kWidth, 2), gain = random_values(kWidth, 3);
+  const std::vector<float> a = random_values(kTokens * kWidth, 1), b = random_values(kTokens * kWidth, 2),
+                           gain = random_values(kWidth, 3);
   with_any_threads([&](const TestDevice& device) {
     const auto x = device.rows(kWidth, a), y = device.rows(kWidth, b);
     const auto gains = device->upload_vector(gain);

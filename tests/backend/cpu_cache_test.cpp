@@ -15,7 +15,8 @@ constexpr uint32_t kLayers = 2, kPages = 3, kHeads = 2, kWidth = 5, kStride = 16
 
 // Exact in F16, and another one for every place that an error of layout could confuse with this one.
 float number_of(uint32_t part, uint32_t layer, uint32_t page, uint32_t position, uint32_t head, uint32_t element) {
-  const uint32_t index = ((((part * kLayers + layer) * kPages + page) * kCpuPagePositions + position) * kHeads + head) * kWidth + element;
+  const uint32_t index =
+      ((((part * kLayers + layer) * kPages + page) * kCpuPagePositions + position) * kHeads + head) * kWidth + element;
   return float_from_half(static_cast<uint16_t>(index % 31741 + 1));
 }
 
@@ -80,12 +81,9 @@ TEST(CpuCache, HalvesAreRoundedToNearestEven) {
 }
 
 TEST(CpuCache, OneThatCannotBeIsRefused) {
-  EXPECT_THROW(CpuCache({.layers = 4096,
-                         .key_value_heads = 16384,
-                         .head_width = 16384,
-                         .pages = UINT32_MAX,
-                         .type = CacheType::kFloat32}),
-               std::bad_alloc);
+  EXPECT_THROW(
+      CpuCache({.layers = 4096, .key_value_heads = 16384, .head_width = 16384, .pages = UINT32_MAX, .type = CacheType::kFloat32}),
+      std::bad_alloc);
 }
 
 }  // namespace

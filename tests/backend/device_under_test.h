@@ -28,22 +28,19 @@ inline std::vector<float> random_values(size_t count, uint64_t seed) {
 
 // A kind of device, with the largest errors that it may make.
 struct DeviceKind {
-  std::string name;              // of make_backend()
-  std::string missing = {};      // why there is no such device here; empty: there is one
-  double float_error = 1e-5;     // of single values of about 1
-  double dense_error = 1e-6;     // of products with dense matrices, relative to the root of the sum of squares
-  double ternary_error = 0.02;   // of products with ternary ones
-  double cache_error = 1e-5;     // of attention
+  std::string name;             // of make_backend()
+  std::string missing = {};     // why there is no such device here; empty: there is one
+  double float_error = 1e-5;    // of single values of about 1
+  double dense_error = 1e-6;    // of products with dense matrices, relative to the root of the sum of squares
+  double ternary_error = 0.02;  // of products with ternary ones
+  double cache_error = 1e-5;    // of attention
 };
 
 inline std::vector<DeviceKind> device_kinds() {
   const CudaDevices cuda = find_cuda_devices();
   // Weights and activations are halves in products.
   return {{.name = "cpu"},
-          {.name = "cuda",
-           .missing = cuda.devices.empty() ? cuda.problem : "",
-           .dense_error = 1e-3,
-           .ternary_error = 1e-3}};
+          {.name = "cuda", .missing = cuda.devices.empty() ? cuda.problem : "", .dense_error = 1e-3, .ternary_error = 1e-3}};
 }
 
 inline void PrintTo(const DeviceKind& kind, std::ostream* out) { *out << kind.name; }
@@ -62,7 +59,9 @@ class TestDevice {
     return buffer;
   }
   std::unique_ptr<RowBuffer> empty(size_t count, size_t width) const { return backend_->allocate_rows(count, width); }
-  std::vector<float> values(const std::unique_ptr<RowBuffer>& buffer) const { return values(first_rows(buffer, buffer->capacity())); }
+  std::vector<float> values(const std::unique_ptr<RowBuffer>& buffer) const {
+    return values(first_rows(buffer, buffer->capacity()));
+  }
   std::vector<float> values(Rows rows) const {
     std::vector<float> out(rows.count * rows.width());
     backend_->read(rows, out);

@@ -38,7 +38,9 @@ TEST(Error, PrintableKeepsUtf8AndEscapesWhatIsNone) {
 // C1, marks and overrides of direction, separators, hidden characters.
 TEST(Error, PrintableEscapesEveryControlCharacter) {
   EXPECT_EQ(printable("a\u009b31mb"), "a\\xc2\\x9b31mb");
-  EXPECT_EQ(printable("a\x9b" "31m"), "a\\x9b31m");
+  EXPECT_EQ(printable("a\x9b"
+                      "31m"),
+            "a\\x9b31m");
   for (const char* const hidden : {"\u0085", "\u202e", "\u2066", "\u200e", "\u061c", "\u2028", "\u200b", "\ufeff", "\U000e0041"}) {
     const std::string shown = printable(std::string("a") + hidden + "b");
     EXPECT_TRUE(shown.starts_with("a\\x") && shown.ends_with("b")) << shown;

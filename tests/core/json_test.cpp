@@ -119,7 +119,8 @@ TEST(Json, PythonsNumbersAreReadWhereTheyAreExpected) {
 }
 
 TEST(Json, WritesAsTheLibraryDoes) {
-  const Json document = parse_json(R"({"a": {}, "b": [], "c": [[1, {"d": "\u0001é"}], 0.1, 1e300, -0.0], "e": 18446744073709551615})", "");
+  const Json document =
+      parse_json(R"({"a": {}, "b": [], "c": [[1, {"d": "\u0001é"}], 0.1, 1e300, -0.0], "e": 18446744073709551615})", "");
   EXPECT_EQ(json_text(document), document.dump(2) + "\n");
 }
 
@@ -135,8 +136,10 @@ std::vector<std::string> parts(const std::string& text, const std::vector<std::s
 TEST(JsonInParts, HandsOutTheMembersOfSomeLists) {
   using Found = std::vector<std::string>;
   Json rest;
-  const std::string text = R"({"x": {"map": {"a": 1, "b": [{"c": {}}, 2], "a": null}, "y": 3}, "list": [1, [2, [3]], {}], "map": {"z": 0}})";
-  EXPECT_EQ(parts(text, {"/x/map", "/list"}, rest), (Found{"0:a=1", R"(0:b=[{"c":{}},2])", "0:a=null", "1:=1", "1:=[2,[3]]", "1:={}"}));
+  const std::string text =
+      R"({"x": {"map": {"a": 1, "b": [{"c": {}}, 2], "a": null}, "y": 3}, "list": [1, [2, [3]], {}], "map": {"z": 0}})";
+  EXPECT_EQ(parts(text, {"/x/map", "/list"}, rest),
+            (Found{"0:a=1", R"(0:b=[{"c":{}},2])", "0:a=null", "1:=1", "1:=[2,[3]]", "1:={}"}));
   EXPECT_EQ(rest.dump(), R"({"x":{"map":{},"y":3},"list":[],"map":{"z":0}})");
   EXPECT_EQ(parts(R"({"a": {"b": 1}, "c": []})", {""}, rest), (Found{R"(0:a={"b":1})", "0:c=[]"}));
   EXPECT_EQ(parts(R"({"x": {"y": 3}, "list": [1]})", {"/nothing", "/x/y", "/list/0"}, rest), Found{});

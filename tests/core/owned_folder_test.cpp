@@ -52,7 +52,8 @@ TEST_F(OwnedFolder, StateTellsWhoseAFolderIs) {
   EXPECT_EQ(folder_state(folder_ / "work").fingerprint, kOne);
   EXPECT_EQ(folder_state(finished("result", kTwo)).kind, Kind::kResult);
   EXPECT_EQ(folder_state(folder_ / "result").fingerprint, kTwo);
-  write_plainly(folder_ / "packed" / "tritllm.json", "{\n  \"format\": \"tritllm-packed\",\n  \"fingerprint\": \"" + kTwo + "\"\n}");
+  write_plainly(folder_ / "packed" / "tritllm.json",
+                "{\n  \"format\": \"tritllm-packed\",\n  \"fingerprint\": \"" + kTwo + "\"\n}");
   EXPECT_EQ(folder_state(folder_ / "packed").kind, Kind::kResult);
   EXPECT_EQ(folder_state(folder_ / "packed").fingerprint, kTwo);
 }
@@ -93,7 +94,8 @@ TEST_F(OwnedFolder, RefusesWhatIsNotOursByName) {
   expect_refused(folder_ / "link", {}, "is a link");
   write_plainly(folder_ / "file", "precious");
   expect_refused(folder_ / "file", {}, "is a file");
-  EXPECT_TRUE(fs::exists(folder_ / "theirs" / "thesis.txt") && fs::exists(folder_ / "work" / "weights") && fs::exists(folder_ / "file"));
+  EXPECT_TRUE(fs::exists(folder_ / "theirs" / "thesis.txt") && fs::exists(folder_ / "work" / "weights") &&
+              fs::exists(folder_ / "file"));
 }
 
 TEST_F(OwnedFolder, AResultGoesOnlyWhereTheCallerSaysSo) {
@@ -139,7 +141,9 @@ TEST_F(OwnedFolder, NothingBehindAMountPointIsRemoved) {
   const fs::path work = marked("work"), model = folder_ / "model";
   write_plainly(model / "deep" / "config.json", "{}");
   fs::create_directory(work / "mounted");
-  const auto mounted = [](const fs::path& from, const fs::path& to) { return ::mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) == 0; };
+  const auto mounted = [](const fs::path& from, const fs::path& to) {
+    return ::mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) == 0;
+  };
   if (!mounted(model, work / "mounted")) GTEST_SKIP() << "no permission to mount";
   expect_refused(work, {}, "is a mount point");
   expect_refused(work, Sources({model}), "is read by this run");

@@ -20,7 +20,9 @@ class AsynchronousBackend final : public Backend {
     return inner_->upload_matrix(source, slice);
   }
   std::unique_ptr<DeviceVector> upload_vector(std::span<const float> values) override { return inner_->upload_vector(values); }
-  std::unique_ptr<RowBuffer> allocate_rows(size_t capacity, size_t width) override { return inner_->allocate_rows(capacity, width); }
+  std::unique_ptr<RowBuffer> allocate_rows(size_t capacity, size_t width) override {
+    return inner_->allocate_rows(capacity, width);
+  }
   std::unique_ptr<RotaryTable> make_rotary_table(const RotaryFrequencies& frequencies, uint32_t positions) override {
     return inner_->make_rotary_table(frequencies, positions);
   }
@@ -33,8 +35,12 @@ class AsynchronousBackend final : public Backend {
     inner_->begin(step, inputs);
   }
   void run(const StepKey& key, const std::function<void()>& operations) override { inner_->run(key, operations); }
-  void embed(const DeviceMatrix& table, const Step& step, float scale, Rows out) override { inner_->embed(table, step, scale, out); }
-  void multiply(Rows x, const Norm* norm, std::span<const Projection> projections) override { inner_->multiply(x, norm, projections); }
+  void embed(const DeviceMatrix& table, const Step& step, float scale, Rows out) override {
+    inner_->embed(table, step, scale, out);
+  }
+  void multiply(Rows x, const Norm* norm, std::span<const Projection> projections) override {
+    inner_->multiply(x, norm, projections);
+  }
   void store_heads(Rows queries, Rows keys, Rows values, const HeadRules& rules, const Step& step, uint32_t layer,
                    KeyValueCache& cache) override {
     inner_->store_heads(queries, keys, values, rules, step, layer, cache);
@@ -47,7 +53,9 @@ class AsynchronousBackend final : public Backend {
   void gather(Rows x, const Step& step, size_t first, Rows out) override { inner_->gather(x, step, first, out); }
   void soft_cap(Rows x, float cap) override { inner_->soft_cap(x, cap); }
   std::unique_ptr<ChosenTokens> make_chosen_tokens(uint32_t capacity) override { return inner_->make_chosen_tokens(capacity); }
-  void choose(Rows logits, std::span<const DrawSettings> draws, ChosenTokens& chosen) override { inner_->choose(logits, draws, chosen); }
+  void choose(Rows logits, std::span<const DrawSettings> draws, ChosenTokens& chosen) override {
+    inner_->choose(logits, draws, chosen);
+  }
   void tokens(const ChosenTokens& chosen, std::span<uint32_t> out) override { inner_->tokens(chosen, out); }
   std::unique_ptr<Moments> make_moments(size_t columns, MomentKind kind) override { return inner_->make_moments(columns, kind); }
   void add_moments(Rows x, const Norm* norm, Moments& sums) override { inner_->add_moments(x, norm, sums); }

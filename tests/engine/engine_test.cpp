@@ -285,7 +285,8 @@ TEST(EnginePages, UnderPressureTheLeastRecentlyUsedAreOverwritten) {
   SmallEngine engine({.slots = 2, .positions = 1000, .cache_tokens = 5 * 512});
   for (const size_t i : {0u, 1u}) EXPECT_EQ(engine.run_one(greedy(prompts[i])).tokens, alone[i]);
   EXPECT_EQ(engine.run_one(greedy(prompts[0])).last().reused_tokens, 599u);
-  EXPECT_EQ(engine.run_one(greedy(prompts[2])).tokens, alone[2]);  // needs two pages: one is free, the other held the end of prompt 1
+  EXPECT_EQ(engine.run_one(greedy(prompts[2])).tokens,
+            alone[2]);  // needs two pages: one is free, the other held the end of prompt 1
   const Heard again = engine.run_one(greedy(prompts[0]));
   EXPECT_EQ(again.tokens, alone[0]);
   EXPECT_EQ(again.last().reused_tokens, 599u);

@@ -22,7 +22,8 @@ class Memory {
   void copy(const PageCopy& copy) { pages_[copy.to] = pages_[copy.from]; }
   // Computes tokens [begin, end) of a text.
   void compute(const PageLease& lease, const Tokens& text, size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) pages_[lease.pages[i / kPage]][i % kPage] = Tokens(text.begin(), text.begin() + static_cast<long>(i) + 1);
+    for (size_t i = begin; i < end; ++i)
+      pages_[lease.pages[i / kPage]][i % kPage] = Tokens(text.begin(), text.begin() + static_cast<long>(i) + 1);
   }
   void expect_holds(const PageLease& lease, const Tokens& text) const {
     ASSERT_GE(lease.pages.size() * kPage, lease.length);

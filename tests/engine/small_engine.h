@@ -85,7 +85,8 @@ class SmallEngine {
   std::vector<TokenId> encode(std::string_view text) const { return tokenizer_.encode(text); }
 
   RequestId submit(GenerationRequest request, Heard& heard) {
-    return engine_.submit(std::move(request), std::make_shared<FunctionSink>([&](const GenerationEvent& event) { heard.hear(event); }));
+    return engine_.submit(std::move(request),
+                          std::make_shared<FunctionSink>([&](const GenerationEvent& event) { heard.hear(event); }));
   }
 
   // All together, in this order.

@@ -9,7 +9,8 @@ namespace tritllm {
 namespace {
 
 DecoderShape shape() {
-  return {.vocabulary = 131, .hidden = 40, .feed_forward = 72, .layers = 3, .query_width = 60, .key_value_width = 20, .head_width = 10};
+  return {
+      .vocabulary = 131, .hidden = 40, .feed_forward = 72, .layers = 3, .query_width = 60, .key_value_width = 20, .head_width = 10};
 }
 
 std::set<std::string> names(const DecoderShape& of) {
@@ -64,8 +65,8 @@ TEST(DecoderTensors, FoundByTheirNamesInGgufFiles) {
     ++count;
   });
   EXPECT_EQ(count, 3u + 3 * (9 + 7 + 4));
-  for (const char* const name : {"blk.3.attn_q.weight", "blk.01.attn_q.weight", "blk..attn_q.weight", "blk.-1.attn_q.weight", "blk.1",
-                                 "blk.1.", "blk.1.output.weight", "attn_q.weight", "blk.1.attn_q", "output.weight ", ""}) {
+  for (const char* const name : {"blk.3.attn_q.weight", "blk.01.attn_q.weight", "blk..attn_q.weight", "blk.-1.attn_q.weight",
+                                 "blk.1", "blk.1.", "blk.1.output.weight", "attn_q.weight", "blk.1.attn_q", "output.weight ", ""}) {
     EXPECT_FALSE(find_gguf_tensor(all, name).has_value()) << name;
   }
 }

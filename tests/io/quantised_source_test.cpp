@@ -1,5 +1,5 @@
-// Sources that are quantised already: FP8 and eight-bit integers with their scales, the other methods by their marks, and heads that
-// config.json ties to an embedding from which they differ.
+// Sources that are quantised already: FP8 and eight-bit integers with their scales, the other methods by their marks, and heads
+// that config.json ties to an embedding from which they differ.
 #include "io/quantised_source.h"
 
 #include <gtest/gtest.h>
@@ -71,8 +71,9 @@ TEST_F(QuantisedSource, ScalesOfBlocks) {
   std::string bytes;
   for (uint64_t i = 0; i < rows * columns; ++i) bytes += static_cast<char>(static_cast<int8_t>(i) - 17);
   std::vector<float> scales{1, 10, 100, 1000, 1e4f, 1e5f, 1e6f, 1e7f, 1e8f};
-  write({{"text_config", {{"quantization_config", {{"quant_method", "x"}, {"weight_block_size", {2, 3}}}}}}},
-        {raw_tensor(kName, ElementType::kI8, {rows, columns}, bytes), f32_tensor(std::string(kName) + "_scale_inv", {3, 3}, scales)});
+  write(
+      {{"text_config", {{"quantization_config", {{"quant_method", "x"}, {"weight_block_size", {2, 3}}}}}}},
+      {raw_tensor(kName, ElementType::kI8, {rows, columns}, bytes), f32_tensor(std::string(kName) + "_scale_inv", {3, 3}, scales)});
   const ModelSource model = open_hf_folder(path());
   EXPECT_FALSE((*model.config)["text_config"].contains("quantization_config"));
   for (uint64_t first = 0; first < rows * columns; ++first) {
@@ -92,9 +93,9 @@ TEST_F(QuantisedSource, OneScaleForEachRow) {
     EXPECT_EQ(values(open_hf_folder(path())), (std::vector<float>{1, 2, 6, 8, 20, 24}));
   }
   // bitsandbytes: the largest magnitude of each row, for 127.
-  write(Json::object(), {raw_tensor(kName, ElementType::kI8, {1, 2}, {127, 1}),
-                         f32_tensor("model.layers.0.mlp.up_proj.SCB", {1}, {254.0f}),
-                         filled_tensor("model.layers.0.mlp.up_proj.weight_format", ElementType::kU8, {}, 0)});
+  write(Json::object(),
+        {raw_tensor(kName, ElementType::kI8, {1, 2}, {127, 1}), f32_tensor("model.layers.0.mlp.up_proj.SCB", {1}, {254.0f}),
+         filled_tensor("model.layers.0.mlp.up_proj.weight_format", ElementType::kU8, {}, 0)});
   const ModelSource model = open_hf_folder(path());
   EXPECT_EQ(model.tensors.size(), 1u);
   EXPECT_NEAR(double{values(model)[0]}, 254.0, 1e-4);
@@ -145,7 +146,8 @@ TEST_F(QuantisedSource, AFieldLeftBehindByAnUnquantisedCopyIsSaid) {
 class TiedHead : public QuantisedSource {
  protected:
   const TestTensor embedding_ = f32_tensor("model.embed_tokens.weight", {2, 2}, {1, 2, 3, 4});
-  const TestTensor other_ = f32_tensor("lm_head.weight", {2, 2}, {1, 2, 3, 5}), same_ = f32_tensor("lm_head.weight", {2, 2}, {1, 2, 3, 4});
+  const TestTensor other_ = f32_tensor("lm_head.weight", {2, 2}, {1, 2, 3, 5}),
+                   same_ = f32_tensor("lm_head.weight", {2, 2}, {1, 2, 3, 4});
 };
 
 TEST_F(TiedHead, AHeadThatDiffersIsKept) {

@@ -13,10 +13,10 @@
 #include <sstream>
 
 #include "backend/cpu/backend.h"
-#include "kernels/kernel_table.h"
-#include "model/plain_sequences.h"
 #include "core/error.h"
+#include "kernels/kernel_table.h"
 #include "model/model.h"
+#include "model/plain_sequences.h"
 
 namespace {
 

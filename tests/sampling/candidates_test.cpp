@@ -1,4 +1,5 @@
-// Owns the cases of the steps in sampling/sampler.h that narrow the candidates: which tokens each step keeps, against its definition.
+// Owns the cases of the steps in sampling/sampler.h that narrow the candidates: which tokens each step keeps, against its
+// definition.
 #include "sampling/sampler.h"
 
 #include <gtest/gtest.h>

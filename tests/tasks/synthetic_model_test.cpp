@@ -55,8 +55,7 @@ TEST(SyntheticModel, HasTheShapeAndDepth) {
     for (const uint8_t byte : matrix.trits) ++counts[codec::digits_from_byte(byte)];
     const double expected = static_cast<double>(matrix.trits.size()) / 243.0;
     for (const size_t count : counts) EXPECT_NEAR(static_cast<double>(count), expected, 5.0 * std::sqrt(expected));
-    EXPECT_EQ(files.weights.at("model.embed_tokens.weight").dense()->shape,
-              (std::vector<uint64_t>{kVocabulary, 576}));
+    EXPECT_EQ(files.weights.at("model.embed_tokens.weight").dense()->shape, (std::vector<uint64_t>{kVocabulary, 576}));
   }
   EXPECT_NE(make(0).weights.at("model.layers.0.mlp.up_proj.weight").dense(), nullptr);
 }

@@ -96,9 +96,11 @@ TEST(RoleOf, MatricesStoredTheOtherWayRound) {
                {{"model_type", "gpt_oss"}});
   const Json config{{"hidden_size", 4}};
   expect_roles(TensorRole::kTransposed,
-               {{"model.layers.0.mlp.experts.gate_up_proj", {2, 4, 6}}, {"model.layers.0.mlp.experts.down_proj", {2, 6, 4}}}, config);
+               {{"model.layers.0.mlp.experts.gate_up_proj", {2, 4, 6}}, {"model.layers.0.mlp.experts.down_proj", {2, 6, 4}}},
+               config);
   expect_roles(TensorRole::kMatrix,
-               {{"model.layers.0.mlp.experts.gate_up_proj", {2, 6, 4}}, {"model.layers.0.mlp.experts.down_proj", {2, 4, 6}}}, config);
+               {{"model.layers.0.mlp.experts.gate_up_proj", {2, 6, 4}}, {"model.layers.0.mlp.experts.down_proj", {2, 4, 6}}},
+               config);
   FakeModel model(config);
   model.add("model.layers.0.mlp.experts.down_proj", {2, 6, 4}).add("model.layers.0.self_attn.q_proj.weight", {4, 4});
   expect_error(ErrorCode::kUnsupported, "inputs before outputs", [&] { plan_tensors(model.source(), {}, 2); });
@@ -110,7 +112,8 @@ TEST(RoleOf, MatricesStoredTheOtherWayRound) {
 TEST(PlanTensors, AModelOfWhichNothingWouldChangeIsRefused) {
   FakeModel model;
   model.add("model.embed_tokens.weight", {9, 4}).add("model.norm.weight", {4});
-  expect_error(ErrorCode::kUnsupported, "no tensor of the model would become ternary", [&] { plan_tensors(model.source(), {}, 2); });
+  expect_error(ErrorCode::kUnsupported, "no tensor of the model would become ternary",
+               [&] { plan_tensors(model.source(), {}, 2); });
 }
 
 TEST(RoleOf, WhatIsKept) {

@@ -28,8 +28,7 @@ void CpuAttention::attend(FloatRows queries, const CpuCache& cache, const Attent
   find_blocks(step.places(), block_tokens);
   size_t most_tokens = 0;
   for (const Block& block : blocks_) most_tokens = std::max(most_tokens, block.tokens);
-  const Call call{
-      queries, cache, settings, step, out, shared_heads, heads, width, kernels::padded_row(width), most_tokens * heads};
+  const Call call{queries, cache, settings, step, out, shared_heads, heads, width, kernels::padded_row(width), most_tokens * heads};
   const size_t tasks = blocks_.size() * shared_heads;
   if (pool_.threads() > 1 && tasks < kTasksPerThread * pool_.threads()) return attend_split(call);
   pool_.parallel_for(tasks, [&](size_t task, unsigned worker) {

@@ -448,8 +448,8 @@ class CpuBackend final : public Backend {
   PageArena arena_;
   std::vector<Scratch> scratch_;
   std::vector<size_t> run_ends_;
-  std::vector<Product> products_;       // of the multiply() that is running
-  std::vector<float> normed_;           // rows
+  std::vector<Product> products_;  // of the multiply() that is running
+  std::vector<float> normed_;      // rows
   std::vector<uint32_t> step_tokens_;
   QuantizedFormats quantized_;
   CpuAttention attention_;

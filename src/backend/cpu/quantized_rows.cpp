@@ -19,7 +19,8 @@ void QuantizedRows::make_room(size_t bytes) {
   if (parts_.bytes() < bytes) parts_ = PageMemory(bytes);
 }
 
-void QuantizedRows::quantize_blocks(FloatRows x, const kernels::TernaryProduct& product, size_t row, size_t first, size_t end) noexcept {
+void QuantizedRows::quantize_blocks(FloatRows x, const kernels::TernaryProduct& product, size_t row, size_t first,
+                                    size_t end) noexcept {
   const size_t column = first * kernels::kTileColumns, columns = std::min(end * kernels::kTileColumns, x.stride) - column;
   uint8_t* const out = parts_.data() + (first * x.count + row) * product.activation_bytes(x.count);
   product.quantize(x.row(row) + column, columns, x.count, out, x.count);
