@@ -64,7 +64,7 @@ void write_folder(const std::string& spec_path, const std::string& folder) {
     }
   }
   writer.finish_weights();
-  writer.publish();
+  writer.publish_plain("");
 }
 
 }  // namespace
