@@ -57,6 +57,7 @@ void FolderWriter::add_file(const std::string& name, std::string_view contents) 
 }
 
 std::vector<FileRecord> FolderWriter::finish_weights() {
+  const auto before = static_cast<std::ptrdiff_t>(records_.size());
   for (OutputFile& file : files_) {
     file.sync();
     file.close();
@@ -69,7 +70,7 @@ std::vector<FileRecord> FolderWriter::finish_weights() {
     add_file(plan_.index_name, plan_.index_text);
     records_.back().role = FileRole::kIndex;
   }
-  return records_;
+  return {records_.begin() + before, records_.end()};
 }
 
 void FolderWriter::publish_packed() {

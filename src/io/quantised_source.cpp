@@ -50,6 +50,7 @@ struct Mark {
 };
 
 std::string method_of(const Json& settings) {
+  if (!settings.is_object()) return "unknown";
   for (const char* const key : {"quant_method", "quant_algo", "format", "mode"}) {
     if (const auto found = settings.find(key); found != settings.end() && found->is_string()) return found->get<std::string>();
   }
@@ -61,7 +62,8 @@ std::string method_of(const Json& settings) {
 }
 
 bool is_mark(const std::string& key, const Json& value) {
-  return std::ranges::find(kConfigFields, key) != kConfigFields.end() && value.is_object() && !value.empty();
+  const bool says_nothing = value.is_null() || (value.is_object() && value.empty());
+  return !says_nothing && std::ranges::find(kConfigFields, key) != kConfigFields.end();
 }
 
 // Removes the marks from an object and all objects inside it, and returns them.
@@ -70,7 +72,7 @@ void take_marks(Json& object, const std::string& place, std::vector<Mark>& marks
   for (auto& [key, value] : object.items()) {
     if (is_mark(key, value)) {
       marks.push_back({fmt::format("{}/{}", place, key), method_of(value)});
-      settings.push_back(value);
+      if (value.is_object()) settings.push_back(value);
       found.push_back(key);
     } else if (value.is_object()) {
       take_marks(value, fmt::format("{}/{}", place, key), marks, settings);
@@ -92,9 +94,10 @@ class Settling {
     if (scaled == 0 && marks_.empty()) return;
     refuse_computed_quantisation();
     if (scaled == 0) {
-      model_.warnings.push_back(fmt::format("{} names a quantisation ({}), but every weight is stored plainly and read as it is",
-                                            marks_.front().place, printable(marks_.front().method)));
-      return;
+      throw Error(ErrorCode::kUnsupported, marks_.front().place,
+                  fmt::format("says that the model is already quantised ('{}'), but every weight is stored plainly",
+                              printable(marks_.front().method)),
+                  "remove this from a copy whose weights are to be used as they are stored");
     }
     drop_companions();
     model_.warnings.push_back(

@@ -1,10 +1,13 @@
 // Owns the comparison of head and embedding, and the field of config.json that ties them.
 #include "io/tied_head.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
 
+#include "core/error.h"
 #include "core/json.h"
 
 namespace tritllm {
@@ -47,6 +50,16 @@ std::string_view architecture_of(const Json& config) {
   return (*list)[0].get_ref<const std::string&>();
 }
 
+void refuse_what_is_not_boolean(const Json& config, const std::string& where) {
+  for (const Json* const object : {text_config(config), &config}) {
+    if (object == nullptr) continue;
+    const auto found = object->find(kField);
+    if (found == object->end() || found->is_null() || found->is_boolean()) continue;
+    throw Error(ErrorCode::kBadInput, where,
+                fmt::format("expected true or false at \"{}\", found {}", kField, printable(found->dump())));
+  }
+}
+
 }  // namespace
 
 bool ties_head_by_default(std::string_view architecture) noexcept { return architecture.starts_with("Gemma"); }
@@ -66,6 +79,7 @@ void untie_head(Json& config) {
 }
 
 void settle_tied_head(ModelSource& model) {
+  refuse_what_is_not_boolean(*model.config, (model.path / "config.json").string());
   if (!config_ties_head(model.config)) return;
   const SourceTensor* const embedding = find(model.tensors, kEmbeddings);
   const SourceTensor* const head = find(model.tensors, kHeads);

@@ -62,7 +62,7 @@ BAD_FILES = {
     "header length 2^63": (replaced_length(2**63), "header length"),
     "not JSON": (text_header(b"{nonsense}"), "not valid JSON at byte"),
     "array header": (text_header(b"[]"), "{"),
-    "leading space": (text_header(b" {}"), "{"),
+    "leading space": (text_header(b" {}"), "no tensors"),
     "no tensors": (text_header(b"{}"), "no tensors"),
     "deep nesting": (text_header(b'{"a":' + b"[" * 100_000), "nested deeper"),
     "invalid UTF-8": (text_header(b'{"\xff": 1}'), "not valid JSON"),
@@ -72,7 +72,7 @@ BAD_FILES = {
                          "stands twice"),
     "shape wraps": (huge(MATRIX), MATRIX, "data_offsets"),
     "shape wraps to zero bytes": (with_entry("model.nothing", shape=[2**32, 2**32]), "model.nothing"),
-    "too many dimensions": (with_entry("model.nothing", shape=[0] * 2_000), "model.nothing", "dimensions"),
+    "too many dimensions": (with_entry("model.nothing", shape=[0] * 2_000), "more than 1000 values"),
     "negative dimension": (with_entry(MATRIX, shape=[-9, -80]), MATRIX, "shape"),
     "fractional dimension": (with_entry(MATRIX, shape=[9.0, 80]), MATRIX, "shape"),
     "dimension above 2^64": (with_entry(MATRIX, shape=[2**64]), MATRIX),
@@ -158,7 +158,9 @@ def test_kept_tensors_are_checked_too(tmp_path, name):
 def test_types_that_cannot_be_read_are_refused(tmp_path, dtype):
     tensors = tiny_tensors()
     tensors[MATRIX] = dtype, [2, 16], b"\0" * (32 * (8 if dtype == "C64" else 1))
-    refused(write_folder(tmp_path / "model", tensors), tmp_path / "out", MATRIX, dtype, "convert")
+    # Eight-bit floats are read where they have scales.
+    remedy = "without scales" if dtype == "F8_E4M3" else "convert"
+    refused(write_folder(tmp_path / "model", tensors), tmp_path / "out", MATRIX, dtype, remedy)
 
 
 # Folders and their index (cA4, cA7, cA8)
@@ -190,7 +192,7 @@ def test_bad_index(tmp_path, document):
 def test_shard_missing(tmp_path):
     model = tiny_model(tmp_path / "model", shards=3)
     (model / "model-00002-of-00003.safetensors").unlink()
-    refused(model, tmp_path / "out", "model-00002-of-00003.safetensors", "No such file")
+    refused(model, tmp_path / "out", "model-00002-of-00003.safetensors", "is missing")
 
 
 def test_index_names_a_tensor_that_no_file_holds(tmp_path):
@@ -214,7 +216,7 @@ def test_tensor_in_another_file_than_the_index_says(tmp_path):
 def test_tensor_in_two_files(tmp_path):
     model = tiny_model(tmp_path / "model", shards=3)
     (model / "model-00002-of-00003.safetensors").write_bytes((model / "model-00001-of-00003.safetensors").read_bytes())
-    refused(model, tmp_path / "out", "model-00002-of-00003.safetensors", "two files")
+    refused(model, tmp_path / "out", "model-00002-of-00003.safetensors", "another weight file")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
@@ -286,7 +288,6 @@ def test_a_file_of_the_source_never_takes_the_manifests_place(tmp_path):
     ('{"a": 1, "a": 2}', ["stands twice"]),
     ('{"a":' + "[" * 200 + "]" * 200 + "}", ["nested deeper"]),
     ('{"a": 1e999}', ["not valid JSON"]),
-    ('{"a": NaN}', ["not valid JSON"]),
     ('{"a": "\ud800"}'.encode("utf-8", "surrogatepass").decode("latin-1"), []),
     ('{"tie_word_embeddings": "yes"}', ["tie_word_embeddings"]),
     ('{"text_config": {"tie_word_embeddings": 1}}', ["tie_word_embeddings"]),

@@ -179,8 +179,8 @@ TEST(Manifest, BitsPerWeightCountTernaryMatricesTogether) {
   const BitsPerWeight bits = bits_per_weight(tensors);
   EXPECT_EQ(bits.ternary_weights, 240u + 1600u);
   EXPECT_NEAR(bits.nominal, (240 * 1.1875 + 1600 * 4.1875) * std::log2(3.0) / 1840, 1e-4);
-  // 18 groups: 4 lines of 16 + 3 bytes; 100 groups: 20 lines of 4·16 + 3 bytes.
-  EXPECT_NEAR(bits.stored, 8.0 * (4 * 19 + 108 + 20 * 67 + 108) / 1840, 1e-4);
+  // 18 groups of 2 experts, a codebook each: 4 lines of 16 + 3 bytes; 100 groups: 20 lines of 4·16 + 3 bytes.
+  EXPECT_NEAR(bits.stored, 8.0 * (4 * 19 + 2 * 108 + 20 * 67 + 108) / 1840, 1e-4);
   EXPECT_EQ(bits_per_weight({tensors[2]}).ternary_weights, 0u);
 }
 

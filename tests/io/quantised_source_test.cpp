@@ -133,14 +133,12 @@ TEST_F(QuantisedSource, OtherMethodsAreRefusedByName) {
   refused("while it runs");
 }
 
-TEST_F(QuantisedSource, AFieldLeftBehindByAnUnquantisedCopyIsSaid) {
+TEST_F(QuantisedSource, AMarkOnPlainWeightsIsRefused) {
   write({{"quantization_config", {{"quant_method", "awq"}}}}, {plain_});
+  refused("already quantised ('awq')");
+  write(Json::object(), {plain_});
   write_plainly(path() / "hf_quant_config.json", R"({"quantization": {"quant_algo": "FP8"}})");
-  const ModelSource model = open_hf_folder(path());
-  ASSERT_EQ(model.warnings.size(), 1u);
-  EXPECT_NE(model.warnings[0].find("(awq)"), std::string::npos) << model.warnings[0];
-  EXPECT_FALSE(model.config->contains("quantization_config"));
-  EXPECT_TRUE(model.side_files.empty()) << "the file must not be copied to plain weights";
+  refused("hf_quant_config.json");
 }
 
 class TiedHead : public QuantisedSource {

@@ -4,10 +4,8 @@
 #include <optional>
 #include <utility>
 
-#include <fmt/format.h>
-
+#include "backend/matrix_slice.h"
 #include "codec/geometry.h"
-#include "core/error.h"
 
 namespace tritllm {
 
@@ -35,24 +33,6 @@ std::optional<WeightType> type_read_in_place(const SourceTensor& tensor) {
 
 size_t element_bytes(WeightType type) noexcept { return type == WeightType::kFloat32 ? 4 : type == WeightType::kCodes ? 1 : 2; }
 
-// With the numbers of rows and columns in place of UINT64_MAX.
-MatrixSlice resolved(MatrixSlice slice, uint64_t rows, uint64_t columns) {
-  const auto resolve = [](uint64_t first, uint64_t count, uint64_t all) {
-    return first > all ? UINT64_MAX : count == UINT64_MAX ? all - first : count;
-  };
-  slice.rows = resolve(slice.first_row, slice.rows, rows);
-  slice.columns = resolve(slice.first_column, slice.columns, columns);
-  const bool inside = slice.rows <= rows && slice.first_row <= rows - slice.rows && slice.columns <= columns &&
-                      slice.first_column <= columns - slice.columns;
-  const bool whole_groups = slice.first_column % codec::kGroupSize == 0 &&
-                            (slice.columns % codec::kGroupSize == 0 || slice.first_column + slice.columns == columns);
-  if (inside && whole_groups) return slice;
-  throw Error(ErrorCode::kUsage, "slice",
-              fmt::format("rows {} + {} and columns {} + {} of a matrix of {} rows and {} columns", slice.first_row, slice.rows,
-                          slice.first_column, slice.columns, rows, columns),
-              "take a slice that lies inside, whose columns begin and end at groups of 16");
-}
-
 uint64_t first_group(const MatrixSlice& slice) noexcept { return slice.first_column / codec::kGroupSize; }
 size_t group_count(const MatrixSlice& slice) noexcept {
   return static_cast<size_t>((slice.columns + codec::kGroupSize - 1) / codec::kGroupSize);
@@ -63,8 +43,8 @@ size_t group_count(const MatrixSlice& slice) noexcept {
 CpuMatrix::CpuMatrix(const WeightSource& source, const MatrixSlice& slice, Arithmetic arithmetic,
                      const kernels::TernaryKernels& kernels, PageArena& arena, ThreadPool& pool) {
   const SourceTensor* const dense = source.dense();
-  const MatrixSlice part = dense != nullptr ? resolved(slice, dense->rows(), dense->columns())
-                                            : resolved(slice, source.ternary()->shape.rows, source.ternary()->shape.columns);
+  const MatrixSlice part = dense != nullptr ? resolved_slice(slice, dense->rows(), dense->columns())
+                                            : resolved_slice(slice, source.ternary()->shape.rows, source.ternary()->shape.columns);
   rows_ = part.rows;
   columns_ = part.columns;
   if (dense != nullptr) {

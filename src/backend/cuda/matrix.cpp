@@ -1,7 +1,5 @@
 #include "backend/cuda/matrix.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -10,7 +8,8 @@
 
 #include "backend/cuda/layout.h"
 #include "backend/cuda/pack.h"
-#include "core/error.h"
+#include "backend/matrix_slice.h"
+#include "codec/geometry.h"
 #include "core/half.h"
 
 namespace tritllm::cuda {
@@ -18,33 +17,15 @@ namespace {
 
 static_assert(kGroupColumns == static_cast<int>(codec::kGroupSize) && kMaxDepth == codec::kMaxDepth);
 
-// With the numbers of rows and columns in place of UINT64_MAX.
-MatrixSlice resolved(MatrixSlice slice, uint64_t rows, uint64_t columns) {
-  const auto resolve = [](uint64_t first, uint64_t count, uint64_t all) {
-    return first > all ? UINT64_MAX : count == UINT64_MAX ? all - first : count;
-  };
-  slice.rows = resolve(slice.first_row, slice.rows, rows);
-  slice.columns = resolve(slice.first_column, slice.columns, columns);
-  const bool inside = slice.rows <= rows && slice.first_row <= rows - slice.rows && slice.columns <= columns &&
-                      slice.first_column <= columns - slice.columns;
-  const bool whole_groups = slice.first_column % codec::kGroupSize == 0 &&
-                            (slice.columns % codec::kGroupSize == 0 || slice.first_column + slice.columns == columns);
-  if (inside && whole_groups) return slice;
-  throw Error(ErrorCode::kUsage, "slice",
-              fmt::format("rows {} + {} and columns {} + {} of a matrix of {} rows and {} columns", slice.first_row, slice.rows,
-                          slice.first_column, slice.columns, rows, columns),
-              "take a slice that lies inside, whose columns begin and end at groups of 16");
-}
-
 }  // namespace
 
 CudaMatrix::CudaMatrix(Context& context, const WeightSource& source, const MatrixSlice& slice, ThreadPool& pool,
                        const PinnedMemory& staging) {
   if (const SourceTensor* const tensor = source.dense()) {
-    use_dense(context, *tensor, resolved(slice, tensor->rows(), tensor->columns()), pool, staging);
+    use_dense(context, *tensor, resolved_slice(slice, tensor->rows(), tensor->columns()), pool, staging);
   } else {
     const TernaryMatrix& matrix = *source.ternary();
-    use_ternary(context, matrix, resolved(slice, matrix.shape.rows, matrix.shape.columns), pool, staging);
+    use_ternary(context, matrix, resolved_slice(slice, matrix.shape.rows, matrix.shape.columns), pool, staging);
   }
   context.wait();
   source.release();
