@@ -84,6 +84,10 @@ using ExpectedPlaces = std::unordered_map<std::string, std::string>;
   std::vector<std::string> pickles, others;
   for (const fs::path& entry : sorted_entries(folder)) {
     const std::string name = entry.filename().string();
+    if (fs::is_symlink(entry, error) && !fs::exists(entry, error) && (name == kSingleName || name == kIndexName)) {
+      refuse_folder(entry, fmt::format("is a link to {}, which is not there", printable(fs::read_symlink(entry, error).string())),
+                    "fetch the model again: a download may have been interrupted, or its files were moved");
+    }
     if (name.ends_with(".bin") || name.ends_with(".pth") || name.ends_with(".pt") || name.ends_with(".ckpt"))
       pickles.push_back(name);
     if (name.ends_with(".safetensors") && !name.starts_with("adapter_")) others.push_back(name);
