@@ -236,7 +236,8 @@ std::vector<TensorPlan> plan_tensors(const ModelSource& model, const TensorPolic
   std::vector<bool> matched(patterns.size());
   const TensorRoles roles(model.config);
   const auto tied = tied_pair(model, roles);
-  const auto ternary = [](std::optional<int> at) { return at ? TensorPlan{Fate::kTernary, *at, ""} : TensorPlan{}; };
+  // Depth 0: kept.
+  const auto ternary = [](int at) { return at != 0 ? TensorPlan{Fate::kTernary, at, ""} : TensorPlan{}; };
 
   std::vector<TensorPlan> plans;
   for (size_t i = 0; i < model.tensors.size(); ++i) {
@@ -253,17 +254,17 @@ std::vector<TensorPlan> plan_tensors(const ModelSource& model, const TensorPolic
       }
       plans.push_back({Fate::kTied, 0, embedding.name});
     } else if (role == TensorRole::kEmbedding) {
-      plans.push_back(ternary(policy.embedding_depth));
+      plans.push_back(ternary(policy.embedding_depth.value_or(0)));
     } else if (role == TensorRole::kHead) {
-      plans.push_back(ternary(policy.head_depth));
+      plans.push_back(ternary(policy.head_depth.value_or(0)));
     } else if (role == TensorRole::kMatrix || role == TensorRole::kTower || role == TensorRole::kTransposed) {
-      std::optional<int> chosen = role == TensorRole::kTower ? std::nullopt : std::optional(depth);
+      int chosen = role == TensorRole::kTower ? 0 : depth;
       for (size_t k = 0; k < patterns.size(); ++k) {
         if (!patterns[k].matches(tensor.name)) continue;
         matched[k] = true;
-        chosen = policy.rules[k].depth;
+        chosen = policy.rules[k].depth.value_or(0);
       }
-      if (chosen && role == TensorRole::kTransposed) refuse_transposed(tensor);
+      if (chosen != 0 && role == TensorRole::kTransposed) refuse_transposed(tensor);
       plans.push_back(ternary(chosen));
     } else {
       plans.push_back({});
