@@ -64,7 +64,8 @@ struct GenerationEvent {
 class EventSink {
  public:
   virtual ~EventSink() = default;
-  // False: the sink has taken this event but wants no other for now. The request keeps its pages and waits for Engine::resume().
+  // False: the sink has taken this event but wants no other for now. The request keeps its pages and waits for Engine::resume(). On
+  // an asynchronous device one more event may follow, of the step that was launched ahead.
   virtual bool accept(GenerationEvent event) noexcept = 0;
 };
 

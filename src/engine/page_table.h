@@ -1,8 +1,8 @@
 // Owns which page of the key/value cache holds which tokens of which sequence: pages are shared between sequences that begin alike,
 // live or finished, and the least recently used finished ones are overwritten first. Does not own the cache's memory (src/backend).
 //
-// A full page is named by its tokens and by the page before it, so equal names mean equal keys and values. A lookup hashes that
-// pair and then compares the tokens themselves: a collision of hashes cannot mix up two texts.
+// A full page gets a name of its own. A lookup finds pages by the hash of the name of the page before and of the first token, then
+// compares that name and the tokens themselves: a collision of hashes cannot mix up two texts.
 #pragma once
 
 #include <cstdint>

@@ -33,7 +33,7 @@ class LayerContext {
   const ModelConfig& config() const noexcept { return *config_; }
   const RotaryTable& rotary(const LayerConfig& layer) const noexcept { return *rotary_tables_[layer.rotary_index]; }
 
-  // [batch_tokens] rows each. `projected` is null where no family norm follows a block.
+  // [batch_tokens] rows each. `projected` is null for families without norms after their blocks.
   std::unique_ptr<RowBuffer> queries, keys, values, attended, gate, up, projected;
 
  private:

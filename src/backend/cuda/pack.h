@@ -1,5 +1,5 @@
 // Owns the way of codes and scale codes, or of dense weights, into the device layout and back, on the host. Does not own the layout
-// itself (layout.h) nor the copy to the device (cuda_backend.cpp).
+// itself (layout.h) nor the copy to the device (matrix.cpp).
 #pragma once
 
 #include <cstddef>
