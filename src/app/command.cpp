@@ -106,7 +106,7 @@ std::string harmless(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
     const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
-    if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {  // U+0080 to U+009F, which some terminals obey too
+    if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {  // U+0080 to U+009F, control characters to some terminals
       safe += fmt::format("\\x{:02x}", next);
       ++i;
     } else if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F) {

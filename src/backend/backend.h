@@ -163,11 +163,11 @@ struct Projection {
   bool adds = false;  // out += weights·x + bias
 };
 
-// What is done to each head of queries and keys before they are used. A rotation pairs element i of a head with element i + pairs,
+// How each head of queries and keys is changed before use. A rotation pairs element i of a head with element i + pairs,
 // where pairs is the number of the table's frequencies; elements from 2·pairs on stay.
 struct HeadRules {
   const Norm* query_norm;  // null: none
-  const Norm* key_norm;    // likewise
+  const Norm* key_norm;    // null: none
   const RotaryTable* rotary;
 };
 
@@ -179,7 +179,7 @@ struct AttentionSettings {
   float softcap;  // scores become softcap·tanh(score / softcap); 0: none
 };
 
-// What is summed over rows.
+// The sums over rows that calibration reads.
 enum class MomentKind : uint8_t {
   kSquares,       // Σ x[i]², [columns]
   kOuterProduct,  // Σ x[i]·x[j], [columns][columns]

@@ -43,7 +43,8 @@ std::vector<uint64_t> positions_of(const ModelSource& model, const std::optional
   return mine;
 }
 
-// OUT may hold the source, as a project's folder does; OUT and OUT/CONFIG may not be it. ConfigRun::look() sees to what is below.
+// OUT may hold the source, as a project's folder does; OUT and OUT/CONFIG may not be the source. ConfigRun::look() checks the
+// folders below.
 void refuse_output_that_is_source(const QuantizeOptions& options) {
   const auto refuse_same = [&](const fs::path& folder) {
     if (!same_file(folder, options.model)) return;

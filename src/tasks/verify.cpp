@@ -35,7 +35,7 @@ class TemporaryFolder {
     mark_unfinished(path_, "");
   }
   ~TemporaryFolder() {
-    // The outcome of the comparison matters more than what is left in a temporary folder.
+    // The result of the comparison matters more than remains in a temporary folder.
     try {
       remove_owned_folder(path_, sources_, Removable::kUnfinished);
     } catch (const Error&) {
