@@ -2,16 +2,25 @@
 // them. Everything is cross-checked before the first weight is touched. Does not own what a model's config means (src/model).
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "io/model_problem.h"
 #include "io/model_source.h"
 
 namespace tritllm {
 
+inline constexpr uint64_t kLargestConfig = uint64_t{4} << 20;  // of a tree of JSON values this makes 150 MB
+inline constexpr uint64_t kLargestSideFile = uint64_t{256} << 20;
+
 ModelSource open_hf_folder(const std::filesystem::path& folder);
+
+// Every file of the folder that cannot be what it should be, looked at by itself. What concerns several files together is
+// open_hf_folder()'s business.
+void examine_hf_files(const std::filesystem::path& folder, ModelProblems& problems);
 
 // Files that a model folder may carry along (tokenizer, generation settings, templates, licences), read whole.
 std::vector<SideFile> read_side_files(const std::filesystem::path& folder);
