@@ -60,7 +60,7 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
                                               config.vocabulary, loaded.place_);
   loaded.warnings_ = files.warnings;
   loaded.warnings_.insert(loaded.warnings_.end(), loaded.defaults_.warnings.begin(), loaded.defaults_.warnings.end());
-  const ModelLimits limits{context_of(options, config, loaded.place_), options.batch_tokens};
+  const ModelLimits limits{.positions = context_of(options, config, loaded.place_), .batch_tokens = options.batch_tokens};
   loaded.model_ = std::make_unique<Model>(std::move(files), std::move(config), limits, *loaded.backend_);
   return loaded;
 }

@@ -60,6 +60,19 @@ SideFile read_side_file(const fs::path& folder, const std::string& name) {
   return {name, read_model_file(folder, name, kLargestSideFile)};
 }
 
+// Relative to the model's folder.
+std::vector<std::string> side_file_names(const fs::path& folder) {
+  std::vector<std::string> names;
+  const auto add = [&](const std::string& prefix) {
+    for (const std::string& name : folder_entries(folder / prefix)) {
+      if (is_side_file(name)) names.push_back(prefix + name);
+    }
+  };
+  add("");
+  if (has_model_folder(folder, kTemplateFolder)) add(fmt::format("{}/", kTemplateFolder));
+  return names;
+}
+
 // Each tensor's file, as the index has it.
 using ExpectedPlaces = std::unordered_map<std::string, std::string>;
 
@@ -229,15 +242,22 @@ WeightMap parse_weight_map(std::string_view text, const std::string& where) {
 }
 
 std::vector<SideFile> read_side_files(const fs::path& folder) {
+  if (const uint64_t bytes = side_file_bytes(folder); bytes > kLargestSideFiles) {
+    throw Error(ErrorCode::kBadInput, folder.string(),
+                fmt::format("expected at most {} bytes of files beside the weights, found {}", kLargestSideFiles, bytes),
+                "move out what does not belong to the model");
+  }
   std::vector<SideFile> files;
-  const auto add = [&](const std::string& prefix) {
-    for (const std::string& name : folder_entries(folder / prefix)) {
-      if (is_side_file(name)) files.push_back(read_side_file(folder, prefix + name));
-    }
-  };
-  add("");
-  if (has_model_folder(folder, kTemplateFolder)) add(fmt::format("{}/", kTemplateFolder));
+  for (const std::string& name : side_file_names(folder)) files.push_back(read_side_file(folder, name));
   return files;
+}
+
+uint64_t side_file_bytes(const fs::path& folder) {
+  uint64_t bytes = 0;
+  const auto add = [&](const std::string& name) { bytes += map_model_file(folder, name).bytes().size(); };
+  for (const std::string& name : side_file_names(folder)) add(name);
+  if (has_model_file(folder, "README.md")) add("README.md");
+  return bytes;
 }
 
 std::optional<std::string> front_matter_value(std::string_view card, std::string_view key) {
@@ -286,25 +306,19 @@ ModelSource open_hf_folder(const fs::path& folder) {
 void examine_hf_files(const fs::path& folder, ModelProblems& problems) {
   problems.attempt("adapter_config.json", [&] { refuse_adapter(folder); });
   problems.attempt("config.json", [&] { read_config(folder); });
-  std::vector<std::string> names;
-  if (!problems.attempt(folder.string(), [&] { names = folder_entries(folder); })) return;
-  for (const std::string& name : names) {
-    problems.attempt(name, [&] {
-      if (name.ends_with(".safetensors")) {
+  problems.attempt(folder.string(), [&] {
+    for (const std::string& name : folder_entries(folder)) {
+      problems.attempt(name, [&] {
+        if (name == kIndexName) read_weight_map(folder);
+        if (!name.ends_with(".safetensors")) return;
         const MappedFile file = map_model_file(folder, name);
         parse_safetensors(file.bytes(), file.path().string());
-      } else if (name == kIndexName) {
-        read_weight_map(folder);
-      } else if (is_side_file(name)) {
-        check_side_file(read_side_file(folder, name), (folder / name).string());
-      }
-    });
-  }
-  problems.attempt(std::string(kTemplateFolder), [&] {
-    if (!has_model_folder(folder, kTemplateFolder)) return;
-    for (const std::string& name : folder_entries(folder / kTemplateFolder)) {
-      if (is_side_file(name)) problems.attempt(name, [&] { read_side_file(folder, fmt::format("{}/{}", kTemplateFolder, name)); });
+      });
     }
+  });
+  problems.attempt(std::string(kTemplateFolder), [&] {
+    for (const std::string& name : side_file_names(folder))
+      problems.attempt(name, [&] { check_side_file(read_side_file(folder, name), (folder / name).string()); });
   });
 }
 
