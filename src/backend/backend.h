@@ -209,6 +209,10 @@ class Backend {
 
   virtual uint32_t page_positions() const noexcept = 0;
   virtual std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) = 0;
+  // What make_cache() takes; as much as a number can say where the product does not fit one.
+  virtual uint64_t cache_bytes(const CacheShape& shape) const;
+  // Bytes that can still be allocated; as much as a number can say where an allocation alone can tell.
+  virtual uint64_t free_memory() const { return UINT64_MAX; }
   // Every layer's keys and values.
   virtual void copy_page(KeyValueCache& cache, PageId from, PageId to) = 0;
 

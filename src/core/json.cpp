@@ -219,6 +219,11 @@ void read_events(std::string_view text, const std::string& where, StrictBuilder&
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
     throw Error(ErrorCode::kBadInput, where, fmt::format("not valid JSON at byte {}: a NUL byte", nul + 1));
   }
+  // It also skips a byte order mark, which JSON does not have.
+  if (text.starts_with("\xEF\xBB\xBF")) {
+    throw Error(ErrorCode::kBadInput, where, "not valid JSON at byte 1: begins with a byte order mark (EF BB BF)",
+                "save the file as UTF-8 without one");
+  }
   Json::sax_parse(text.begin(), text.end(), &builder);
 }
 

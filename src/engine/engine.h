@@ -142,7 +142,7 @@ class Engine {
   Pass passes_[2];
   Pass* running_ = nullptr;  // launched and not collected
 
-  std::vector<float> logits_;  // [kLogitRows][vocabulary], allocated when first needed
+  std::vector<float> logits_;  // [rows that are scored together][vocabulary], allocated when first needed
   std::vector<DrawSettings> draws_;
   std::vector<uint32_t> drawn_;
   SamplerRoom room_;

@@ -7,7 +7,7 @@
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "io/mapped_file.h"
+#include "io/model_folder.h"
 
 namespace tritllm {
 namespace fs = std::filesystem;
@@ -59,7 +59,7 @@ Json mark_details(const std::string& source_digest, const std::vector<FileRecord
 
 void check_file_size(const fs::path& folder, const FileRecord& file) {
   const fs::path path = folder / file.name;
-  const uint64_t bytes = MappedFile::open(path).bytes().size();
+  const uint64_t bytes = map_model_file(folder, file.name).bytes().size();
   if (bytes == file.bytes) return;
   throw Error(ErrorCode::kBadInput, path.string(), fmt::format("expected {} bytes, found {}", file.bytes, bytes), kDamaged);
 }
@@ -67,7 +67,7 @@ void check_file_size(const fs::path& folder, const FileRecord& file) {
 void check_file(const fs::path& folder, const FileRecord& file) {
   check_file_size(folder, file);
   const fs::path path = folder / file.name;
-  const MappedFile mapped = MappedFile::open(path);
+  const MappedFile mapped = map_model_file(folder, file.name);
   if (const std::string found = checksum_and_release(mapped.bytes()); found != file.checksum) {
     throw Error(ErrorCode::kBadInput, path.string(), fmt::format("expected the checksum {}, found {}", file.checksum, found),
                 kDamaged);

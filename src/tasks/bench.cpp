@@ -22,7 +22,8 @@ class BenchedModel {
  public:
   BenchedModel(ModelFiles files, const BenchOptions& options, uint32_t positions, ThreadPool& pool)
       : backend_(make_backend(options.device, options.arithmetic, pool, device_bytes(files))),
-        model_(std::move(files), {.positions = positions, .batch_tokens = options.batch_tokens}, *backend_),
+        model_(std::move(files), {.positions = positions, .batch_tokens = options.batch_tokens, .positions_field = "options.tests"},
+               *backend_),
         sequence_(model_, 1, options.cache),
         logits_(model_.config().vocabulary) {}
 
