@@ -70,6 +70,11 @@ ConfigRun::ConfigRun(const ModelSource& model, const Sources& sources, const Out
   report_path_ = folder_ / "report.json";
 }
 
+void ConfigRun::set_depths(const std::map<uint64_t, int>& depths) {
+  for (const auto& [position, depth] : depths) plans_[position].depth = depth;
+  packed_.plan = plan_shards(packed_units(), packed_naming());
+}
+
 std::vector<std::vector<PlannedTensor>> ConfigRun::packed_units() const {
   std::vector<std::vector<PlannedTensor>> units;
   for (const uint64_t position : positions_) {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,13 +42,16 @@ struct OutputRequest {
 
 class ConfigRun {
  public:
-  // Plans the output; looks at nothing on the disk. `positions`: the tensors of this run, ascending.
+  // Plans the output; looks at nothing on the disk. `positions`: the tensors of this run, ascending. The plans given here, whatever
+  // set_depths() makes of them, are what the run is known by.
   ConfigRun(const ModelSource& model, const Sources& sources, const OutputRequest& request, codec::Config config,
             std::vector<TensorPlan> plans, std::vector<uint64_t> positions, CardFacts card, const std::string& policy);
 
   const std::string& name() const noexcept { return name_; }
   codec::Config config() const noexcept { return config_; }
   const TensorPlan& plan(uint64_t position) const { return plans_[position]; }
+  // Recipe exact: the depths that were found in place of the largest ones allowed. Needed before begin(), unless all is complete.
+  void set_depths(const std::map<uint64_t, int>& depths);
 
   // Ends the replacement of a result that a killed run had begun. Needs the lock of the output folder.
   void recover();
