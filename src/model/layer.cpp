@@ -61,18 +61,17 @@ void Layer::attention(LayerContext& context, const Step& step, Rows hidden, KeyV
   if (observer != nullptr) observer->before_linears(std::array{&query_, &key_, &value_}, hidden, &norm);
   backend.multiply(hidden, &norm, std::array{query_.into(queries), key_.into(keys), value_.into(values)});
   const Norm query_norm{query_norm_.get(), config.norm_epsilon}, key_norm{key_norm_.get(), config.norm_epsilon};
-  backend.store_heads(queries, keys, values,
-                      {.query_norm = query_norm_ ? &query_norm : nullptr,
-                       .key_norm = key_norm_ ? &key_norm : nullptr,
-                       .rotary = &context.rotary(settings)},
-                      step, cache_layer, cache);
-  backend.attend(queries, cache,
-                 {.layer = cache_layer,
-                  .heads = config.heads,
-                  .window = settings.window,
-                  .scale = config.attention_scale,
-                  .softcap = config.attention_softcap},
-                 step, attended);
+  backend.store_and_attend(queries, keys, values,
+                           {.query_norm = query_norm_ ? &query_norm : nullptr,
+                            .key_norm = key_norm_ ? &key_norm : nullptr,
+                            .rotary = &context.rotary(settings)},
+                           step, cache,
+                           {.layer = cache_layer,
+                            .heads = config.heads,
+                            .window = settings.window,
+                            .scale = config.attention_scale,
+                            .softcap = config.attention_softcap},
+                           attended);
   add_block(context, output_, attended, after_attention_norm_.get(), hidden, observer);
 }
 
@@ -82,8 +81,7 @@ void Layer::feed_forward(LayerContext& context, Rows hidden, ForwardObserver* ob
   const Rows gate = first_rows(context.gate, hidden.count), up = first_rows(context.up, hidden.count);
   const Norm norm{feed_forward_norm_.get(), config.norm_epsilon};
   if (observer != nullptr) observer->before_linears(std::array{&gate_, &up_}, hidden, &norm);
-  backend.multiply(hidden, &norm, std::array{gate_.into(gate), up_.into(up)});
-  backend.gate(config.activation, gate, up, gate);
+  backend.multiply_gated(hidden, &norm, gate_.into(gate), up_.into(up), config.activation);
   add_block(context, down_, gate, after_feed_forward_norm_.get(), hidden, observer);
 }
 
