@@ -46,6 +46,7 @@ RunCommand register_verify(CLI::App& app);
 RunCommand register_merge(CLI::App& app);
 RunCommand register_run(CLI::App& app);
 RunCommand register_chat(CLI::App& app);
+RunCommand register_serve(CLI::App& app);
 RunCommand register_tokenize(CLI::App& app);
 RunCommand register_devices(CLI::App& app);
 RunCommand register_eval(CLI::App& app);

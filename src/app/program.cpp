@@ -31,6 +31,7 @@ Commands register_commands(CLI::App& app) {
           {"merge", register_merge(app)},
           {"run", register_run(app)},
           {"chat", register_chat(app)},
+          {"serve", register_serve(app)},
           {"eval", register_eval(app)},
           {"bench", register_bench(app)},
           {"tokenize", register_tokenize(app)},
