@@ -352,7 +352,7 @@ bool JsonView::has(std::string_view key) const {
 }
 
 JsonView JsonView::child(std::string_view key) const {
-  if (!json_->is_object()) throw Error(ErrorCode::kBadInput, where_, fmt::format("expected a JSON object that holds \"{}\"", key));
+  if (!json_->is_object()) refuse(fmt::format("a JSON object that holds \"{}\"", key));
   const auto found = json_->find(key);
   if (found == json_->end()) throw Error(ErrorCode::kBadInput, where_, fmt::format("the field \"{}\" is missing", key));
   return below(*found, key);

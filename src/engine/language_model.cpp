@@ -22,8 +22,8 @@ Tokenizer tokenizer_of(const std::vector<SideFile>& files, const std::string& wh
     throw Error(ErrorCode::kNotFound, where, "has no tokenizer.json",
                 "convert the model's tokenizer with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)");
   }
-  const std::optional<std::string> completed = completed_tokenizer(files, where);
-  return Tokenizer::parse(completed ? *completed : file->contents, fmt::format("{}: tokenizer.json", where));
+  const std::optional<JsonDocument> added_tokens = completed_added_tokens(files, where);
+  return Tokenizer::parse(file->contents, fmt::format("{}: tokenizer.json", where), added_tokens ? &**added_tokens : nullptr);
 }
 
 uint32_t context_of(const LoadOptions& options, const ModelConfig& config, const std::string& where) {

@@ -125,23 +125,32 @@ JsonView field(const JsonView& document, std::string_view key) {
 }
 
 // The long lists of tokenizer.json, read one element at a time: a tree of them would take some forty times their bytes.
-struct LongLists {
+class LongLists {
+ public:
   Vocabulary vocabulary;
   MergeList merges;
   std::vector<AddedToken> added_tokens;
 
   // Returns the rest of the document.
-  Json read(std::string_view text, const std::string& where) {
+  Json read(std::string_view text, const std::string& where, const Json* other_added_tokens) {
     static constexpr std::string_view kLists[] = {"/model/vocab", "/model/merges", "/added_tokens"};
     const std::string vocabulary_place = where + ": /model/vocab", merges_place = where + ": /model/merges";
     Json rest = parse_json_in_parts(text, where, kLists, [&](size_t list, const std::string& key, const Json& value) {
-      if (list == 0) return vocabulary.add(key, value, vocabulary_place);
-      if (list == 1) return merges.add(value, merges_place);
-      const JsonView element(value, fmt::format("{}: /added_tokens/{}", where, added_tokens.size()));
-      added_tokens.push_back(AddedTokens::parse_token(element));
+      if (list == 0) vocabulary.add(key, value, vocabulary_place);
+      else if (list == 1) merges.add(value, merges_place);
+      else if (other_added_tokens == nullptr) add_token(value, where);
     });
     vocabulary.finish(vocabulary_place);
+    if (other_added_tokens != nullptr) {
+      for (const Json& token : *other_added_tokens) add_token(token, where);
+    }
     return rest;
+  }
+
+ private:
+  void add_token(const Json& token, const std::string& where) {
+    const JsonView element(token, fmt::format("{}: /added_tokens/{}", where, added_tokens.size()));
+    added_tokens.push_back(AddedTokens::parse_token(element));
   }
 };
 
@@ -218,9 +227,9 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Tokenizer Tokenizer::parse(std::string_view tokenizer_json, const std::string& where) {
+Tokenizer Tokenizer::parse(std::string_view tokenizer_json, const std::string& where, const Json* other_added_tokens) {
   LongLists lists;
-  const Json rest = lists.read(tokenizer_json, where);
+  const Json rest = lists.read(tokenizer_json, where, other_added_tokens);
   const JsonView document(rest, where);
   if (const std::string version = document.text("version"); version != "1.0") {
     throw unsupported(where, fmt::format("the version \"{}\"", version), "1.0");
