@@ -39,12 +39,14 @@ CLI::Option* add_option(CLI::App& command, const std::string& flag, Value& value
 // A subcommand is registered with the parser and runs later; run() returns the exit status.
 using RunCommand = std::function<int()>;
 RunCommand register_quantize(CLI::App& app);
+RunCommand register_pack(CLI::App& app);
 RunCommand register_dequantize(CLI::App& app);
 RunCommand register_inspect(CLI::App& app);
 RunCommand register_verify(CLI::App& app);
 RunCommand register_merge(CLI::App& app);
 RunCommand register_run(CLI::App& app);
 RunCommand register_chat(CLI::App& app);
+RunCommand register_serve(CLI::App& app);
 RunCommand register_tokenize(CLI::App& app);
 RunCommand register_devices(CLI::App& app);
 RunCommand register_eval(CLI::App& app);

@@ -46,7 +46,7 @@ std::string without_special_words(std::string_view text) {
       const auto is_here = [&](const SpecialNumber& special) { return text.substr(at).starts_with(special.word); };
       const auto* const special = std::ranges::find_if(kSpecialNumbers, is_here);
       if (special == kSpecialNumbers.end()) continue;
-      // The spaces keep a number from growing together with what is next to the word.
+      // Spaces keep the number apart from the text next to the word.
       replaced.append(text, copied, at - copied).append(" ").append(special->literal).append(" ");
       at += special->word.size() - 1;
       copied = at + 1;

@@ -12,8 +12,8 @@ namespace tritllm {
 
 namespace {
 
-// Tokens of a prompt in a step whose speed is not known yet.
-constexpr size_t kFirstPromptTokens = 32;
+// Tokens of a prompt in a step whose speed is not known yet: alone, and beside answers, which wait for them.
+constexpr size_t kFirstPromptTokensAlone = 32, kFirstPromptTokensBeside = 4;
 // A prompt that nobody waits for is computed in larger parts, which read the weights less often.
 constexpr int kBudgetsAlone = 10;
 // Fewer tokens of a common beginning are not worth waiting for.
@@ -280,9 +280,10 @@ bool Engine::waits_for_another(size_t index) const noexcept {
 }
 
 size_t Engine::prompt_room(size_t free, bool beside_answers) const noexcept {
-  if (prompt_token_seconds_ == 0) return std::min(free, kFirstPromptTokens);
+  const double seconds = beside_answers ? prompt_token_seconds_beside_ : prompt_token_seconds_alone_;
+  if (seconds == 0) return std::min(free, beside_answers ? kFirstPromptTokensBeside : kFirstPromptTokensAlone);
   const double budget = std::chrono::duration<double>(options_.step_budget).count() * (beside_answers ? 1 : kBudgetsAlone);
-  return std::min(free, std::max<size_t>(1, static_cast<size_t>(std::min(budget / prompt_token_seconds_, 1e9))));
+  return std::min(free, std::max<size_t>(1, static_cast<size_t>(std::min(budget / seconds, 1e9))));
 }
 
 void Engine::add_slice(Pass& pass, Sequence& sequence, size_t count) {
@@ -333,8 +334,9 @@ void Engine::note_speed(const Pass& pass) noexcept {
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - pass.begin;
   const auto blend = [](double& mean, double newest) { mean = mean == 0 ? newest : mean + kNewest * (newest - mean); };
   if (pass.prompt_tokens == 0) return blend(token_seconds_, time.count());
-  const double of_prompt = std::max(time.count() - (pass.prompt_tokens == pass.tokens.size() ? 0.0 : token_seconds_), 1e-9);
-  blend(prompt_token_seconds_, of_prompt / static_cast<double>(pass.prompt_tokens));
+  const bool alone = pass.prompt_tokens == pass.tokens.size();
+  const double of_prompts = std::max(time.count() - (alone ? 0.0 : token_seconds_), 1e-9);
+  blend(alone ? prompt_token_seconds_alone_ : prompt_token_seconds_beside_, of_prompts / static_cast<double>(pass.prompt_tokens));
 }
 
 // Only after the pass: one that failed has put nothing into the cache that may be reused.
@@ -463,6 +465,7 @@ void Engine::drop_finished() {
 }
 
 void Engine::note_metrics() {
+  const double seconds = prompt_token_seconds_alone_ == 0 ? prompt_token_seconds_beside_ : prompt_token_seconds_alone_;
   const std::lock_guard lock(mutex_);
   metrics_ = {.queued = 0,
               .live = static_cast<uint32_t>(live_.size()),
@@ -473,7 +476,7 @@ void Engine::note_metrics() {
               .reused_tokens = reused_tokens_,
               .generated_tokens = generated_tokens_,
               .finished_requests = finished_,
-              .prompt_tokens_per_second = prompt_token_seconds_ == 0 ? 0 : 1 / prompt_token_seconds_};
+              .prompt_tokens_per_second = seconds == 0 ? 0 : 1 / seconds};
 }
 
 EngineMetrics Engine::metrics() const {

@@ -69,14 +69,15 @@ std::vector<TokenId> LanguageModel::encode(std::string_view text, bool parse_spe
   return tokenizer_->encode(text, {.add_special = true, .parse_special = parse_special, .literal = {}});
 }
 
-std::vector<TokenId> LanguageModel::encode_chat(const Json& messages, const Json& variables) const {
+std::vector<TokenId> LanguageModel::encode_chat(const Json& messages, const Json& variables, const Json& tools) const {
   ChatTemplateInputs inputs;
   inputs.messages = messages;
+  inputs.tools = tools;
   inputs.variables = variables;
   inputs.bos_token = bos_text_;
   inputs.eos_token = eos_text_;
   inputs.now = std::chrono::system_clock::now();
-  const RenderedPrompt prompt = chat_templates_.choose(/*with_tools=*/false).render(inputs);
+  const RenderedPrompt prompt = chat_templates_.choose(/*with_tools=*/!tools.is_null()).render(inputs);
   // The template writes what the post-processor would add.
   return tokenizer_->encode(prompt.text, {.add_special = false, .parse_special = true, .literal = prompt.literal});
 }

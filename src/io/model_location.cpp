@@ -136,7 +136,7 @@ fs::path locate_in_folder(const fs::path& folder) {
   }
   if (!cached.empty()) list_models(folder, "is a cache of the hub", cached);
   if (!plain.empty()) list_models(folder, "is not a model folder, but holds some", plain);
-  return folder;  // whoever reads it says what is missing
+  return folder;  // the reader reports what is missing
 }
 
 }  // namespace

@@ -12,10 +12,10 @@ Model::Model(ModelFiles&& files, ModelConfig config, const ModelLimits& limits, 
       owner_(files.owner),
       context_(config_, limits_.positions, limits_.batch_tokens, backend) {
   WeightLoader loader(files, config_, backend);
-  embedding_ = loader.matrix("model.embed_tokens.weight", config_.vocabulary, config_.hidden);
-  if (config_.tied_head) loader.ignore("lm_head.weight");
-  else head_ = loader.matrix("lm_head.weight", config_.vocabulary, config_.hidden);
-  final_norm_ = loader.gain("model.norm.weight", config_.hidden);
+  embedding_ = loader.matrix(DecoderPart::kEmbedding);
+  if (config_.tied_head) loader.ignore(DecoderPart::kHead);
+  else head_ = loader.matrix(DecoderPart::kHead);
+  final_norm_ = loader.gain(DecoderPart::kFinalNorm);
   for (uint32_t index = 0; index < config_.layer_count; ++index) layers_.push_back(Layer::load(loader, index));
   loader.refuse_leftovers();
   hidden_ = backend.allocate_rows(limits_.batch_tokens, config_.hidden);

@@ -117,7 +117,7 @@ class Parts {
   std::vector<PlacedTensor> tensors_;  // in the source's order
 };
 
-// What is stored of a tensor, as its part has it: old stacks keep the one codebook of their experts.
+// The stored tensors of a record, as in its part: old stacks keep the one codebook that their experts share.
 std::vector<PlannedTensor> stored_tensors(const PlacedTensor& tensor) {
   const TensorRecord& record = *tensor.record;
   if (record.fate == Fate::kTied) return {};

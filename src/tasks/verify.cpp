@@ -19,6 +19,7 @@
 #include "io/packed_checkpoint.h"
 #include "io/parallel_loop.h"
 #include "kernels/kernel_table.h"
+#include "tasks/exact_job.h"
 #include "tasks/matrix_job.h"
 
 namespace tritllm {
@@ -39,7 +40,7 @@ class TemporaryFolder {
     mark_unfinished(path_, "");
   }
   ~TemporaryFolder() {
-    // The outcome of the comparison matters more than what is left in a temporary folder.
+    // The result of the comparison matters more than remains in a temporary folder.
     try {
       remove_owned_folder(path_, sources_, Removable::kUnfinished);
     } catch (const Error&) {
@@ -112,7 +113,12 @@ std::vector<size_t> sampled_matrices(const Manifest& manifest, size_t sample) {
 std::string requantized_checksum(const SourceTensor& tensor, codec::Config config, const fs::path& folder, ThreadPool& pool) {
   const std::vector<PlannedTensor> unit = matrix_tensors(tensor.name, codec_shape(tensor), config.depth);
   const FolderWriter writer(folder, plan_shards({unit}, packed_naming()));
-  const MatrixTarget target{config, {&writer, nullptr}};
+  std::optional<codec::ExactForm> exact;
+  if (config.recipe == codec::Recipe::kExact) {
+    exact = find_exact_form(tensor, config.depth, pool, [](uint64_t) {}).form;
+    if (!exact || exact->depth != config.depth) return "";
+  }
+  const MatrixTarget target{config, {&writer, nullptr}, exact ? &*exact : nullptr};
   quantize_matrix(tensor, {&target, 1}, *kernels::active_table().groups, pool, [](uint64_t) {});
   Checksum checksum;
   for (const PlannedTensor& part : unit) writer.add_to_checksum(part.name, checksum);

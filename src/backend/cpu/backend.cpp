@@ -297,7 +297,7 @@ class CpuBackend final : public Backend {
   }
 
   static auto& of_format(auto& values, TileFormat format) noexcept { return values[static_cast<size_t>(format)]; }
-  const kernels::TernaryProduct& kernel_of(TileFormat format) const noexcept { return of_format(ternary_.products, format); }
+  const kernels::TernaryFormatKernels& kernel_of(TileFormat format) const noexcept { return of_format(ternary_.products, format); }
 
   // `out` gets zeros up to the stride of `rows`.
   void norm_into(const float* row, const FloatRows& rows, const Norm& norm, float* out) const noexcept {
