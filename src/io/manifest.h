@@ -106,6 +106,9 @@ struct Manifest {
 std::string manifest_text(const Manifest& manifest);
 Manifest parse_manifest(std::string_view text, const std::string& where);
 
+// Throws unless every tied tensor names another one of these that is stored and has its shape.
+void check_tied(const std::vector<TensorRecord>& tensors, const std::string& where);
+
 // Bits per ternary weight of these tensors: information content, and bytes in the file.
 struct BitsPerWeight {
   double nominal = 0, stored = 0;

@@ -70,6 +70,7 @@ class Parts {
     whole.files.clear();
     std::vector<TensorRecord> tensors;
     for (const PlacedTensor& tensor : tensors_) tensors.push_back(*tensor.record);
+    check_tied(tensors, config_);  // each part by itself may have left the other tensor to another
     set_tensors(whole, std::move(tensors));
     return whole;
   }
