@@ -49,12 +49,14 @@ class Cover {
                              [](const RangeEnd& a, const RangeEnd& b) { return a.at != b.at ? a.at < b.at : a.opens > b.opens; });
   }
 
-  // What an attempt leaves over weighs more in the next one.
+  // What an attempt leaves over weighs more in the next one. The later attempts do not begin with the fewest scales for demands of
+  // one range: where these overlap, other scales may meet them, and the rest too.
   void run() {
     chosen_ = plain_;
     if (plain_.size() > most_) return;
     const size_t exchanges = std::min(kExchanges, kMostWork / kAttempts / std::max<size_t>(1, ends_.size()));
     for (size_t attempt = 0; attempt < kAttempts; ++attempt) {
+      if (attempt == kAttempts / 2) plain_.clear();
       choose(exchanges);
       if (heaviest_unmet() == kNone) return;
       for (size_t i = 0; i < demands_.size(); ++i) {

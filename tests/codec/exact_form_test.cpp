@@ -26,7 +26,7 @@ using codec::kGroupSize;
 using codec::MatrixShape;
 using codec::Rounding;
 
-constexpr int kRepetitions = 4;
+constexpr int kRepetitions = 3;
 constexpr Rounding kHalfOnly[] = {Rounding::kHalf};
 
 // Reads a matrix in memory in stripes, in a random order where seed is not 0.
