@@ -32,7 +32,7 @@ struct Part {
   uint64_t count = 1;
 };
 
-// What is to be made, apart from the configuration.
+// The options of a run other than the configuration.
 struct OutputRequest {
   std::filesystem::path folder;  // OUT
   bool emit_packed = true, emit_model = true;
@@ -69,7 +69,7 @@ class ConfigRun {
   // files that somebody changed.
   std::vector<std::string> check_former_results(const std::string& digest, ThreadPool& pool) const;
 
-  // Opens folders and journal, and keeps of the earlier work what is still intact.
+  // Opens folders and journal, and keeps the intact part of earlier work.
   void begin(ThreadPool& pool);
   bool has(uint64_t position) const { return journal_->entries().contains(position); }
   TensorSinks sinks() const noexcept { return {pointer(packed_.writer), pointer(plain_.writer)}; }

@@ -9,7 +9,9 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "io/hf_folder.h"
 #include "io/mapped_file.h"
+#include "io/model_location.h"
 #include "kernels/kernel_table.h"
 #include "model/families.h"
 #include "tasks/exact_job.h"
@@ -45,7 +47,8 @@ std::vector<uint64_t> positions_of(const ModelSource& model, const std::optional
   return mine;
 }
 
-// OUT may hold the source, as a project's folder does; OUT and OUT/CONFIG may not be it. ConfigRun::look() sees to what is below.
+// OUT may hold the source, as a project's folder does; OUT and OUT/CONFIG may not be the source. ConfigRun::look() checks the
+// folders below.
 void refuse_output_that_is_source(const QuantizeOptions& options) {
   const auto refuse_same = [&](const fs::path& folder) {
     if (!same_file(folder, options.model)) return;
@@ -54,6 +57,19 @@ void refuse_output_that_is_source(const QuantizeOptions& options) {
   };
   refuse_same(options.output.folder);
   for (const codec::Config config : options.configs) refuse_same(options.output.folder / codec::config_name(config));
+}
+
+[[noreturn]] void refuse_memory(uint64_t least, uint64_t allowed) {
+  throw Error(ErrorCode::kUsage, "options.max_memory",
+              fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, allowed >> 20));
+}
+
+// The files beside the weights are kept in memory: too many of them are refused before they are read.
+void require_memory_for_side_files(const QuantizeOptions& options) {
+  const fs::path found = locate_model(options.model);
+  if (kind_of_target(found) != FileKind::kFolder) return;
+  if (const uint64_t least = kFixedMemory + side_file_bytes(found); least > options.max_memory)
+    refuse_memory(least, options.max_memory);
 }
 
 class QuantizeRun {
@@ -79,6 +95,7 @@ class QuantizeRun {
 
  private:
   static ModelSource open_checked_model(const QuantizeOptions& options) {
+    require_memory_for_side_files(options);
     ModelSource model = open_model(options.model);
     refuse_output_that_is_source(options);
     return model;
@@ -154,10 +171,7 @@ uint64_t QuantizeRun::peak_memory() const {
 // As many threads as memory allows; one configuration at a time is the least that can be worked on.
 void QuantizeRun::choose_threads() {
   threads_ = options_.threads != 0 ? options_.threads : std::max(1u, std::thread::hardware_concurrency());
-  if (const uint64_t least = least_memory(1); options_.max_memory < least) {
-    throw Error(ErrorCode::kUsage, "options.max_memory",
-                fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, options_.max_memory >> 20));
-  }
+  if (const uint64_t least = least_memory(1); options_.max_memory < least) refuse_memory(least, options_.max_memory);
   while (threads_ > 1 && least_memory(threads_) > options_.max_memory) --threads_;
 }
 
