@@ -42,9 +42,9 @@ Edges edges_of(float magnitude, Rounding rounding) noexcept {
     below = bits == 0 ? 0.0 : float_from_bfloat16(static_cast<uint16_t>(bits - 1));
     above = float_from_bfloat16(static_cast<uint16_t>(bits + 1));
   }
-  // Numbers below FP16's normal ones lie apart by 2^-24, whatever BF16 has room for.
-  const double least_gap = rounding == Rounding::kHalfThenBfloat16 ? 0x1p-25 : 0.0;
-  return {std::max(0.0, std::min((below + value) / 2, value - least_gap)), std::max((above + value) / 2, value + least_gap)};
+  // The rounding to FP16 comes first: it moves a number by 2^-11 of it, or among the smallest by 2^-25, to where BF16's begins.
+  const double moved = rounding == Rounding::kHalfThenBfloat16 ? std::max(value * 0x1p-11, 0x1p-25) : 0.0;
+  return {std::max(0.0, (below + value) / 2 - moved), (above + value) / 2 + moved};
 }
 
 // The least bits from kLeastScale to kMostScale + 1 from which on `reached` holds. Searches from `guess` outwards.
@@ -203,6 +203,14 @@ GroupFit nearest_fit(std::span<const float> group, std::span<const float> scales
 
 GroupFit nearest_fit(std::span<const float> group, int largest_code, Rounding rounding) {
   std::vector<float> scales;
+  // Scales that give all but one of the magnitudes back.
+  for (const float weight : group) {
+    std::vector<float> others(group.begin(), group.end());
+    std::erase_if(others, [&](float other) { return std::abs(other) == std::abs(weight); });
+    if (weight == 0.0f || std::ranges::all_of(others, [](float other) { return other == 0.0f; })) continue;
+    for (const ScaleRange& range : fitting_scales(others, largest_code, rounding))
+      scales.push_back(std::bit_cast<float>(range.least + (range.most - range.least) / 2));
+  }
   for (const float weight : group) {
     for (int code = 1; weight != 0.0f && code <= largest_code; ++code) {
       const float scale = std::abs(weight) * (static_cast<float>(largest_code) / static_cast<float>(code));

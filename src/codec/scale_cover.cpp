@@ -9,7 +9,7 @@ namespace {
 
 constexpr size_t kNone = SIZE_MAX;
 constexpr uint64_t kWeight = 1 << 20;  // of a demand of one range
-constexpr size_t kAttempts = 10, kExchanges = 100;
+constexpr size_t kAttempts = 10, kExchanges = 100, kPasses = 100;
 constexpr size_t kMostWork = 400'000'000;  // ends of ranges that all attempts together may pass
 
 // Where a range of a demand begins or ends.
@@ -39,7 +39,6 @@ class Cover {
     for (size_t i = 0; i < demands_.size(); ++i) {
       // The fewer scales fit a group, the more it says about the codebook.
       weights_.push_back(kWeight / demands_[i].scales.size());
-      if (demands_[i].scales.size() == 1) continue;
       for (const ScaleRange& range : demands_[i].scales) {
         ends_.push_back({range.least, true, i});
         ends_.push_back({range.most, false, i});
@@ -50,11 +49,14 @@ class Cover {
                              [](const RangeEnd& a, const RangeEnd& b) { return a.at != b.at ? a.at < b.at : a.opens > b.opens; });
   }
 
-  // What an attempt leaves over weighs more in the next one.
+  // What an attempt leaves over weighs more in the next one. The later attempts do not begin with the fewest scales for demands of
+  // one range: where these overlap, other scales may meet them, and the rest too.
   void run() {
+    chosen_ = plain_;
     if (plain_.size() > most_) return;
     const size_t exchanges = std::min(kExchanges, kMostWork / kAttempts / std::max<size_t>(1, ends_.size()));
     for (size_t attempt = 0; attempt < kAttempts; ++attempt) {
+      if (attempt == kAttempts / 2) plain_.clear();
       choose(exchanges);
       if (heaviest_unmet() == kNone) return;
       for (size_t i = 0; i < demands_.size(); ++i) {
@@ -82,21 +84,27 @@ class Cover {
 
  private:
   // Demands of one range. From below: the range that ends first needs a scale, and no scale within it meets more of the others than
-  // its end does. What is left of the range meets the same demands.
+  // its end does. Around each of these scales, all those will do that the demands have in common which no other one meets.
   void choose_for_plain_demands() {
     std::vector<ScaleRange> ranges;
     for (const ScaleDemand& demand : demands_) {
       if (demand.scales.size() == 1) ranges.push_back(demand.scales.front());
     }
     std::ranges::sort(ranges, {}, &ScaleRange::most);
+    std::vector<uint32_t> scales;  // ascending
     for (const ScaleRange& range : ranges) {
-      if (plain_.empty() || range.least > plain_.back().most) plain_.push_back(range);
-      else plain_.back().least = std::max(plain_.back().least, range.least);
+      if (scales.empty() || range.least > scales.back()) scales.push_back(range.most);
     }
-    chosen_ = plain_;
+    plain_.assign(scales.size(), {0, UINT32_MAX});
+    for (const ScaleRange& range : ranges) {
+      const auto first = std::ranges::lower_bound(scales, range.least), end = std::ranges::upper_bound(scales, range.most);
+      if (end - first != 1) continue;
+      ScaleRange& common = plain_[static_cast<size_t>(first - scales.begin())];
+      common = {std::max(common.least, range.least), std::min(common.most, range.most)};
+    }
   }
 
-  // Demands of several ranges. First ranges for those that have nothing in common with a chosen one; then the chosen ones are
+  // The other demands. First ranges for those that have nothing in common with a chosen one; then the chosen ones are
   // narrowed for others. Where demands are left over, chosen ranges are exchanged, one by one.
   void choose(size_t exchanges) {
     chosen_ = plain_;
@@ -177,28 +185,65 @@ class Cover {
     chosen_.erase(chosen_.begin() + static_cast<ptrdiff_t>(least));
   }
 
-  // For each demand that no chosen range meets as it is, one that shares scales with it is narrowed to these.
+  // For each demand that no chosen range meets as it is, one that shares scales with it is narrowed to these. Those that have but
+  // one choice go first, since each of them takes choices from others.
   void narrow_chosen() {
     std::vector<size_t> open;
     for (size_t i = 0; i < demands_.size(); ++i) {
       if (met_[i] == 0) open.push_back(i);
     }
     std::ranges::stable_sort(open, std::greater<>(), [&](size_t i) { return weights_[i]; });
+    for (size_t pass = 0; pass < kPasses && !open.empty(); ++pass) {
+      bool is_narrowed = false;
+      for (const size_t i : open) {
+        if (met_[i] != 0 || choices(demands_[i]) != 1) continue;
+        narrow_for(demands_[i]);
+        is_narrowed = true;
+      }
+      std::erase_if(open, [&](size_t i) { return met_[i] != 0 || choices(demands_[i]) == 0; });
+      if (is_narrowed || open.empty()) continue;
+      const auto fewest = std::ranges::min_element(open, {}, [&](size_t i) { return choices(demands_[i]); });
+      narrow_for(demands_[*fewest]);
+    }
     for (const size_t i : open) {
       if (met_[i] == 0) narrow_for(demands_[i]);
     }
   }
 
-  // The range that loses least.
+  // The number of ways to narrow a chosen range for the demand.
+  size_t choices(const ScaleDemand& demand) const {
+    size_t count = 0;
+    for (const ScaleRange& chosen : chosen_) {
+      count += static_cast<size_t>(std::ranges::count_if(
+          demand.scales, [&](const ScaleRange& range) { return range.least <= chosen.most && chosen.least <= range.most; }));
+    }
+    return count;
+  }
+
+  // The weight of the unmet demands that share scales with the range, but not with what it is to be narrowed to.
+  uint64_t lost_by_narrowing(const ScaleRange& chosen, const ScaleRange& narrowed) const {
+    uint64_t lost = 0;
+    for (size_t i = 0; i < demands_.size(); ++i) {
+      if (met_[i] == 0 && shares_scales(chosen, demands_[i]) && !shares_scales(narrowed, demands_[i])) lost += weights_[i];
+    }
+    return lost;
+  }
+
+  // The range that others miss least.
   void narrow_for(const ScaleDemand& demand) {
     ScaleRange* narrowed = nullptr;
     ScaleRange best{};
+    uint64_t least_lost = 0;
     for (ScaleRange& chosen : chosen_) {
       for (const ScaleRange& range : demand.scales) {
         const ScaleRange both{std::max(chosen.least, range.least), std::min(chosen.most, range.most)};
-        if (both.least > both.most || (narrowed != nullptr && both.most - both.least <= best.most - best.least)) continue;
+        if (both.least > both.most) continue;
+        const uint64_t lost = lost_by_narrowing(chosen, both);
+        if (narrowed != nullptr && std::pair(lost, best.most - best.least) >= std::pair(least_lost, both.most - both.least))
+          continue;
         narrowed = &chosen;
         best = both;
+        least_lost = lost;
       }
     }
     if (narrowed == nullptr) return;

@@ -69,6 +69,7 @@ void RunProgress::measure() {
 }
 
 void RunProgress::show() {
+  if (configs_.empty()) return;  // not started: a look at what would be done
   measure();
   on_progress_(progress_);
   if (last_written_ && progress_.seconds - *last_written_ < kSecondsBetweenFiles) return;
