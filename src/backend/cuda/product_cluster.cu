@@ -83,9 +83,12 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   }
 
   float sums[kTokens / 2] = {};
+  int stage = 0;
+  uint32_t phase = 0;
 #pragma unroll 1
   for (int unit = begin; unit < end; ++unit) {
-    const int stage = (unit - begin) % kStages, count = blocks_in(unit);
+    const int count = blocks_in(unit);
+    const uint64_t operands = operand_descriptor(__shfl_sync(0xffffffffu, stages + stage * kStageBytes, 0));
     uint32_t codes[kScaleWords];
 #pragma unroll
     for (int i = 0; i < kScaleWords; ++i) codes[i] = scales[i];
@@ -107,21 +110,22 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
       }
       const bool same_unit = block + kHeld < kUnitBlocks;
       load_block(block % kHeld, same_unit ? unit : unit + 1, (block + kHeld) % kUnitBlocks);
-      if (block == 0) wait_for_phase(full + stage * 8, static_cast<uint32_t>((unit - begin) / kStages) & 1u);
+      if (block == 0) wait_for_phase(full + stage * 8, phase);
       warpgroup_fence();
 #pragma unroll
       for (int step = 0; step < 8; ++step) {
-        const uint32_t at = stages + stage * kStageBytes + (2 * block + step / 4) * kTokens * kChunkBytes + step % 4 * 32;
-        warpgroup_mma(sums, rows[2 * step], rows8[2 * step], rows[2 * step + 1], rows8[2 * step + 1], operand_descriptor(at), true);
+        const uint32_t at = (2 * block + step / 4) * kTokens * kChunkBytes + step % 4 * 32;
+        warpgroup_mma(sums, rows[2 * step], rows8[2 * step], rows[2 * step + 1], rows8[2 * step + 1], further(operands, at), true);
       }
       warpgroup_commit();
       warpgroup_wait();
     }
     if (lane == 0) arrive(empty + stage * 8);
     if (thread == 0 && unit + kStages < end) {
-      wait_for_phase(empty + stage * 8, static_cast<uint32_t>((unit - begin) / kStages) & 1u);
+      wait_for_phase(empty + stage * 8, phase);
       fill(unit + kStages);
     }
+    if (++stage == kStages) stage = 0, phase ^= 1u;
   }
 
   __syncthreads();  // nobody reads activations any more
