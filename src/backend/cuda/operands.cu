@@ -39,8 +39,11 @@ __global__ void __launch_bounds__(kThreads) prepare(const __grid_constant__ Oper
   const bool normed = task.input.gain != nullptr;
   float* const gains = row + columns;
   for (int column = 4 * thread; normed && column < columns; column += 4 * kThreads) {
-    const int count = max(0, min(4, task.columns - column));
-    copy_async_part(shared_address(gains + column), count > 0 ? task.input.gain + column : task.input.gain, 4 * count);
+    if (column + 4 <= task.columns) {
+      copy_async(shared_address(gains + column), task.input.gain + column);
+    } else {
+      for (int i = column; i < column + 4; ++i) gains[i] = i < task.columns ? __ldg(task.input.gain + i) : 0.0f;
+    }
   }
   wait_for_previous_kernel();
 
