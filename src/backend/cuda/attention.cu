@@ -2,15 +2,17 @@
 // values of its own sequence, so rows of one batch may belong to any. Rows of a prompt are left to attention_tiles.cu.
 //
 // A block of four warps takes one row, one key/value head with some of the query heads that share it, and a part of the row's
-// positions; eight lanes hold one position, so that sixteen are at work, each with sums of its own that are merged at the end.
+// positions, each warp for itself: on the tensor cores where the cache has halves (attention_mma.cuh), else by plain arithmetic.
 // Where the positions of a row are split over several blocks, blocks of a cluster (Hopper) merge their parts through shared memory,
 // and the last block to come merges those of the clusters, both in order. Short rows use one cluster only.
 //
 // A row whose sequence has no other row in the batch can have its own key and value normed, rotated and stored by the same kernel.
 #include <algorithm>
 #include <bit>
+#include <type_traits>
 
 #include "backend/cuda/attention.cuh"
+#include "backend/cuda/attention_mma.cuh"
 #include "backend/cuda/kernel_launch.cuh"
 #include "backend/cuda/layout.h"
 
@@ -22,7 +24,8 @@ constexpr int kChunk = 8;  // elements that a lane loads at once
 constexpr int kMostSplits = 64;
 constexpr int kMostMembers = 8;  // of a cluster
 constexpr int kPagesAhead = 2;
-constexpr int kAtOnce = 2;  // positions whose keys and values a team asks for together
+constexpr int kWarpPositions = 16;  // that a warp takes at once where the cache has halves
+constexpr int kAtOnce = 2;          // positions whose keys and values a team asks for together
 
 TRIT_DEVICE void store_element(const CacheView& cache, int64_t at, float value) {
   if (cache.halves) {
@@ -98,29 +101,8 @@ __global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task
   }
 }
 
-// Eight elements of a key or value as a lane loads them, and as numbers.
-template <typename Element>
-struct Chunk;
-
-template <>
-struct Chunk<__half> {
-  uint4 words;
-
-  TRIT_DEVICE void load(const __half* from, bool wanted) {
-    words = wanted ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
-  }
-  TRIT_DEVICE void unpack(float (&values)[kChunk]) const {
-    const uint32_t pairs[4] = {words.x, words.y, words.z, words.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float2 pair = __half22float2(as_pair(pairs[i]));
-      values[2 * i] = pair.x, values[2 * i + 1] = pair.y;
-    }
-  }
-};
-
-template <>
-struct Chunk<float> {
+// Eight elements of a key or value as a lane loads them.
+struct Chunk {
   float4 low, high;
 
   TRIT_DEVICE void load(const float* from, bool wanted) {
@@ -133,20 +115,135 @@ struct Chunk<float> {
   }
 };
 
-// Query heads of a block, and chunks of a head that a lane holds: together as many as registers allow.
+// The positions [first, end) of a row that a block attends to, by one head of keys and values and `heads` heads of queries. Those
+// before `begin` do not count: `first` is a multiple of 16.
+struct PartOfRow {
+  uint32_t first, begin, end;
+  const uint32_t* pages;
+  int layer, key_head, heads;
+
+  // Of the key at a position, in elements.
+  TRIT_DEVICE int64_t offset(const CacheView& cache, uint32_t position) const {
+    return cache_offset(cache, layer, __ldg(pages + position / kPagePositions), key_head, 0,
+                        static_cast<int>(position % kPagePositions));
+  }
+};
+
+// Attention over float32 by the lanes' own arithmetic: eight lanes hold a position, sixteen positions are at work, each with sums
+// of its own that are merged at the end. `kHeads` and `kChunks`, of a head's elements in a lane: together as many as registers
+// allow.
+template <int kHeads, int kChunks, typename QueryOf>
+TRIT_DEVICE void attend_to_floats(const PartOfRow& part, const CacheView& cache, const QueryOf& query_of, float query_scale,
+                                  float softcap, float* sums_of, float* largest_of, float* total_of) {
+  constexpr int kWidth = kChunks * kTeam * kChunk;
+  constexpr uint32_t kStep = kTeams * kAtOnce;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, member = thread % kTeam;
+  float queries[kHeads][kChunks][kChunk], sums[kHeads][kChunks][kChunk], largest[kHeads], totals[kHeads];
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) {
+    const float* from = query_of(min(h, part.heads - 1));
+    largest[h] = kLowest, totals[h] = 0.0f;
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+      for (int i = 0; i < kChunk; ++i) {
+        const int element = (member + kTeam * c) * kChunk + i;
+        queries[h][c][i] = element < cache.head_width ? from[element] * query_scale : 0.0f;
+        sums[h][c][i] = 0.0f;
+      }
+    }
+  }
+
+  const uint32_t team = static_cast<uint32_t>(thread / kTeam);
+#pragma unroll 1
+  for (uint32_t base = part.first; base < part.end; base += kStep) {
+    Chunk keys[kAtOnce][kChunks], values[kAtOnce][kChunks];
+#pragma unroll
+    for (int a = 0; a < kAtOnce; ++a) {
+      const uint32_t at = min(max(base + a * kTeams + team, part.begin), part.end - 1);
+      const float* key = static_cast<const float*>(cache.data) + part.offset(cache, at);
+      const float* value = key + static_cast<int64_t>(kPagePositions) * cache.head_stride;
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+        const int element = (member + kTeam * c) * kChunk;
+        keys[a][c].load(key + element, element < cache.head_stride);
+        values[a][c].load(value + element, element < cache.head_stride);
+      }
+    }
+#pragma unroll
+    for (int a = 0; a < kAtOnce; ++a) {
+      const uint32_t at = base + a * kTeams + team;
+      const bool inside = at >= part.begin && at < part.end;
+      float k[kChunks][kChunk], v[kChunks][kChunk];
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) keys[a][c].unpack(k[c]), values[a][c].unpack(v[c]);
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) {
+        float score = 0.0f;
+#pragma unroll
+        for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+          for (int i = 0; i < kChunk; ++i) score = fmaf(queries[h][c][i], k[c][i], score);
+        }
+#pragma unroll
+        for (int distance = 1; distance < kTeam; distance *= 2) score += __shfl_xor_sync(0xffffffffu, score, distance);
+        if (softcap > 0.0f) score = softcap * kLog2e * tanhf(score);
+        const float top = fmaxf(largest[h], inside ? score : kLowest), keep = exp2f(largest[h] - top);
+        const float weight = inside ? exp2f(score - top) : 0.0f;
+        largest[h] = top;
+        totals[h] = fmaf(totals[h], keep, weight);
+#pragma unroll
+        for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+          for (int i = 0; i < kChunk; ++i) sums[h][c][i] = fmaf(sums[h][c][i], keep, weight * v[c][i]);
+        }
+      }
+    }
+  }
+
+  // The four teams of a warp, then the warps.
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) {
+#pragma unroll
+    for (int distance = kTeam; distance < kLanes; distance *= 2) {
+      const float other = __shfl_xor_sync(0xffffffffu, largest[h], distance), top = fmaxf(largest[h], other);
+      const float keep = exp2f(largest[h] - top), other_keep = exp2f(other - top);
+      largest[h] = top;
+      totals[h] = totals[h] * keep + __shfl_xor_sync(0xffffffffu, totals[h], distance) * other_keep;
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+        for (int i = 0; i < kChunk; ++i) {
+          sums[h][c][i] = sums[h][c][i] * keep + __shfl_xor_sync(0xffffffffu, sums[h][c][i], distance) * other_keep;
+        }
+      }
+    }
+    if (lane < kTeam && h < part.heads) {
+      if (lane == 0) largest_of[h] = largest[h], total_of[h] = totals[h];
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) {
+#pragma unroll
+        for (int i = 0; i < kChunk; ++i) sums_of[h * kWidth + (member + kTeam * c) * kChunk + i] = sums[h][c][i];
+      }
+    }
+  }
+}
+
+// kHeads: query heads of a block. kChunks: parts of 64 elements of a head.
 template <typename Element, int kHeads, int kChunks>
 __global__ void __launch_bounds__(kThreads)
     attend_kernel(const __grid_constant__ AttentionTask task, const __grid_constant__ CacheView cache,
                   const __grid_constant__ StepView step, const __grid_constant__ OwnHeads own, bool tiled) {
   constexpr int kWidth = kChunks * kTeam * kChunk;
   __shared__ float largest_of[kWarps][kHeads], total_of[kWarps][kHeads];
-  __shared__ __align__(16) float sums_of[kWarps][kHeads][kWidth];
-  __shared__ float own_heads[kHeads + 1][kWidth];  // queries, and the key of the row's own position
+  extern __shared__ __align__(16) float sums_memory[];
+  const auto sums_of = reinterpret_cast<float(*)[kHeads][kWidth]>(sums_memory);
+  __shared__ __align__(16) float own_heads[kHeads + 1][kWidth];  // queries, and the key of the row's own position
   __shared__ float angles[2][kWidth / 2];
   __shared__ float split_weights[kHeads][kMostSplits], merged_totals[kHeads];
   __shared__ bool last_to_come;
   allow_next_kernel();
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes, member = thread % kTeam;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes;
   const int row = static_cast<int>(blockIdx.z), sharing = task.heads / cache.heads, groups = (sharing + kHeads - 1) / kHeads;
   const int key_head = static_cast<int>(blockIdx.y) / groups, group = static_cast<int>(blockIdx.y) % groups;
   const int first_head = key_head * sharing + group * kHeads, heads = min(kHeads, sharing - group * kHeads);
@@ -158,16 +255,18 @@ __global__ void __launch_bounds__(kThreads)
 
   // The step's inputs and the cache's earlier positions were written long ago.
   const uint32_t sequence = step.places[2 * row], position = step.places[2 * row + 1];
-  const uint32_t begin = task.window != 0 && position >= task.window ? position - task.window + 1 : 0,
-                 length = position + 1 - begin;
-  constexpr uint32_t kStep = kTeams * kAtOnce, kShortSteps = 2;
+  const uint32_t begin = task.window != 0 && position >= task.window ? position - task.window + 1 : 0, start = begin & ~15u,
+                 length = position + 1 - start;
+  constexpr bool kHalves = std::is_same_v<Element, __half>;
+  constexpr uint32_t kStep = kHalves ? kWarps * kWarpPositions : kTeams * kAtOnce, kShortSteps = 2;
   // Short rows stay within one cluster.
   const uint32_t cluster = cluster_size(), wanted = length <= cluster * kStep * kShortSteps ? cluster : gridDim.x;
   const uint32_t each = (length + wanted - 1) / wanted, per_split = (each + kStep - 1) / kStep * kStep;
   const uint32_t splits = (length + per_split - 1) / per_split;
   if (blockIdx.x >= splits) return;
-  const uint32_t first = begin + blockIdx.x * per_split, end = min(first + per_split, position + 1);
+  const uint32_t first = start + blockIdx.x * per_split, end = min(first + per_split, position + 1);
   const uint32_t* pages = step.pages + static_cast<int64_t>(sequence) * step.pages_of_sequence;
+  const PartOfRow part{first, begin, end, pages, task.layer, key_head, heads};
   const auto* elements = static_cast<const Element*>(cache.data);
   // The first keys and values come closer while the kernel before ends.
   if (const uint32_t page = first / kPagePositions + static_cast<uint32_t>(thread / 2);
@@ -213,97 +312,26 @@ __global__ void __launch_bounds__(kThreads)
   }
 
   const float query_scale = task.softcap > 0.0f ? task.scale / task.softcap : task.scale * kLog2e;
-  float queries[kHeads][kChunks][kChunk], sums[kHeads][kChunks][kChunk], largest[kHeads], totals[kHeads];
-#pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-    const int head = min(h, heads - 1);
-    const float* from =
-        own.stores ? own_heads[head]
-                   : task.queries.data + row * task.queries.stride + static_cast<int64_t>(first_head + head) * cache.head_width;
-    largest[h] = kLowest, totals[h] = 0.0f;
-#pragma unroll
-    for (int c = 0; c < kChunks; ++c) {
-#pragma unroll
-      for (int i = 0; i < kChunk; ++i) {
-        const int element = (member + kTeam * c) * kChunk + i;
-        queries[h][c][i] = element < cache.head_width ? from[element] * query_scale : 0.0f;
-        sums[h][c][i] = 0.0f;
-      }
-    }
-  }
-
-  const uint32_t team = static_cast<uint32_t>(thread / kTeam);
+  const auto query_of = [&](int head) -> const float* {
+    return own.stores ? own_heads[head]
+                      : task.queries.data + row * task.queries.stride + static_cast<int64_t>(first_head + head) * cache.head_width;
+  };
+  if constexpr (kHalves) {
+    __shared__ QueryOperands<kWidth> operands;
+    operands.fill(query_of, heads, cache.head_width, query_scale, thread, kThreads);
+    __syncthreads();
+    WarpSums<kWidth> sums;
 #pragma unroll 1
-  for (uint32_t base = first; base < end; base += kStep) {
-    Chunk<Element> keys[kAtOnce][kChunks], values[kAtOnce][kChunks];
-#pragma unroll
-    for (int a = 0; a < kAtOnce; ++a) {
-      const uint32_t at = min(base + a * kTeams + team, end - 1);
-      const Element* key = elements + cache_offset(cache, task.layer, __ldg(pages + at / kPagePositions), key_head, 0,
-                                                   static_cast<int>(at % kPagePositions));
-      const Element* value = key + static_cast<int64_t>(kPagePositions) * cache.head_stride;
-#pragma unroll
-      for (int c = 0; c < kChunks; ++c) {
-        const int element = (member + kTeam * c) * kChunk;
-        keys[a][c].load(key + element, element < cache.head_stride);
-        values[a][c].load(value + element, element < cache.head_stride);
-      }
+    for (uint32_t base = first + static_cast<uint32_t>(warp * kWarpPositions); base < end; base += kStep) {
+      const __half* const keys = elements + part.offset(cache, base);
+      sums.add(keys, keys + static_cast<int64_t>(kPagePositions) * cache.head_stride, cache.head_stride,
+               static_cast<int>(max(begin, base) - base), static_cast<int>(min(end - base, uint32_t{kWarpPositions})), operands,
+               task.softcap, lane);
     }
-#pragma unroll
-    for (int a = 0; a < kAtOnce; ++a) {
-      const bool inside = base + a * kTeams + team < end;
-      float k[kChunks][kChunk], v[kChunks][kChunk];
-#pragma unroll
-      for (int c = 0; c < kChunks; ++c) keys[a][c].unpack(k[c]), values[a][c].unpack(v[c]);
-#pragma unroll
-      for (int h = 0; h < kHeads; ++h) {
-        float score = 0.0f;
-#pragma unroll
-        for (int c = 0; c < kChunks; ++c) {
-#pragma unroll
-          for (int i = 0; i < kChunk; ++i) score = fmaf(queries[h][c][i], k[c][i], score);
-        }
-#pragma unroll
-        for (int distance = 1; distance < kTeam; distance *= 2) score += __shfl_xor_sync(0xffffffffu, score, distance);
-        if (task.softcap > 0.0f) score = task.softcap * kLog2e * tanhf(score);
-        const float top = fmaxf(largest[h], inside ? score : kLowest), keep = exp2f(largest[h] - top);
-        const float weight = inside ? exp2f(score - top) : 0.0f;
-        largest[h] = top;
-        totals[h] = fmaf(totals[h], keep, weight);
-#pragma unroll
-        for (int c = 0; c < kChunks; ++c) {
-#pragma unroll
-          for (int i = 0; i < kChunk; ++i) sums[h][c][i] = fmaf(sums[h][c][i], keep, weight * v[c][i]);
-        }
-      }
-    }
-  }
-
-  // The four teams of a warp, then the warps.
-#pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-#pragma unroll
-    for (int distance = kTeam; distance < kLanes; distance *= 2) {
-      const float other = __shfl_xor_sync(0xffffffffu, largest[h], distance), top = fmaxf(largest[h], other);
-      const float keep = exp2f(largest[h] - top), other_keep = exp2f(other - top);
-      largest[h] = top;
-      totals[h] = totals[h] * keep + __shfl_xor_sync(0xffffffffu, totals[h], distance) * other_keep;
-#pragma unroll
-      for (int c = 0; c < kChunks; ++c) {
-#pragma unroll
-        for (int i = 0; i < kChunk; ++i) {
-          sums[h][c][i] = sums[h][c][i] * keep + __shfl_xor_sync(0xffffffffu, sums[h][c][i], distance) * other_keep;
-        }
-      }
-    }
-    if (lane < kTeam) {
-      if (lane == 0) largest_of[warp][h] = largest[h], total_of[warp][h] = totals[h];
-#pragma unroll
-      for (int c = 0; c < kChunks; ++c) {
-#pragma unroll
-        for (int i = 0; i < kChunk; ++i) sums_of[warp][h][(member + kTeam * c) * kChunk + i] = sums[h][c][i];
-      }
-    }
+    sums.store(sums_of[warp][0], largest_of[warp], total_of[warp], heads, lane);
+  } else {
+    attend_to_floats<kHeads, kChunks>(part, cache, query_of, query_scale, task.softcap, sums_of[warp][0], largest_of[warp],
+                                      total_of[warp]);
   }
   __syncthreads();
 
@@ -434,23 +462,28 @@ Status launch_attend(const DeviceTraits& traits, const AttentionTask& task, cons
   const unsigned cluster = traits.clusters() ? std::min<unsigned>(std::bit_floor(splits), kMostMembers) : 1;
   const dim3 grid(splits / cluster * cluster, static_cast<unsigned>(cache.heads * groups),
                   static_cast<unsigned>(task.queries.count));
-  return launch_clusters(attend_kernel<Element, kHeads, kChunks>, traits, cluster, grid, kThreads, 0, stream, task, cache, step,
-                         own, tiled);
+  constexpr int kSumBytes = kWarps * kHeads * kChunks * kTeam * kChunk * static_cast<int>(sizeof(float));
+  return launch_clusters(attend_kernel<Element, kHeads, kChunks>, traits, cluster, grid, kThreads, kSumBytes, stream, task, cache,
+                         step, own, tiled);
 }
 
-template <typename Element>
 Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
                    const OwnHeads& own, bool tiled, Stream stream) {
   const int chunks = (cache.head_stride + kTeam * kChunk - 1) / (kTeam * kChunk);
-  if (chunks <= 1) return launch_attend<Element, 4, 1>(traits, task, cache, step, own, tiled, stream);
-  if (chunks == 2) return launch_attend<Element, 4, 2>(traits, task, cache, step, own, tiled, stream);
-  return launch_attend<Element, 2, 4>(traits, task, cache, step, own, tiled, stream);
+  if (cache.halves) {
+    if (chunks <= 1) return launch_attend<__half, 8, 1>(traits, task, cache, step, own, tiled, stream);
+    if (chunks == 2) return launch_attend<__half, 8, 2>(traits, task, cache, step, own, tiled, stream);
+    return launch_attend<__half, 8, 4>(traits, task, cache, step, own, tiled, stream);
+  }
+  if (chunks <= 1) return launch_attend<float, 4, 1>(traits, task, cache, step, own, tiled, stream);
+  if (chunks == 2) return launch_attend<float, 4, 2>(traits, task, cache, step, own, tiled, stream);
+  return launch_attend<float, 2, 4>(traits, task, cache, step, own, tiled, stream);
 }
 
 }  // namespace
 
 size_t attention_partial_bytes(const DeviceTraits& traits) noexcept {
-  constexpr size_t kLargestPartial = 4 * (128 + 2) > 2 * (256 + 2) ? 4 * (128 + 2) : 2 * (256 + 2);
+  constexpr size_t kLargestPartial = 8 * (256 + 2);
   return static_cast<size_t>(wanted_blocks(traits)) * kLargestPartial * sizeof(float);
 }
 
@@ -465,19 +498,18 @@ Status store_heads(const DeviceTraits& traits, const HeadTask& task, const Cache
 
 Status attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream) {
   constexpr OwnHeads kStored{};
-  if (!cache.halves) return attend_rows<float>(traits, task, cache, step, kStored, false, stream);
+  if (!cache.halves) return attend_rows(traits, task, cache, step, kStored, false, stream);
   const bool tiled = task.queries.count >= kFewestTiledRows;
   if (tiled) {
     if (const Status status = attend_tiles(traits, task, cache, step, stream); status != cudaSuccess) return status;
   }
-  return attend_rows<__half>(traits, task, cache, step, kStored, tiled, stream);
+  return attend_rows(traits, task, cache, step, kStored, tiled, stream);
 }
 
 Status store_and_attend(const DeviceTraits& traits, const HeadTask& heads, const AttentionTask& task, const CacheView& cache,
                         const StepView& step, Stream stream) {
   const OwnHeads own{heads, true};
-  return cache.halves ? attend_rows<__half>(traits, task, cache, step, own, false, stream)
-                      : attend_rows<float>(traits, task, cache, step, own, false, stream);
+  return attend_rows(traits, task, cache, step, own, false, stream);
 }
 
 }  // namespace tritllm::cuda

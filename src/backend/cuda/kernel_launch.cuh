@@ -16,7 +16,7 @@ namespace tritllm::cuda {
 template <typename... Parameters, typename... Arguments>
 Status launch_clusters(void (*kernel)(Parameters...), const DeviceTraits& traits, unsigned cluster, dim3 grid, int threads,
                        int shared_bytes, Stream stream, Arguments&&... arguments) {
-  constexpr int kAlwaysAllowed = 40 << 10;  // 48 KB less what kernels have of fixed size
+  constexpr int kAlwaysAllowed = 24 << 10;  // 48 KB less what kernels have of fixed size
   if (shared_bytes > kAlwaysAllowed) {
     const cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
     if (status != cudaSuccess) return status;

@@ -21,9 +21,11 @@ TRIT_DEVICE void reduce_block(float& squares, uint32_t& largest, float* scratch)
   largest = __reduce_max_sync(0xffffffffu, largest);
   if (lane == 0) scratch[warp] = squares, scratch[kWarps + warp] = __uint_as_float(largest);
   __syncthreads();
-  squares = 0.0f;
+  // Every warp adds up all warps' parts in the same order.
+  squares = scratch[lane % kWarps];
 #pragma unroll
-  for (int i = 0; i < kWarps; ++i) squares += scratch[i], largest = max(largest, __float_as_uint(scratch[kWarps + i]));
+  for (int distance = kWarps / 2; distance > 0; distance /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, distance);
+  largest = __reduce_max_sync(0xffffffffu, __float_as_uint(scratch[kWarps + lane % kWarps]));
 }
 
 template <int kDepth>
@@ -34,13 +36,21 @@ __global__ void __launch_bounds__(kThreads) prepare(const __grid_constant__ Oper
   const int token = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int columns = operands.chunks * kChunkColumns;
   const bool inside = token < operands.tokens;
+  // A thread's pieces are all of one slot.
+  constexpr int kBlockPieces = kBlockColumns / 8;
+  static_assert(kThreads % kBlockPieces == 0 && kBlockPieces == kGroupColumns);
+  const int slot = thread % kBlockPieces;
+  const float inverse_power = 1.0f / static_cast<float>(field_power(kDepth, slot));
   allow_next_kernel();
   // Gains do not depend on the kernel before.
   const bool normed = task.input.gain != nullptr;
   float* const gains = row + columns;
   for (int column = 4 * thread; normed && column < columns; column += 4 * kThreads) {
-    const int count = max(0, min(4, task.columns - column));
-    copy_async_part(shared_address(gains + column), count > 0 ? task.input.gain + column : task.input.gain, 4 * count);
+    if (column + 4 <= task.columns) {
+      copy_async(shared_address(gains + column), task.input.gain + column);
+    } else {
+      for (int i = column; i < column + 4; ++i) gains[i] = i < task.columns ? __ldg(task.input.gain + i) : 0.0f;
+    }
   }
   wait_for_previous_kernel();
 
@@ -77,18 +87,17 @@ __global__ void __launch_bounds__(kThreads) prepare(const __grid_constant__ Oper
   const int tile = token / operands.tile_tokens, token_of_tile = token % operands.tile_tokens;
   uint8_t* to =
       operands.tiles + (static_cast<int64_t>(tile) * operands.chunks * operands.tile_tokens + token_of_tile) * kChunkBytes;
+  const float slot_factor = factor * inverse_power;
   for (int piece = thread; piece < columns / 8; piece += kThreads) {
-    const int block = piece / (kBlockColumns / 8), in_block = piece % (kBlockColumns / 8);
-    const int step = in_block / 2, second = in_block % 2, slot = 2 * step + second;
+    const int block = piece / kBlockPieces;
     uint32_t words[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {  // lane i of the quad: groups i and 4 + i
       const float* values = row + block * kBlockColumns + i * kGroupColumns + slot;
-      const float power = factor / static_cast<float>(field_power(kDepth, slot));
-      words[i] = as_word(__floats2half2_rn(values[0] * power, values[4 * kGroupColumns] * power));
+      words[i] = as_word(__floats2half2_rn(values[0] * slot_factor, values[4 * kGroupColumns] * slot_factor));
     }
-    const int chunk = block * (kBlockColumns / kChunkColumns) + in_block / 8;
-    const int place = (in_block % 8) ^ (token_of_tile % 8);
+    const int chunk = block * (kBlockColumns / kChunkColumns) + slot / 8;
+    const int place = (slot % 8) ^ (token_of_tile % 8);
     *reinterpret_cast<uint4*>(to + static_cast<int64_t>(chunk) * operands.tile_tokens * kChunkBytes + place * kPieceBytes) =
         make_uint4(words[0], words[1], words[2], words[3]);
   }

@@ -8,9 +8,11 @@
 namespace tritllm::cuda {
 namespace {
 
-// From this many tokens on, warpgroup instructions beat mma.sync (H100, docs/cuda.md).
-constexpr int kPrefillTokens = 33;
+// From this many tokens on, tiles of 64 and 128 tokens beat tiles of 32 (H200, docs/lab/2026-11-cuda.md).
+constexpr int kPrefillTokens = 161;
 constexpr int kLargestTile = 128;
+// Up to this many, tiles of 64 tokens: more blocks.
+constexpr int kFewTokens = 256;
 
 }  // namespace
 
@@ -46,7 +48,7 @@ Status multiply(const DeviceTraits& traits, const Input& input, const Product* p
   }
   if (kernel == ProductKernel::kSingle) return multiply_single_token(traits, depth, task, stream);
   const bool many = kernel == ProductKernel::kPrefill;
-  const int tile_tokens = !many ? batch_tile_tokens(traits, input.tokens) : input.tokens <= 64 ? 64 : kLargestTile;
+  const int tile_tokens = !many ? batch_tile_tokens(traits, input.tokens) : input.tokens <= kFewTokens ? 64 : kLargestTile;
   const Operands operands = place_operands(workspace, input.tokens, tile_tokens, task.blocks);
   if (const Status status = prepare_operands(traits, depth, input, task.columns, operands, stream); status != cudaSuccess)
     return status;

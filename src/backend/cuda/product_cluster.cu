@@ -1,9 +1,9 @@
-// Owns the product of packed matrices with 2 to 32 tokens on Hopper: warpgroup instructions with the weights expanded in registers,
+// Owns the product of packed matrices with a few tokens on Hopper: warpgroup instructions with the weights expanded in registers,
 // the inputs split over the blocks of a cluster.
 //
-// A block has 16 tiles, one a warp, and a consecutive part of the inputs. Blocks of a cluster have the same tiles; they add up
-// their sums through shared memory, in the order of the inputs, each a part of the outputs. Weights stream through registers, each
-// word being asked for anew as soon as it is used; activations come by bulk copies, 512 inputs a stage.
+// A block has 16 tiles, one a warp, a tile of up to 32 tokens, and a consecutive part of the inputs. Blocks of a cluster have the
+// same tiles; they add up their sums through shared memory, in the order of the inputs, each a part of the outputs. Weights stream
+// through registers, each word being asked for anew as soon as it is used; activations come by bulk copies, 512 inputs a stage.
 #include <algorithm>
 
 #include "backend/cuda/kernel_launch.cuh"
@@ -42,9 +42,12 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes;
   const int splits = static_cast<int>(gridDim.x), split = static_cast<int>(blockIdx.x);
   const int begin = task.units.begin(split), end = task.units.begin(split + 1);
-  const int first_tile = static_cast<int>(blockIdx.y) * kWarps, tile = min(first_tile + warp, product.tiles - 1);
+  const int first_tile = static_cast<int>(blockIdx.z) * kWarps, tile = min(first_tile + warp, product.tiles - 1);
   uint8_t* const aligned = memory + (1024u - shared_address(memory) % 1024u) % 1024u;
   const uint32_t stages = shared_address(aligned), full = stages + kStages * kStageBytes, empty = full + kStages * 8;
+  const int first_token = static_cast<int>(blockIdx.y) * kTokens, tokens = min(kTokens, task.operands.tokens - first_token);
+  const uint8_t* const operand_tile =
+      task.operands.tiles + static_cast<int64_t>(blockIdx.y) * task.operands.chunks * kTokens * kChunkBytes;
   allow_next_kernel();
 
   const uint8_t* const weights = tile_address(product, tile);
@@ -75,7 +78,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   wait_for_previous_kernel();
   const auto fill = [&](int unit) {
     const int stage = (unit - begin) % kStages;
-    bulk_copy(stages + stage * kStageBytes, task.operands.tiles + static_cast<int64_t>(unit) * kStageBytes,
+    bulk_copy(stages + stage * kStageBytes, operand_tile + static_cast<int64_t>(unit) * kStageBytes,
               static_cast<uint32_t>(blocks_in(unit) * (kStageBytes / kUnitBlocks)), full + stage * 8);
   };
   if (thread == 0) {
@@ -83,9 +86,12 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   }
 
   float sums[kTokens / 2] = {};
+  int stage = 0;
+  uint32_t phase = 0;
 #pragma unroll 1
   for (int unit = begin; unit < end; ++unit) {
-    const int stage = (unit - begin) % kStages, count = blocks_in(unit);
+    const int count = blocks_in(unit);
+    const uint64_t operands = operand_descriptor(__shfl_sync(0xffffffffu, stages + stage * kStageBytes, 0));
     uint32_t codes[kScaleWords];
 #pragma unroll
     for (int i = 0; i < kScaleWords; ++i) codes[i] = scales[i];
@@ -107,21 +113,22 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
       }
       const bool same_unit = block + kHeld < kUnitBlocks;
       load_block(block % kHeld, same_unit ? unit : unit + 1, (block + kHeld) % kUnitBlocks);
-      if (block == 0) wait_for_phase(full + stage * 8, static_cast<uint32_t>((unit - begin) / kStages) & 1u);
+      if (block == 0) wait_for_phase(full + stage * 8, phase);
       warpgroup_fence();
 #pragma unroll
       for (int step = 0; step < 8; ++step) {
-        const uint32_t at = stages + stage * kStageBytes + (2 * block + step / 4) * kTokens * kChunkBytes + step % 4 * 32;
-        warpgroup_mma(sums, rows[2 * step], rows8[2 * step], rows[2 * step + 1], rows8[2 * step + 1], operand_descriptor(at), true);
+        const uint32_t at = (2 * block + step / 4) * kTokens * kChunkBytes + step % 4 * 32;
+        warpgroup_mma(sums, rows[2 * step], rows8[2 * step], rows[2 * step + 1], rows8[2 * step + 1], further(operands, at), true);
       }
       warpgroup_commit();
       warpgroup_wait();
     }
     if (lane == 0) arrive(empty + stage * 8);
     if (thread == 0 && unit + kStages < end) {
-      wait_for_phase(empty + stage * 8, static_cast<uint32_t>((unit - begin) / kStages) & 1u);
+      wait_for_phase(empty + stage * 8, phase);
       fill(unit + kStages);
     }
+    if (++stage == kStages) stage = 0, phase ^= 1u;
   }
 
   __syncthreads();  // nobody reads activations any more
@@ -135,7 +142,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   const auto cluster = static_cast<uint32_t>(splits);
   cluster_barrier(cluster);
   // Blocks of the cluster share the outputs among them.
-  for (int i = split * kThreads + thread; i < task.operands.tokens * kRows; i += splits * kThreads) {
+  for (int i = split * kThreads + thread; i < tokens * kRows; i += splits * kThreads) {
     const int token = i / kRows, row = i % kRows;
     if (first_tile + row / kTileRows >= product.tiles) continue;
     float parts[kMostSplits], sum = 0.0f;
@@ -147,8 +154,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
     for (int s = 0; s < kMostSplits; ++s) {
       if (s < splits) sum += parts[s];
     }
-    finish(product, first_tile + row / kTileRows, row % kTileRows, token,
-           sum * (__ldcg(task.operands.factors + token) * units[row / kTileRows]));
+    finish(product, first_tile + row / kTileRows, row % kTileRows, first_token + token,
+           sum * (__ldcg(task.operands.factors + first_token + token) * units[row / kTileRows]));
   }
   if (splits > 1) cluster_barrier(cluster);  // nobody leaves while others read its memory
 #endif
@@ -158,6 +165,7 @@ template <int kDepth, int kTokens>
 Status launch_cluster(const DeviceTraits& traits, const ProductTask& product, const Operands& operands, Stream stream) {
   const auto kernel = multiply_cluster<kDepth, kTokens>;
   const int units = (product.blocks + kUnitBlocks - 1) / kUnitBlocks, row_groups = (product.tiles + kWarps - 1) / kWarps;
+  const int clusters = row_groups * operands.tile_count();
   // As many blocks share a tile's inputs as makes the longest way short.
   int splits = 1, least = 1 << 30;
   for (int s = 1; s <= std::min(kMostSplits, units); ++s) {
@@ -166,10 +174,11 @@ Status launch_cluster(const DeviceTraits& traits, const ProductTask& product, co
     if (status != cudaSuccess) return status;
     if (fit == 0) continue;
     // The beginning and the end of a block take as long as a unit.
-    const int cost = 8 * ((row_groups + fit - 1) / fit) * ((units + s - 1) / s + 1) + s;
+    const int cost = 8 * ((clusters + fit - 1) / fit) * ((units + s - 1) / s + 1) + s;
     if (cost < least) splits = s, least = cost;
   }
-  const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(row_groups));
+  // Tiles of tokens follow each other, so that a matrix is read from memory once.
+  const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(operands.tile_count()), static_cast<unsigned>(row_groups));
   return launch_clusters(kernel, traits, grid.x, grid, kThreads, shared_bytes(kTokens), stream,
                          ClusterTask{product, operands, Runs(units, splits)});
 }

@@ -99,11 +99,13 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_prefill(const __grid_con
     }
     const int stage = block % kStages;
     wait_for_phase(full + stage * 8, static_cast<uint32_t>(block / kStages) & 1u);
+    const uint64_t operand_stage = operand_descriptor(stages + stage * kStageBytes);
     warpgroup_fence();
 #pragma unroll
     for (int step = 0; step < 8; ++step) {
-      const uint32_t at = stages + stage * kStageBytes + step / 4 * kTileTokens * kChunkBytes + step % 4 * 32;
-      warpgroup_mma(sums, rows[2 * step], rows8[2 * step], rows[2 * step + 1], rows8[2 * step + 1], operand_descriptor(at), true);
+      const uint32_t at = step / 4 * kTileTokens * kChunkBytes + step % 4 * 32;
+      warpgroup_mma(sums, rows[2 * step], rows8[2 * step], rows[2 * step + 1], rows8[2 * step + 1], further(operand_stage, at),
+                    true);
     }
     warpgroup_commit();
     if (thread == 0 && block >= kLag && block - kLag + kStages < product.blocks) {

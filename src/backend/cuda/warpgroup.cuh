@@ -81,6 +81,10 @@ TRIT_DEVICE uint64_t operand_descriptor(uint32_t address) {
   return kSwizzle128 | kEightColumns | kUnused | ((address & 0x3ffffu) >> 4);
 }
 
+// The descriptor of what lies `bytes` further on, a multiple of 16: an addition, while a descriptor of its own takes five
+// instructions.
+TRIT_DEVICE uint64_t further(uint64_t descriptor, uint32_t bytes) { return descriptor + (bytes >> 4); }
+
 TRIT_DEVICE void init_barrier(uint32_t barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }

@@ -164,7 +164,7 @@ TEST_P(CudaProduct, OddShapesWithSeveralTokens) {
 
 TEST_P(CudaProduct, OddShapesInClusters) {
   if (!traits_.warpgroup_mma) GTEST_SKIP() << "warpgroup instructions need a Hopper card and a build for sm_90a";
-  for (const int tokens : {1, 2, 8, 9, 16, 17, 32}) {
+  for (const int tokens : {1, 2, 8, 9, 16, 17, 32, 33, 97}) {
     for (const int64_t columns : {1, 100, 128, 576, 1536, 2100, 4096}) {
       for (const int64_t rows : {1, 17, 300}) expect_close(traits_, {GetParam(), {rows}, columns, tokens, ProductKernel::kCluster});
     }

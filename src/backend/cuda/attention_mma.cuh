@@ -1,0 +1,146 @@
+// Owns the inner part of attention over halves for one row: scores and weighted sums on the tensor cores, up to eight query heads
+// that share keys and values at a time. Does not own where positions come from, nor the merging of parts (attention.cu).
+//
+// Eight heads are half of the 16 rows of an mma. The other half has what rounding to halves takes away from queries and weights, so
+// the results are as good as with float32. A warp takes 16 positions at a time. Elements of keys stand in another order than their
+// own (the same for queries), such that a lane loads 16 bytes at once; elements of values likewise.
+#pragma once
+
+#include "backend/cuda/attention.cuh"
+
+namespace tritllm::cuda {
+
+// A number as the sum of two halves.
+struct SplitPair {
+  uint32_t high, low;
+
+  TRIT_DEVICE static SplitPair of(float a, float b) {
+    const half2 high = __floats2half2_rn(a, b);
+    return {as_word(high), as_word(__floats2half2_rn(a - __low2float(high), b - __high2float(high)))};
+  }
+};
+
+// The words that the warp's lanes hold of the queries as A operands, [step][lane], in shared memory. Step 2c + e multiplies
+// elements (4c + t)·8 + 4e + {0, 1} and {2, 3} in lane (g, t); row g is head g.
+template <int kWidth>
+struct QueryOperands {
+  static constexpr int kSteps = kWidth / 16;
+  uint4 words[kSteps][32];
+
+  // All threads of the block take part. query_of(head): the head's elements; those beyond `width` are zeros.
+  template <typename QueryOf>
+  TRIT_DEVICE void fill(const QueryOf& query_of, int heads, int width, float scale, int thread, int threads) {
+    for (int i = thread; i < kSteps * 32; i += threads) {
+      const int step = i / 32, head = i % 32 / 4, element = (step / 2 * 4 + i % 4) * 8 + step % 2 * 4;
+      float values[4] = {};
+      if (head < heads) {
+        const float* const query = query_of(head);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) values[j] = element + j < width ? query[element + j] * scale : 0.0f;
+      }
+      const SplitPair first = SplitPair::of(values[0], values[1]), second = SplitPair::of(values[2], values[3]);
+      words[step][i % 32] = make_uint4(first.high, first.low, second.high, second.low);
+    }
+  }
+};
+
+// What a warp knows of its positions so far: of head g, in the four lanes of g.
+template <int kWidth>
+struct WarpSums {
+  static constexpr int kParts = kWidth / 64;  // of 64 elements; lane (g, t) has elements (8·part + 2t)·8 to + 15 of head g
+
+  float sums[kParts][8][4] = {};  // [element of eight]: 0 and 2 belong to the first eight, 1 and 3 to the second
+  float largest = kLowest, total = 0.0f;
+
+  // keys, values: 16 positions from a multiple of 16 on, `stride` elements apart; `stride` is a multiple of 8, at most kWidth. Of
+  // the 16 only [begin, end) count, at least one; others are not read.
+  TRIT_DEVICE void add(const __half* keys, const __half* values, int stride, int begin, int end,
+                       const QueryOperands<kWidth>& queries, float softcap, int lane) {
+    const int g = lane / 4, t = lane % 4;
+    const auto place = [&](int position) { return min(max(position, begin), end - 1) * stride; };
+    uint4 v[4][kParts];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const __half* const from = values + place(2 * t + i % 2 + i / 2 * 8);
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) v[i][part] = load(from, (8 * part + g) * 8, stride);
+    }
+    float scores[2][4] = {};
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      const __half* const from = keys + place(8 * n + g);
+      uint4 k[kWidth / 32];
+#pragma unroll
+      for (int c = 0; c < kWidth / 32; ++c) k[c] = load(from, (4 * c + t) * 8, stride);
+#pragma unroll
+      for (int c = 0; c < kWidth / 32; ++c) {
+        const uint4 a = queries.words[2 * c][lane], b = queries.words[2 * c + 1][lane];
+        mma_16x8x16(scores[n], a.x, a.y, a.z, a.w, k[c].x, k[c].y);
+        mma_16x8x16(scores[n], b.x, b.y, b.z, b.w, k[c].z, k[c].w);
+      }
+    }
+    const auto counts = [&](int i) { return i / 2 * 8 + 2 * t + i % 2 >= begin && i / 2 * 8 + 2 * t + i % 2 < end; };
+    float weights[4], top = largest;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      weights[i] = scores[i / 2][i % 2] + scores[i / 2][i % 2 + 2];
+      if (softcap > 0.0f) weights[i] = softcap * kLog2e * tanhf(weights[i]);
+      if (counts(i)) top = fmaxf(top, weights[i]);
+    }
+    top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+    const float keep = exp2f(largest - top);
+    largest = top;
+    total *= keep;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      weights[i] = counts(i) ? exp2f(weights[i] - top) : 0.0f;
+      total += weights[i];
+    }
+    const SplitPair first = SplitPair::of(weights[0], weights[1]), second = SplitPair::of(weights[2], weights[3]);
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      const uint32_t rows[4][4] = {{v[0][part].x, v[0][part].y, v[0][part].z, v[0][part].w},
+                                   {v[1][part].x, v[1][part].y, v[1][part].z, v[1][part].w},
+                                   {v[2][part].x, v[2][part].y, v[2][part].z, v[2][part].w},
+                                   {v[3][part].x, v[3][part].y, v[3][part].z, v[3][part].w}};
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const uint32_t half = i % 2 == 0 ? 0x5410 : 0x7632;  // of the words: the low halves, or the high ones
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sums[part][i][j] *= keep;
+        mma_16x8x16(sums[part][i], first.high, first.low, second.high, second.low,
+                    __byte_perm(rows[0][i / 2], rows[1][i / 2], half), __byte_perm(rows[2][i / 2], rows[3][i / 2], half));
+      }
+    }
+  }
+
+  // Of `heads` heads into memory; to[head][kWidth].
+  TRIT_DEVICE void store(float* to, float* largest_of, float* total_of, int heads, int lane) {
+    const int g = lane / 4, t = lane % 4;
+    total += __shfl_xor_sync(0xffffffffu, total, 1);
+    total += __shfl_xor_sync(0xffffffffu, total, 2);
+    if (g >= heads) return;
+    if (t == 0) largest_of[g] = largest, total_of[g] = total;
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+      for (int second = 0; second < 2; ++second) {
+        float4* const out = reinterpret_cast<float4*>(to + g * kWidth + (8 * part + 2 * t + second) * 8);
+        const auto& s = sums[part];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          out[i] = make_float4(s[4 * i][second] + s[4 * i][second + 2], s[4 * i + 1][second] + s[4 * i + 1][second + 2],
+                               s[4 * i + 2][second] + s[4 * i + 2][second + 2], s[4 * i + 3][second] + s[4 * i + 3][second + 2]);
+        }
+      }
+    }
+  }
+
+ private:
+  TRIT_DEVICE static uint4 load(const __half* from, int element, int stride) {
+    return element < stride ? *reinterpret_cast<const uint4*>(from + element) : make_uint4(0, 0, 0, 0);
+  }
+};
+
+}  // namespace tritllm::cuda
