@@ -1,5 +1,7 @@
 #include "server/answering.h"
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <mutex>
 #include <optional>
@@ -50,6 +52,9 @@ class Answering : public std::enable_shared_from_this<Answering> {
   };
 
   void submit_all() {
+    if (const size_t most = request_.model->options.queued; request_.choices.size() > most) {
+      throw ApiError(400, fmt::format("the request asks for {} answers; the queue holds {}", request_.choices.size(), most), "n");
+    }
     try {
       for (size_t i = 0; i < request_.choices.size(); ++i) {
         const auto id = engine_.try_submit(std::move(request_.choices[i]), std::make_shared<Sink>(shared_from_this(), i));

@@ -15,12 +15,25 @@ Routes all_routes() {
   Routes routes;
   add_model_routes(routes);
   add_chat_routes(routes);
+  add_completion_routes(routes);
+  add_response_routes(routes);
+  add_tokenize_routes(routes);
+  add_ollama_routes(routes);
+  add_openapi_routes(routes);
+  add_page_routes(routes);
   return routes;
 }
 
 bool has_path(const Route& route, std::string_view path) {
   if (!route.path.ends_with('*')) return route.path == path;
   return path.starts_with(route.path.substr(0, route.path.size() - 1));
+}
+
+// Ollama's clients expect a text.
+HttpResponse error_for(const HttpRequest& request, const ApiError& error) {
+  HttpResponse response = error_response(error);
+  if (request.path.starts_with("/api/")) response.body = json_line({{"error", error.what()}});
+  return response;
 }
 
 // Adds the same fields to whatever a route answers.
@@ -97,7 +110,7 @@ std::optional<HttpResponse> ApiServer::refuse(const HttpRequest& head) {
     if (draining() && route.method == "POST") throw ApiError(503, "the server is shutting down", "", "shutting_down");
     return std::nullopt;
   } catch (const ApiError& error) {
-    HttpResponse response = error_response(error);
+    HttpResponse response = error_for(head, error);
     if (error.status() == 401) response.fields.emplace_back("WWW-Authenticate", "Bearer");
     if (error.status() == 405) {
       std::string allowed;
@@ -124,13 +137,13 @@ void ApiServer::handle(HttpRequest request, std::shared_ptr<Exchange> exchange) 
     }
     route.run({*this, request, body, exchange, std::move(lease)});
   } catch (const ApiError& error) {
-    exchange->respond(error_response(error));
+    exchange->respond(error_for(request, error));
   } catch (const Error& error) {
-    exchange->respond(error_response(api_error(error)));
+    exchange->respond(error_for(request, api_error(error)));
   } catch (const std::bad_alloc&) {
-    exchange->respond(error_response(ApiError(503, "out of memory")));
+    exchange->respond(error_for(request, ApiError(503, "out of memory")));
   } catch (const std::exception&) {
-    exchange->respond(error_response(ApiError(500, "internal error; please report it")));
+    exchange->respond(error_for(request, ApiError(500, "internal error; please report it")));
   }
 }
 

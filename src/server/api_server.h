@@ -38,6 +38,7 @@ struct Route {
   std::string_view summary;
   bool open = false;  // without a key
   FieldTable fields = {};
+  std::vector<std::string_view> answers = {"application/json"};  // content types
   void (*run)(const Call& call);
 };
 
@@ -45,6 +46,12 @@ struct Route {
 using Routes = std::vector<Route>;
 void add_model_routes(Routes& routes);
 void add_chat_routes(Routes& routes);
+void add_completion_routes(Routes& routes);
+void add_response_routes(Routes& routes);
+void add_tokenize_routes(Routes& routes);
+void add_ollama_routes(Routes& routes);
+void add_openapi_routes(Routes& routes);
+void add_page_routes(Routes& routes);
 
 class ApiServer final : public HttpHandler {
  public:

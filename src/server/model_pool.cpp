@@ -6,8 +6,18 @@
 #include <utility>
 
 #include "server/api_error.h"
+#include "server/model_facts.h"
 
 namespace tritllm::server {
+
+ServedModel::ServedModel(std::string model_name, std::filesystem::path model_path, LanguageModel&& model,
+                         const EngineOptions& engine_options)
+    : name(std::move(model_name)),
+      path(std::move(model_path)),
+      language(std::move(model)),
+      engine(language, engine_options),
+      options(engine_options),
+      facts(model_facts(path, language.model().config())) {}
 
 ModelPool::ModelPool(std::vector<ModelName> models, Load load, EngineOptions options)
     : names_(std::move(models)), load_(std::move(load)), options_(options) {

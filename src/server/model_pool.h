@@ -13,19 +13,21 @@
 #include <string_view>
 #include <vector>
 
+#include "core/json_fwd.h"
 #include "engine/language_model.h"
 #include "engine/service.h"
 
 namespace tritllm::server {
 
 struct ServedModel {
-  ServedModel(std::string model_name, std::filesystem::path model_path, LanguageModel&& model, const EngineOptions& options)
-      : name(std::move(model_name)), path(std::move(model_path)), language(std::move(model)), engine(language, options) {}
+  ServedModel(std::string model_name, std::filesystem::path model_path, LanguageModel&& model, const EngineOptions& options);
 
   const std::string name;
   const std::filesystem::path path;
   LanguageModel language;
   EngineService engine;  // after the model, which outlives it
+  const EngineOptions options;
+  const JsonDocument facts;  // model_facts()
   const std::time_t loaded = std::time(nullptr);
 
   const Tokenizer& tokenizer() const noexcept { return language.tokenizer(); }

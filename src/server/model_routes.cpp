@@ -31,6 +31,25 @@ void one_model(const Call& call) {
   call.respond(model_json(*call.server.models().get(call.request.path.substr(std::string_view("/v1/models/").size()))));
 }
 
+void props(const Call& call) {
+  Json all = Json::array();
+  for (const auto& model : call.server.models().loaded()) {
+    const EngineMetrics metrics = model->engine.metrics();
+    Json defaults = to_json(model->language.defaults().sampler);
+    all.push_back({{"model", model->name},
+                   {"facts", *model->facts},
+                   {"context_length", model->context()},
+                   {"device", model->language.model().backend().description()},
+                   {"slots", model->options.slots},
+                   {"queue", model->options.queued},
+                   {"live", metrics.live},
+                   {"queued", metrics.queued},
+                   {"sampling_defaults", std::move(defaults)},
+                   {"sampling_defaults_are_the_models", model->language.defaults().sampler_is_the_models}});
+  }
+  call.respond({{"version", TRITLLM_VERSION}, {"models", std::move(all)}});
+}
+
 void write_engine_metrics(std::string& text, const std::vector<std::shared_ptr<ServedModel>>& models) {
   struct Row {
     const char *name, *type, *help;
@@ -73,7 +92,9 @@ void add_model_routes(Routes& routes) {
                     .run = health});
   routes.push_back({.method = "GET", .path = "/v1/models", .summary = "The models that are served", .run = models});
   routes.push_back({.method = "GET", .path = "/v1/models/*", .summary = "One model", .run = one_model});
-  routes.push_back({.method = "GET", .path = "/metrics", .summary = "Counters for Prometheus", .run = metrics});
+  routes.push_back({.method = "GET", .path = "/props", .summary = "Models and settings in full", .run = props});
+  routes.push_back(
+      {.method = "GET", .path = "/metrics", .summary = "Counters for Prometheus", .answers = {"text/plain"}, .run = metrics});
 }
 
 }  // namespace tritllm::server

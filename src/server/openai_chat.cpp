@@ -217,6 +217,7 @@ void add_chat_routes(Routes& routes) {
                     .path = "/v1/chat/completions",
                     .summary = "The next message of a conversation",
                     .fields = chat_fields(),
+                    .answers = {"application/json", "text/event-stream"},
                     .run = chat});
 }
 
