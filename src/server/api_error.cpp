@@ -12,8 +12,10 @@ namespace {
 // Seconds after which a client may come back; an answer takes about as long.
 constexpr std::string_view kRetryAfter = "2";
 
-// "/messages/0/role" as "messages[0].role".
-std::string field_of_pointer(std::string_view pointer) {
+// "/messages/0/role" as "messages[0].role". A value that was looked at apart has a place of two parts: "/messages: /0/role".
+std::string field_of_pointer(std::string pointer_text) {
+  for (size_t at = pointer_text.find(": /"); at != std::string::npos; at = pointer_text.find(": /", at)) pointer_text.erase(at, 2);
+  std::string_view pointer = pointer_text;
   std::string field;
   while (!pointer.empty()) {
     pointer.remove_prefix(1);
@@ -36,7 +38,7 @@ std::string field_of(const Error& error, std::string_view prompt_field) {
   const std::string pointer_prefix = std::string(kRequestPlace) + ": ";
   if (error.where() == kRequestPlace) return "";
   if (error.where().starts_with(pointer_prefix)) {
-    return field_of_pointer(std::string_view(error.where()).substr(pointer_prefix.size()));
+    return field_of_pointer(error.where().substr(pointer_prefix.size()));
   }
   if (error.where() == "prompt") return std::string(prompt_field);
   for (const auto& [below, here] : kFieldNames) {

@@ -99,10 +99,10 @@ bool Gate::is_allowed_origin(const HttpRequest& request, std::string_view origin
 void Gate::check_source(const HttpRequest& request) const {
   const auto host = request.field("host");
   if (!host || !is_own_name(*host)) {
-    throw ApiError(
-        403,
-        fmt::format("this server is not known as '{}'; start it with --allow-host and that name", host ? printable(*host, 80) : ""),
-        "Host", "unknown_host");
+    throw ApiError(403,
+                   fmt::format("this server is not known as '{}'; its operator can allow the name (docs/server.md)",
+                               host ? printable(*host, 80) : ""),
+                   "Host", "unknown_host");
   }
   const auto origin = request.field("origin");
   if (origin && !is_allowed_origin(request, *origin)) {

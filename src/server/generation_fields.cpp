@@ -71,7 +71,10 @@ GenerationRequest read_generation(const JsonView& request, const ServedModel& mo
 
 std::vector<GenerationRequest> repeated(GenerationRequest request, size_t count) {
   std::vector<GenerationRequest> all(count, request);
-  for (size_t i = 0; i < count; ++i) all[i].sampler.seed += i;
+  for (size_t i = 0; i < count; ++i) {
+    all[i].sampler.seed += i;
+    if (all[i].constraint) all[i].constraint = all[i].constraint->fresh();
+  }
   return all;
 }
 

@@ -17,6 +17,7 @@ ServedModel::ServedModel(std::string model_name, std::filesystem::path model_pat
       language(std::move(model)),
       engine(language, engine_options),
       options(engine_options),
+      grammars(language.tokenizer(), language.defaults().end_tokens),
       facts(model_facts(path, language.model().config())) {}
 
 ModelPool::ModelPool(std::vector<ModelName> models, Load load, EngineOptions options)

@@ -16,6 +16,7 @@
 #include "core/json_fwd.h"
 #include "engine/language_model.h"
 #include "engine/service.h"
+#include "server/grammar_cache.h"
 
 namespace tritllm::server {
 
@@ -27,6 +28,7 @@ struct ServedModel {
   LanguageModel language;
   EngineService engine;  // after the model, which outlives it
   const EngineOptions options;
+  GrammarCache grammars;
   const JsonDocument facts;  // model_facts()
   const std::time_t loaded = std::time(nullptr);
 

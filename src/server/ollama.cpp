@@ -15,6 +15,7 @@
 #include "server/generation_fields.h"
 #include "server/messages.h"
 #include "server/openai_writer.h"
+#include "server/output_format.h"
 
 namespace tritllm::server {
 namespace {
@@ -27,6 +28,8 @@ FieldTable common_fields() {
   return {{"model", FieldType::kText, "The model's name.", 1, 1000, true},
           {"stream", FieldType::kBoolean, "A line of JSON for each piece; true by default."},
           {"options", FieldType::kObject, "Sampling, num_predict, stop, num_ctx, seed."},
+          {"format", FieldType::kAny, "\"json\", or a JSON schema that the answer satisfies.", 0, 0, false, FieldUse::kUsed,
+           R"({"anyOf": [{"enum": ["json", ""]}, {"type": "object"}]})"},
           {"keep_alive", FieldType::kAny, "", 0, 0, false, kNoEffect},
           {"think", FieldType::kBoolean, "enable_thinking of the chat template."}};
 }
@@ -189,6 +192,8 @@ Json variables_of(const JsonView& request, const ServedModel& model) {
 void run(const Call& call, std::shared_ptr<ServedModel> model, GenerationRequest generation, const AnswerFormat& format,
          bool chat) {
   const bool stream = call.view().optional_boolean("stream").value_or(true);
+  const auto form = call.view().optional_child("format");
+  if (form && form->json() != "") generation.constraint = read_plain_format(*form, *model);
   auto writer = std::make_unique<OllamaWriter>(*model, format, chat, stream);
   std::vector<GenerationRequest> choices;
   choices.push_back(std::move(generation));

@@ -10,6 +10,7 @@
 #include "server/log_probabilities.h"
 #include "server/messages.h"
 #include "server/openai_writer.h"
+#include "server/output_format.h"
 
 namespace tritllm::server {
 namespace {
@@ -30,11 +31,13 @@ FieldTable chat_fields() {
        {"logprobs", FieldType::kBoolean, "Log probabilities of the tokens of the answer."},
        {"top_logprobs", FieldType::kInteger, "With logprobs: so many of the most probable tokens.", 0, 20},
        {"tools", FieldType::kArray, "Functions that the model may call.", 0, kMostTools},
-       {"tool_choice", FieldType::kText, "auto or none.", 0, 0, false, FieldUse::kUsed, R"({"enum": ["auto", "none"]})"},
+       {"tool_choice", FieldType::kAny, "Whether functions are called: auto, none, required, or one of them.", 0, 0, false,
+        FieldUse::kUsed, kToolChoiceSchema},
        {"parallel_tool_calls", FieldType::kBoolean, "", 0, 0, false, FieldUse::kOneValue, "true"},
        {"chat_template_kwargs", FieldType::kObject, "Variables for the chat template, such as enable_thinking."},
        {"reasoning_effort", FieldType::kText, "A variable for the chat template.", 1, 20},
-       {"response_format", FieldType::kAny, "", 0, 0, false, FieldUse::kOneValue, R"({"type": "text"})"},
+       {"response_format", FieldType::kObject, "The form of the answer: text, json_object or json_schema.", 0, 0, false,
+        FieldUse::kUsed, kFormatSchema},
        {"modalities", FieldType::kAny, "", 0, 0, false, FieldUse::kOneValue, R"(["text"])"},
        {"store", FieldType::kAny, "", 0, 0, false, FieldUse::kOneValue, "false"}},
       labels(),
@@ -178,12 +181,6 @@ void read_length(const JsonView& request, GenerationRequest& generation) {
   if (most) generation.max_tokens = static_cast<uint32_t>(most->integer(0, UINT32_MAX));
 }
 
-bool uses_tools(const JsonView& request) {
-  const std::string choice = request.optional_text("tool_choice").value_or("auto");
-  if (choice != "auto" && choice != "none") request.child("tool_choice").refuse("\"auto\" or \"none\"");
-  return choice == "auto";
-}
-
 void chat(const Call& call) {
   const JsonView request = call.view();
   const auto model = call.model();
@@ -191,7 +188,8 @@ void chat(const Call& call) {
   read_length(request, generation);
   read_scores(request, generation);
   const StreamOptions stream = read_stream_options(request);
-  const Json tools = uses_tools(request) ? read_tools(request) : Json(nullptr);
+  const ToolChoice choice = read_tool_choice(request, /*nested=*/true);
+  const Json tools = choice.use == ToolUse::kNone ? Json(nullptr) : read_tools(request);
   const Json messages = read_messages(request.child("messages")), variables = read_template_variables(request, *model);
   try {
     generation.prompt = model->language.encode_chat(messages, variables, tools);
@@ -199,6 +197,11 @@ void chat(const Call& call) {
     throw ApiError(400, std::string("messages: ") + error.what(), "messages");
   }
   const AnswerFormat format = answer_format(*model, generation.prompt, !tools.is_null());
+  if (const auto form = request.optional_child("response_format"))
+    generation.constraint = read_format(*form, /*nested=*/true, *model);
+  if (choice.use == ToolUse::kRequired && generation.constraint)
+    request.child("tool_choice").refuse("no forced call beside response_format");
+  if (choice.use == ToolUse::kRequired) generation.constraint = call_constraint(tools, choice, format.tools, *model);
   const size_t count = request.optional_integer("n").value_or(1);
   auto writer = std::make_unique<ChatWriter>(model, stream, format, count, generation.log_probabilities);
   answer({.model = model,

@@ -11,6 +11,7 @@
 #include "server/generation_fields.h"
 #include "server/messages.h"
 #include "server/openai_writer.h"
+#include "server/output_format.h"
 
 namespace tritllm::server {
 namespace {
@@ -26,14 +27,15 @@ FieldTable response_fields() {
        {"max_output_tokens", FieldType::kInteger, "Tokens of the answer at most.", 1, 4294967295.0},
        {"stream", FieldType::kBoolean, "The answer comes as server-sent events."},
        {"tools", FieldType::kArray, "Functions that the model may call.", 0, kMostTools},
-       {"tool_choice", FieldType::kText, "auto or none.", 0, 0, false, FieldUse::kUsed, R"({"enum": ["auto", "none"]})"},
+       {"tool_choice", FieldType::kAny, "Whether functions are called: auto, none, required, or one of them.", 0, 0, false,
+        FieldUse::kUsed, kToolChoiceSchema},
        {"reasoning", FieldType::kObject, "effort: a variable for the chat template."},
        {"parallel_tool_calls", FieldType::kBoolean, "", 0, 0, false, kOne, "true"},
        {"store", FieldType::kAny, "", 0, 0, false, kOne, "false"},
        {"background", FieldType::kAny, "", 0, 0, false, kOne, "false"},
        {"include", FieldType::kAny, "", 0, 0, false, kOne, "[]"},
        {"truncation", FieldType::kAny, "", 0, 0, false, kOne, R"("disabled")"},
-       {"text", FieldType::kAny, "", 0, 0, false, kOne, R"({"format": {"type": "text"}})"}},
+       {"text", FieldType::kObject, "format: the form of the answer, text, json_object or json_schema."}},
       sampling_fields(),
       labels(),
   });
@@ -131,8 +133,8 @@ Json echo_of(const JsonView& request, const SamplerOptions& sampler) {
           {"store", false},
           {"temperature", sampler.temperature},
           {"top_p", sampler.top_p},
-          {"text", {{"format", {{"type", "text"}}}}},
-          {"tool_choice", request.optional_text("tool_choice").value_or("auto")},
+          {"text", request.has("text") ? request.child("text").json() : Json{{"format", {{"type", "text"}}}}},
+          {"tool_choice", request.has("tool_choice") ? request.child("tool_choice").json() : Json("auto")},
           {"tools", request.has("tools") ? request.child("tools").json() : Json::array()},
           {"truncation", "disabled"},
           {"metadata", request.has("metadata") ? request.child("metadata").json() : Json::object()}};
@@ -282,15 +284,23 @@ class ResponseWriter final : public AnswerWriter {
   uint64_t sequence_ = 0;
 };
 
+void read_form(const JsonView& request, ServedModel& model, GenerationRequest& generation) {
+  const auto text = request.optional_child("text");
+  if (!text) return;
+  for (const auto& [name, value] : text->members()) {
+    if (name == "format") generation.constraint = read_format(value, /*nested=*/false, model);
+    else if (!value.json().is_null()) value.refuse("no such field");
+  }
+}
+
 void respond(const Call& call) {
   const JsonView request = call.view();
   const auto model = call.model();
   GenerationRequest generation = read_generation(request, *model);
   if (const auto most = request.optional_integer("max_output_tokens", 1, UINT32_MAX))
     generation.max_tokens = static_cast<uint32_t>(*most);
-  const std::string choice = request.optional_text("tool_choice").value_or("auto");
-  if (choice != "auto" && choice != "none") request.child("tool_choice").refuse("\"auto\" or \"none\"");
-  const Json tools = choice == "auto" ? read_flat_tools(request) : Json(nullptr);
+  const ToolChoice choice = read_tool_choice(request, /*nested=*/false);
+  const Json tools = choice.use == ToolUse::kNone ? Json(nullptr) : read_flat_tools(request);
   const Json messages = InputReader(request).messages(), variables = variables_of(request, *model);
   try {
     generation.prompt = model->language.encode_chat(messages, variables, tools);
@@ -298,6 +308,10 @@ void respond(const Call& call) {
     throw ApiError(400, std::string("input: ") + error.what(), "input");
   }
   const AnswerFormat format = answer_format(*model, generation.prompt, !tools.is_null());
+  read_form(request, *model, generation);
+  if (choice.use == ToolUse::kRequired && generation.constraint)
+    request.child("tool_choice").refuse("no forced call beside text.format");
+  if (choice.use == ToolUse::kRequired) generation.constraint = call_constraint(tools, choice, format.tools, *model);
   auto writer = std::make_unique<ResponseWriter>(*model, format, echo_of(request, generation.sampler));
   std::vector<GenerationRequest> choices;
   choices.push_back(std::move(generation));

@@ -170,7 +170,7 @@ def test_ollama_by_its_client(server, solo):
     ({"stop": ""}, "stop"), ({"stop": [1]}, "stop"), ({"stop": ["x"] * 300}, "stop"), ({"stream": 1}, "stream"), ({"logprobs": 3}, "logprobs"),
     ({"top_logprobs": 2}, "top_logprobs"), ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"), ({"frequency_penalty": 1e6}, "frequency_penalty"),
     ({"min_tokens": 5}, "min_tokens"), ({"guided_json": {}}, "guided_json"), ({"modalities": ["audio"]}, "modalities"), ({"store": True}, "store"),
-    ({"tools": [{"type": "web_search"}]}, "tools[0].type"), ({"tool_choice": "required"}, "tool_choice"), ({"model": "gpt-4"}, "model"),
+    ({"tools": [{"type": "web_search"}]}, "tools[0].type"), ({"tool_choice": "sometimes"}, "tool_choice"), ({"response_format": {"type": "xml"}}, "response_format.type"), ({"model": "gpt-4"}, "model"),
     ({"messages": []}, "messages"), ({"messages": [{"role": "king", "content": ""}]}, "messages[0].role"), ({"messages": "hi"}, "messages"),
     ({"messages": [{"role": "user"}]}, "messages[0]"), ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[0].content[0].type"),
@@ -386,3 +386,171 @@ def test_a_port_that_is_taken_is_told_before_the_weights_are_read():
     error_line(run("serve", "--model", "/nothing", "--port", 0, "--host", "localhost"), "--host", code=2)
     error_line(run("serve", "--model", "a=/x", "--model", "a=/y", "--port", 0), "--model", "'a'", code=2)
     error_line(run("serve", "--model", "/nothing", "--port", 0), "/nothing")
+
+
+# The form of an answer, and tools
+
+PERSON = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}, "kind": {"enum": ["human", "robot"]},
+                                           "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 2}},
+          "required": ["name", "age", "kind"], "additionalProperties": False}
+INVENT = [{"role": "user", "content": "Invent a person with name, age and kind. Answer in JSON."}]
+
+
+def is_person(text):
+    person = json.loads(text)
+    return (set(person) - {"tags"} == {"name", "age", "kind"} and isinstance(person["name"], str) and isinstance(person["age"], int)
+            and person["kind"] in ("human", "robot") and len(person.get("tags", [])) <= 2)
+
+
+def test_an_answer_satisfies_its_schema(server, openai):
+    form = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON, "strict": True}}
+    # A string may go on for ever at a high temperature; an answer that was cut is no answer.
+    answers = [openai.chat.completions.create(model="smollm", messages=INVENT, response_format=form, temperature=temperature, seed=seed, max_tokens=200)
+               for temperature, seed in [(0, 1), (0.5, 2), (0.8, 3), (0.8, 4), (1, 5), (1, 6)]]
+    whole = [answer.choices[0].message.content for answer in answers if answer.choices[0].finish_reason == "stop"]
+    assert len(whole) >= 4 and all(map(is_person, whole)), whole
+    chunks = openai.chat.completions.create(model="smollm", messages=INVENT, response_format=form, temperature=0, max_tokens=200, stream=True, n=2)
+    texts = ["", ""]
+    for chunk in chunks:
+        texts[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert texts == [answers[0].choices[0].message.content] * 2
+
+
+def test_the_form_in_other_routes(server, openai):
+    answer = openai.responses.create(model="smollm", input=INVENT, temperature=0, max_output_tokens=200,
+                                     text={"format": {"type": "json_schema", "name": "person", "schema": PERSON}})
+    assert is_person(answer.output_text)
+    body = {"model": "smollm", "messages": INVENT, "stream": False, "format": PERSON, "options": {"temperature": 0, "num_predict": 200}}
+    assert is_person(server.ask("/api/chat", body)[2]["message"]["content"])
+    body = GREEDY | {"messages": INVENT, "max_tokens": 300, "response_format": {"type": "json_object"}}
+    choice = server.ask("/v1/chat/completions", body)[2]["choices"][0]
+    assert choice["message"]["content"].startswith("{")
+    assert choice["finish_reason"] == "length" or isinstance(json.loads(choice["message"]["content"]), dict)
+
+
+@pytest.mark.parametrize(("schema", "field"), [
+    ({"type": "string", "pattern": "a+"}, "pattern"), ({"type": "integer", "minimum": 3}, "minimum"), ({"oneOf": [{}]}, "oneOf"), ({"$ref": "#/$defs/x"}, "$ref"),
+    ({"type": "object", "properties": {"a": {"type": "strin"}}}, "properties.a.type"),
+])  # fmt: skip
+def test_a_schema_that_cannot_be_guaranteed_is_refused_by_name(server, schema, field):
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    status, _, answer = server.ask("/v1/chat/completions", GREEDY | {"response_format": form})
+    assert status == 400 and answer["error"]["param"] == "response_format.json_schema.schema." + field, answer
+    assert server.ask("/v1/chat/completions", GREEDY)[0] == 200
+
+
+WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "The weather of a city", "parameters": {
+    "type": "object", "properties": {"city": {"enum": ["Paris", "London"]}, "days": {"type": "integer"}}, "required": ["city"]}}}
+
+
+@pytest.mark.parametrize("template", ["qwen25_tools", "hermes_tools", "llama3_tools"])
+def test_a_function_is_called_and_answered(tmp_path, template):
+    if not DEMO_MODEL.is_file():
+        pytest.skip("no demo model")
+    module = pytest.importorskip("openai")
+    succeeded(run("dequantize", DEMO_MODEL, tmp_path / "model", "--type", "f16", "--quiet"))
+    templates = Path(os.environ["TRITLLM_SOURCE_DIR"]) / "tests" / "text" / "templates"
+    (tmp_path / "model" / "chat_template.jinja").write_text((templates / f"{template}.jinja").read_text())
+    with serving("--model", f"qwen={tmp_path / 'model'}", "--context", 1024) as server:
+        client = module.OpenAI(base_url=server.address + "/v1", api_key="none", max_retries=0)
+        messages = [{"role": "user", "content": "What is the weather in Paris?"}]
+        request = {"model": "qwen", "messages": messages, "tools": [WEATHER], "tool_choice": "required", "temperature": 0, "max_tokens": 100}
+        choice = client.chat.completions.create(**request).choices[0]
+        assert choice.finish_reason == "tool_calls" and choice.message.content is None
+        call = choice.message.tool_calls[0]
+        assert call.function.name == "get_weather" and json.loads(call.function.arguments)["city"] in ("Paris", "London")
+
+        pieces = [part for chunk in client.chat.completions.create(**request, stream=True) for part in chunk.choices[0].delta.tool_calls or []]
+        assert "".join(part.function.arguments or "" for part in pieces) == call.function.arguments
+        assert [part.function.name for part in pieces if part.function.name] == ["get_weather"]
+
+        messages += [choice.message.model_dump(exclude_none=True), {"role": "tool", "tool_call_id": call.id, "content": "Rain, 12 degrees"}]
+        final = client.chat.completions.create(model="qwen", messages=messages, tools=[WEATHER], temperature=0, max_tokens=30)
+        assert final.choices[0].message.content
+
+        flat = {"type": "function"} | WEATHER["function"]
+        answer = client.responses.create(model="qwen", input="Weather in Paris?", tools=[flat], tool_choice="required", temperature=0, max_output_tokens=100)
+        assert answer.output[0].type == "function_call" and json.loads(answer.output[0].arguments)["city"] in ("Paris", "London")
+
+
+# A mixed crowd, for TRITLLM_SOAK_SECONDS (10)
+
+
+def resident_bytes(process):
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def descriptors(process):
+    return len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+
+
+class Crowd:
+    """Clients of which some leave, some read slowly and some send nonsense."""
+
+    def __init__(self, server, seconds):
+        self.server, self.end = server, time.monotonic() + seconds
+        self.counts = {"whole": 0, "left": 0, "slow": 0, "malformed": 0, "busy": 0, "wrong": 0}
+        self.lock = threading.Lock()
+
+    def run(self, clients):
+        threads = [threading.Thread(target=self.client, args=(number,)) for number in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def client(self, seed):
+        import random
+
+        draw = random.Random(seed)
+        while time.monotonic() < self.end:
+            kind = draw.choices(["whole", "left", "slow", "malformed"], [88, 5, 5, 2])[0]
+            outcome = getattr(self, kind)(draw)
+            with self.lock:
+                self.counts[outcome] += 1
+
+    def whole(self, draw):
+        status, _, answer = self.server.ask("/v1/chat/completions", GREEDY | {"max_tokens": draw.randint(1, 12)})
+        return {200: "whole", 503: "busy"}.get(status, "wrong")
+
+    def left(self, draw):
+        connection = open_stream(self.server, max_tokens=200)
+        time.sleep(draw.random() / 2)
+        connection.close()
+        return "left"
+
+    def slow(self, draw):
+        with open_stream(self.server, max_tokens=draw.randint(1, 12), n=2) as connection:
+            text = b""
+            while not text.endswith(b"0\r\n\r\n") and b"HTTP/1.1 503" not in text:
+                part = connection.recv(256)
+                if not part:
+                    return "wrong"
+                text += part
+                time.sleep(0.01)
+        return "busy" if b"HTTP/1.1 503" in text else "slow"
+
+    def malformed(self, draw):
+        status = self.server.ask("/v1/chat/completions", draw.choice([b"{", b'{"messages": 5}', b'{"messages": [], "x": 1}']))[0]
+        return "malformed" if status == 400 else "wrong"
+
+
+def test_a_mixed_crowd_leaves_nothing_behind(server):
+    seconds = float(os.environ.get("TRITLLM_SOAK_SECONDS", 10))
+    names = ["accepted", "done", "failed", "cancelled"]
+    Crowd(server, min(seconds, 10)).run(12)  # until memory has its lasting size
+    wait_for(lambda: server.metric("tritllm_live_sequences") + server.metric("tritllm_queue_requests") == 0)
+    memory, files = resident_bytes(server.process), descriptors(server.process)
+    before = {name: server.metric(f"tritllm_requests_{name}_total") for name in names}
+    crowd = Crowd(server, seconds)
+    crowd.run(12)
+    wait_for(lambda: server.metric("tritllm_live_sequences") + server.metric("tritllm_queue_requests") == 0)
+    accepted, done, failed, cancelled = (server.metric(f"tritllm_requests_{name}_total") - before[name] for name in names)
+    print(crowd.counts, {"accepted": accepted, "done": done, "failed": failed, "cancelled": cancelled},
+          {"memory_growth_bytes": resident_bytes(server.process) - memory, "descriptors": descriptors(server.process) - files})
+    assert crowd.counts["wrong"] == 0, crowd.counts
+    assert accepted == done + failed + cancelled and failed == 0
+    assert done >= crowd.counts["whole"] + crowd.counts["slow"]
+    wait_for(lambda: descriptors(server.process) <= files + 1)
+    assert resident_bytes(server.process) - memory < 8 << 20
