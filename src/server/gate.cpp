@@ -108,7 +108,7 @@ void Gate::check_source(const HttpRequest& request) const {
   if (origin && !is_allowed_origin(request, *origin)) {
     throw ApiError(
         403,
-        fmt::format("pages of {} may not call this server; start it with --allow-origin and that origin", printable(*origin, 80)),
+        fmt::format("pages of {} may not call this server; its operator can allow that origin (docs/server.md)", printable(*origin, 80)),
         "Origin", "unknown_origin");
   }
 }

@@ -274,8 +274,10 @@ def test_a_client_that_leaves_frees_its_place(server, stream):
 
 
 def test_a_full_queue_answers_at_once(server):
-    connections = [open_stream(server) for _ in range(12)]
+    connections = [open_stream(server) for _ in range(4)]
     try:
+        wait_for(lambda: server.metric("tritllm_live_sequences") == 4)  # before that they fill the queue
+        connections += [open_stream(server) for _ in range(8)]
         wait_for(lambda: server.metric("tritllm_queue_requests") == 8)
         begin = time.monotonic()
         status, headers, answer = server.ask("/v1/chat/completions", GREEDY)
