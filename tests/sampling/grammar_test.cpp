@@ -100,7 +100,7 @@ TEST(Grammar, RandomTextsAreJson) {
     for (int i = 0; i < 50; ++i) {
       const std::string text = random_text(automaton, random);
       ASSERT_LT(text.size(), 100'000) << example.schema;
-      EXPECT_NO_THROW(static_cast<void>(Json::parse(text))) << text;
+      EXPECT_TRUE(Json::accept(text)) << text;
     }
   }
 }
