@@ -53,8 +53,8 @@ constexpr const char* kTokenizer = R"({"version": "1.0", "truncation": null, "pa
 // Tokens that other files name are added so that the tokenizer's parser accepts them, or refuses them by name.
 Tokenizer read_tokenizer(std::vector<SideFile> files) {
   files.push_back({"tokenizer.json", kTokenizer});
-  const auto completed = completed_tokenizer(files, "fuzz");
-  return Tokenizer::parse(completed ? *completed : kTokenizer, "fuzz");
+  const auto added_tokens = completed_added_tokens(files, "fuzz");
+  return Tokenizer::parse(kTokenizer, "fuzz", added_tokens ? &**added_tokens : nullptr);
 }
 
 void read_defaults(const std::vector<SideFile>& files, std::string_view config) {

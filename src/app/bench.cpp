@@ -88,7 +88,7 @@ int run(const Arguments& arguments) {
     if (format == "md") print(markdown(row));
     if (format == "csv") print(csv(row));
     // As print_json(): a path may hold bytes that are not UTF-8.
-    if (format == "jsonl") print(to_json(row).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+    if (format == "jsonl") print_json(to_json(row), -1);
   });
   if (format != "json") return 0;
   Json all = Json::array();

@@ -163,11 +163,11 @@ struct Projection {
   bool adds = false;  // out += weights·x + bias
 };
 
-// What is done to each head of queries and keys before they are used. A rotation pairs element i of a head with element i + pairs,
+// How each head of queries and keys is changed before use. A rotation pairs element i of a head with element i + pairs,
 // where pairs is the number of the table's frequencies; elements from 2·pairs on stay.
 struct HeadRules {
   const Norm* query_norm;  // null: none
-  const Norm* key_norm;    // likewise
+  const Norm* key_norm;    // null: none
   const RotaryTable* rotary;
 };
 
@@ -179,7 +179,7 @@ struct AttentionSettings {
   float softcap;  // scores become softcap·tanh(score / softcap); 0: none
 };
 
-// What is summed over rows.
+// The sums over rows that calibration reads.
 enum class MomentKind : uint8_t {
   kSquares,       // Σ x[i]², [columns]
   kOuterProduct,  // Σ x[i]·x[j], [columns][columns]
@@ -209,6 +209,10 @@ class Backend {
 
   virtual uint32_t page_positions() const noexcept = 0;
   virtual std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) = 0;
+  // What make_cache() takes; as much as a number can say where the product does not fit one.
+  virtual uint64_t cache_bytes(const CacheShape& shape) const;
+  // Bytes that can still be allocated; as much as a number can say where an allocation alone can tell.
+  virtual uint64_t free_memory() const { return UINT64_MAX; }
   // Every layer's keys and values.
   virtual void copy_page(KeyValueCache& cache, PageId from, PageId to) = 0;
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include "sampling/logits.h"
 #include "sampling/sampler_options.h"
+#include "sampling/token_constraint.h"
 #include "text/tokenizer.h"
 
 namespace tritllm {
@@ -25,9 +27,10 @@ struct GenerationRequest {
   uint32_t max_tokens = UINT32_MAX;  // the context's end stops an answer in any case
   std::vector<std::string> stops;    // text at which the answer ends; not part of it
   bool ignore_end_tokens = false;
-  bool log_probabilities = false;         // of each token of the answer
-  bool prompt_log_probabilities = false;  // of each token of the prompt but the first
-  size_t top_log_probabilities = 0;       // so many of the most probable tokens with each of these
+  std::shared_ptr<TokenConstraint> constraint;  // of the answer; of this request alone; null: none
+  bool log_probabilities = false;               // of each token of the answer
+  bool prompt_log_probabilities = false;        // of each token of the prompt but the first
+  size_t top_log_probabilities = 0;             // how many of the most probable tokens come with each of these
 };
 
 // How probable the model held a token, without penalties and temperature.

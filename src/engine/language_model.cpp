@@ -5,8 +5,10 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "engine/named_tokens.h"
 #include "io/hf_folder.h"
+#include "io/model_location.h"
 
 namespace tritllm {
 
@@ -20,8 +22,8 @@ Tokenizer tokenizer_of(const std::vector<SideFile>& files, const std::string& wh
     throw Error(ErrorCode::kNotFound, where, "has no tokenizer.json",
                 "convert the model's tokenizer with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)");
   }
-  const std::optional<std::string> completed = completed_tokenizer(files, where);
-  return Tokenizer::parse(completed ? *completed : file->contents, fmt::format("{}: tokenizer.json", where));
+  const std::optional<JsonDocument> added_tokens = completed_added_tokens(files, where);
+  return Tokenizer::parse(file->contents, fmt::format("{}: tokenizer.json", where), added_tokens ? &**added_tokens : nullptr);
 }
 
 uint32_t context_of(const LoadOptions& options, const ModelConfig& config, const std::string& where) {
@@ -37,7 +39,9 @@ uint32_t context_of(const LoadOptions& options, const ModelConfig& config, const
 }  // namespace
 
 Tokenizer load_tokenizer(const fs::path& path) {
-  return tokenizer_of(fs::is_directory(path) ? read_side_files(path) : open_model(path).side_files, path.string());
+  const fs::path found = locate_model(path);
+  const bool is_folder = kind_of_target(found) == FileKind::kFolder;
+  return tokenizer_of(is_folder ? read_side_files(found) : open_model(found).side_files, found.string());
 }
 
 LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& options) {
@@ -56,7 +60,7 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
                                               config.vocabulary, loaded.place_);
   loaded.warnings_ = files.warnings;
   loaded.warnings_.insert(loaded.warnings_.end(), loaded.defaults_.warnings.begin(), loaded.defaults_.warnings.end());
-  const ModelLimits limits{context_of(options, config, loaded.place_), options.batch_tokens};
+  const ModelLimits limits{.positions = context_of(options, config, loaded.place_), .batch_tokens = options.batch_tokens};
   loaded.model_ = std::make_unique<Model>(std::move(files), std::move(config), limits, *loaded.backend_);
   return loaded;
 }
@@ -65,14 +69,15 @@ std::vector<TokenId> LanguageModel::encode(std::string_view text, bool parse_spe
   return tokenizer_->encode(text, {.add_special = true, .parse_special = parse_special, .literal = {}});
 }
 
-std::vector<TokenId> LanguageModel::encode_chat(const Json& messages, const Json& variables) const {
+std::vector<TokenId> LanguageModel::encode_chat(const Json& messages, const Json& variables, const Json& tools) const {
   ChatTemplateInputs inputs;
   inputs.messages = messages;
+  inputs.tools = tools;
   inputs.variables = variables;
   inputs.bos_token = bos_text_;
   inputs.eos_token = eos_text_;
   inputs.now = std::chrono::system_clock::now();
-  const RenderedPrompt prompt = chat_templates_.choose(/*with_tools=*/false).render(inputs);
+  const RenderedPrompt prompt = chat_templates_.choose(/*with_tools=*/!tools.is_null()).render(inputs);
   // The template writes what the post-processor would add.
   return tokenizer_->encode(prompt.text, {.add_special = false, .parse_special = true, .literal = prompt.literal});
 }

@@ -47,23 +47,24 @@ Json tokenizer_settings(const std::vector<SideFile>& files, const std::string& w
   return settings;
 }
 
-NamedToken token_from_object(const Json& object, bool special, const std::string& where) {
-  NamedToken token{.content = json_string(object, "content", where), .special = json_boolean_or(object, "special", special, where)};
+NamedToken token_from_object(const JsonView& object, bool special) {
+  NamedToken token{.content = object.text("content"), .special = object.boolean_or("special", special)};
   for (const std::string_view flag : kPlacementFlags) {
     const bool fallback = flag == "normalized" && !token.special;
-    token.flags[std::string(flag)] = json_boolean_or(object, flag, fallback, where);
+    token.flags[std::string(flag)] = object.boolean_or(flag, fallback);
   }
   return token;
 }
 
 NamedToken token_from_text(const std::string& content, bool special, const std::string& where) {
-  return token_from_object({{"content", content}}, special, where);
+  const Json object{{"content", content}};
+  return token_from_object(JsonView(object, where), special);
 }
 
 // A special token is written as a text, or as an object with flags.
 NamedToken special_token(const Json& value, const std::string& where) {
   NamedToken token =
-      value.is_object() ? token_from_object(value, true, where) : token_from_text(value.get<std::string>(), true, where);
+      value.is_object() ? token_from_object(JsonView(value, where), true) : token_from_text(value.get<std::string>(), true, where);
   token.special = true;
   return token;
 }
@@ -111,7 +112,7 @@ std::vector<NamedToken> added_tokens(const std::vector<SideFile>& files, const J
     const std::string place = where + ": tokenizer_config.json";
     if (!decoder->is_object()) throw Error(ErrorCode::kBadInput, place, "'added_tokens_decoder': expected an object");
     for (const auto& [index, token] : decoder->items()) {
-      by_index[token_index(index, place)] = token_from_object(token, false, place);
+      by_index[token_index(index, place)] = token_from_object(JsonView(token, place), false);
     }
   } else {
     const std::string place = where + ": added_tokens.json";
@@ -183,14 +184,33 @@ std::vector<NamedToken> missing_tokens(const Json& own, std::vector<NamedToken> 
   return missing;
 }
 
+struct VocabularyIds {
+  uint64_t count = 0;
+  std::unordered_map<std::string, uint64_t> of_missing;  // of the missing tokens that the vocabulary knows
+};
+
+// Read entry by entry: a tree of a large tokenizer.json would take some forty times its bytes. Nothing without a vocabulary.
+std::optional<VocabularyIds> vocabulary_ids(std::string_view tokenizer, const std::vector<NamedToken>& missing,
+                                            const std::string& where) {
+  std::unordered_set<std::string_view> wanted;
+  for (const NamedToken& token : missing) wanted.insert(token.content);
+  static constexpr std::string_view kLists[] = {"/model/vocab", "/model/merges", "/added_tokens"};
+  VocabularyIds ids;
+  const Json rest = parse_json_in_parts(tokenizer, where, kLists, [&](size_t list, const std::string& content, const Json& id) {
+    if (list != 0) return;
+    ++ids.count;
+    if (id.is_number_unsigned() && wanted.contains(content)) ids.of_missing.emplace(content, id.get<uint64_t>());
+  });
+  const auto model = rest.find("model");
+  if (model == rest.end() || !model->is_object() || !model->contains("vocab") || !model->at("vocab").is_object())
+    return std::nullopt;
+  return ids;
+}
+
 // Adds them as the tokenizers library does: a token that the vocabulary knows keeps its id, others follow the highest.
-void add_tokens(const std::vector<NamedToken>& tokens, const Json& vocabulary, Json& list) {
-  std::unordered_map<std::string_view, uint64_t> ids;
-  for (const auto& [content, id] : vocabulary.items()) {
-    if (id.is_number_unsigned()) ids.emplace(content, id.get<uint64_t>());
-  }
+void add_tokens(const std::vector<NamedToken>& tokens, const VocabularyIds& ids, Json& list) {
   Positions positions = positions_of(list);
-  uint64_t next = vocabulary.size();
+  uint64_t next = ids.count;
   for (const Json& token : list) next = std::max(next, token.at("id").get<uint64_t>() + 1);
   for (const NamedToken& token : tokens) {
     Json entry = {{"id", 0}, {"content", token.content}, {"special", token.special}};
@@ -200,8 +220,8 @@ void add_tokens(const std::vector<NamedToken>& tokens, const Json& vocabulary, J
       list[found->second] = std::move(entry);
       continue;
     }
-    const auto known = ids.find(token.content);
-    entry["id"] = known != ids.end() ? known->second : next++;
+    const auto known = ids.of_missing.find(token.content);
+    entry["id"] = known != ids.of_missing.end() ? known->second : next++;
     positions.emplace(token.content, list.size());
     list.push_back(std::move(entry));
   }
@@ -219,25 +239,24 @@ std::string special_token_text(const std::vector<SideFile>& files, std::string_v
   const auto found = settings.find(name);
   if (found == settings.end() || found->is_null()) return "";
   const std::string place = where + ": tokenizer_config.json";
-  return found->is_object() ? json_string(*found, "content", place) : json_string(settings, name, place);
+  return found->is_object() ? JsonView(*found, place).text("content") : JsonView(settings, place).text(name);
 }
 
-std::optional<std::string> completed_tokenizer(const std::vector<SideFile>& files, const std::string& where) {
+std::optional<JsonDocument> completed_added_tokens(const std::vector<SideFile>& files, const std::string& where) {
   const SideFile* const file = find_side_file(files, "tokenizer.json");
   if (file == nullptr) return std::nullopt;
   const Json settings = tokenizer_settings(files, where);
   const std::vector<NamedToken> specials = special_tokens(settings, where + ": tokenizer_config.json");
   const std::vector<NamedToken> added = added_tokens(files, settings, specials, where);
   if (specials.empty() && added.empty()) return std::nullopt;
-  const std::optional<Json> own = own_added_tokens(file->contents);
+  std::optional<Json> own = own_added_tokens(file->contents);
   if (!own) return std::nullopt;
   const std::vector<NamedToken> missing = missing_tokens(*own, added, specials);
   if (missing.empty()) return std::nullopt;
-  Json document = parse_json(file->contents, fmt::format("{}: tokenizer.json", where));
-  if (!document.contains("model") || !document["model"].is_object() || !document["model"].contains("vocab")) return std::nullopt;
-  document["added_tokens"] = *own;
-  add_tokens(missing, document["model"]["vocab"], document["added_tokens"]);
-  return document.dump();
+  const auto ids = vocabulary_ids(file->contents, missing, fmt::format("{}: tokenizer.json", where));
+  if (!ids) return std::nullopt;
+  add_tokens(missing, *ids, *own);
+  return JsonDocument(*std::move(own));
 }
 
 }  // namespace tritllm

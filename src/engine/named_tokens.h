@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/json_fwd.h"
 #include "io/model_source.h"
 
 namespace tritllm {
@@ -17,8 +18,9 @@ const SideFile* find_side_file(const std::vector<SideFile>& files, std::string_v
 // The text of a special token ("bos_token", …) by tokenizer_config.json and special_tokens_map.json; empty where there is none.
 std::string special_token_text(const std::vector<SideFile>& files, std::string_view name, const std::string& where);
 
-// tokenizer.json with every token added that tokenizer_config.json, special_tokens_map.json or added_tokens.json name and that it
-// lacks or describes otherwise. Nothing where it is complete as it is, or cannot be read, which its parser says best.
-std::optional<std::string> completed_tokenizer(const std::vector<SideFile>& files, const std::string& where);
+// The field "added_tokens" of tokenizer.json with every token added that tokenizer_config.json, special_tokens_map.json or
+// added_tokens.json name and that it lacks or describes otherwise. Nothing where it is complete as it is, or cannot be read, which
+// its parser says best.
+std::optional<JsonDocument> completed_added_tokens(const std::vector<SideFile>& files, const std::string& where);
 
 }  // namespace tritllm

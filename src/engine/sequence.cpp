@@ -37,7 +37,7 @@ bool Sequence::wants_logits(uint32_t position) const noexcept {
 }
 
 bool Sequence::draws() const noexcept {
-  return !request_.log_probabilities && request_.max_tokens > 0 && !sampler_.changes_logits();
+  return !request_.log_probabilities && !request_.constraint && request_.max_tokens > 0 && !sampler_.changes_logits();
 }
 
 bool Sequence::goes_on_after_next() const noexcept {
@@ -70,10 +70,18 @@ GenerationEvent Sequence::choose(std::span<const float> logits, SamplerRoom& roo
     finish_ = FinishReason::kLength;
     return event;
   }
-  const TokenId token = sampler_.sample(logits, tokens_, room);
+  const TokenId token = sampler_.sample(allowed(logits, room), tokens_, room);
+  if (request_.constraint) request_.constraint->accept(token);
   event = event_of(token);
   if (request_.log_probabilities) event.score = score(logits, token);
   return event;
+}
+
+std::span<const float> Sequence::allowed(std::span<const float> logits, SamplerRoom& room) const {
+  if (!request_.constraint) return logits;
+  room.allowed.assign(logits.begin(), logits.end());
+  request_.constraint->mask(room.allowed);
+  return room.allowed;
 }
 
 GenerationEvent Sequence::event_of(TokenId token) {

@@ -64,6 +64,8 @@ class Sequence {
 
  private:
   TokenScore score(std::span<const float> logits, TokenId token) const;
+  // The logits of the tokens that the request's constraint leaves.
+  std::span<const float> allowed(std::span<const float> logits, SamplerRoom& room) const;
   GenerationEvent choose(std::span<const float> logits, SamplerRoom& room);
   GenerationEvent event_of(TokenId token);
   // What the latest token adds to the text that may be shown; sets finish_ where the answer ends with it.

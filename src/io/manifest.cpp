@@ -80,7 +80,7 @@ Json stats_to_json(const ErrorStats& error) {
           {"level_histogram", error.level_histogram}};
 }
 
-ErrorStats parse_stats(const JsonView& record) {
+ErrorStats parse_stats(const JsonView& record, int depth) {
   ErrorStats error;
   error.weight_energy = finite_number(record, "weight_energy");
   error.relative_mse = finite_number(record, "relative_mse");
@@ -89,6 +89,9 @@ ErrorStats parse_stats(const JsonView& record) {
   error.max_abs_error = finite_number(record, "max_abs_error");
   error.clipped = record.integer("clipped");
   error.level_histogram = integers(record.child("level_histogram"));
+  if (error.level_histogram.size() != 2 * static_cast<size_t>(codec::largest_code(depth)) + 1) {
+    record.child("level_histogram").refuse(fmt::format("{} counts", 2 * codec::largest_code(depth) + 1));
+  }
   return error;
 }
 
@@ -144,7 +147,30 @@ void add_file(const Json& json, const std::string& where, std::unordered_set<std
   }
 }
 
-// A tied tensor names another tensor of the checkpoint that is stored, and has its shape.
+// What is stored of a tensor lies in a weight file.
+void check_places(const Manifest& manifest, const std::string& where) {
+  std::unordered_set<std::string_view> weights;
+  for (const FileRecord& file : manifest.files) {
+    if (file.role == FileRole::kWeights) weights.insert(file.name);
+  }
+  for (const TensorRecord& record : manifest.tensors) {
+    if (record.fate == Fate::kTied || weights.contains(record.file)) continue;
+    throw Error(ErrorCode::kBadInput, fmt::format("{}: tensor '{}'", where, printable(record.name)),
+                fmt::format("lies in '{}', which is not among the weight files", printable(record.file)));
+  }
+}
+
+// The name of a configuration: it becomes the title of a model card and part of names.
+std::string recipe_name(const JsonView& json) {
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789-_.";
+  std::string name = json.text("recipe");
+  if (name.empty() || name.size() > 64 || name.find_first_not_of(kAllowed) != name.npos)
+    json.child("recipe").refuse("a name of up to 64 small letters, digits, '-', '_' and '.'");
+  return name;
+}
+
+}  // namespace
+
 void check_tied(const std::vector<TensorRecord>& tensors, const std::string& where) {
   std::unordered_map<std::string_view, const TensorRecord*> stored;
   for (const TensorRecord& record : tensors) {
@@ -158,8 +184,6 @@ void check_tied(const std::vector<TensorRecord>& tensors, const std::string& whe
                 fmt::format("is tied to '{}', which is not a stored tensor of the same shape", printable(record.tied_to)));
   }
 }
-
-}  // namespace
 
 std::string_view fate_name(Fate fate) noexcept { return name_in(kFates, fate); }
 
@@ -220,7 +244,7 @@ TensorRecord parse_tensor_record(const Json& json, const std::string& where) {
     return record;
   }
   record.depth = static_cast<int>(fields.integer("depth", 1, codec::kMaxDepth));
-  record.error = parse_stats(fields);
+  record.error = parse_stats(fields, record.depth);
   if (record.shape.size() != 2 && record.shape.size() != 3) {
     fields.child("shape").refuse("a matrix [rows, columns] or a stack [experts, rows, columns]");
   }
@@ -293,7 +317,7 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   if (wrong) throw *wrong;
 
   manifest.tool_version = json.text("tool_version");
-  manifest.recipe = json.text("recipe");
+  manifest.recipe = recipe_name(json);
   manifest.fingerprint = checksum_text(json, "fingerprint");
   const JsonView source = json.child("source");
   manifest.source_name = source.text("name");
@@ -304,6 +328,7 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   manifest.stored_bits_per_weight = finite_number(json, "stored_bits_per_weight");
   manifest.card.source_name = manifest.source_name;
   if (document.contains("card")) manifest.card = parse_card(json.child("card"));
+  check_places(manifest, where);
   if (document.contains("part")) manifest.part = parse_part(json.child("part"), manifest.tensors.size());
   else check_tied(manifest.tensors, where);  // a part may leave the other tensor to another part
   return manifest;

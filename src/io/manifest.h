@@ -30,7 +30,7 @@ std::string_view fate_name(Fate fate) noexcept;
 struct ErrorStats {
   double weight_energy = 0;  // Σ w², so that matrices can be added up
   double relative_mse = 0;
-  std::optional<double> sqnr_db;  // none if there is no error
+  std::optional<double> sqnr_db;  // nothing if there is no error
   double cosine = 1;
   double max_abs_error = 0;
   uint64_t clipped = 0;
@@ -105,6 +105,9 @@ struct Manifest {
 // The file's bytes, its own checksum included; and the reverse, which checks everything.
 std::string manifest_text(const Manifest& manifest);
 Manifest parse_manifest(std::string_view text, const std::string& where);
+
+// Throws unless every tied tensor names another one of these that is stored and has its shape.
+void check_tied(const std::vector<TensorRecord>& tensors, const std::string& where);
 
 // Bits per ternary weight of these tensors: information content, and bytes in the file.
 struct BitsPerWeight {

@@ -26,6 +26,7 @@ namespace tritllm {
 
 // Buffers of a vocabulary's size. One set serves any number of samplers in turn, so that a waiting request costs none of them.
 struct SamplerRoom {
+  std::vector<float> allowed;    // logits after a TokenConstraint
   std::vector<float> adjusted;   // logits with bias and penalties
   std::vector<uint32_t> counts;  // of each token in the penalty window; all zero between calls
   TokenDraw draw;

@@ -24,7 +24,10 @@ class BenchedModel {
  public:
   BenchedModel(ModelFiles files, const BenchOptions& options, uint32_t positions, ThreadPool& pool)
       : backend_(make_backend(options.device, options.arithmetic, pool, device_bytes(files))),
-        model_(std::move(files), {.positions = positions, .batch_tokens = std::max(options.batch_tokens, options.batch)},
+        model_(std::move(files),
+               {.positions = positions,
+                .batch_tokens = std::max(options.batch_tokens, options.batch),
+                .positions_field = "options.tests"},
                *backend_),
         batch_(options.batch),
         cache_(model_.make_cache(batch_ * model_.pages_per_sequence(), options.cache)),

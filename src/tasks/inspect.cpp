@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "io/manifest.h"
+#include "io/model_location.h"
 #include "io/model_source.h"
 #include "io/packed_checkpoint.h"
 #include "tasks/report.h"
@@ -31,7 +32,8 @@ Json inspect_packed(const std::filesystem::path& folder) {
 
 }  // namespace
 
-Json inspect_model(const std::filesystem::path& path) {
+Json inspect_model(const std::filesystem::path& named) {
+  const std::filesystem::path path = locate_model(named);
   if (is_packed_checkpoint(path)) return inspect_packed(path);
   const ModelSource model = open_model(path);
   uint64_t bytes = 0, elements = 0, matrix_weights = 0;

@@ -38,6 +38,11 @@ void RunProgress::end_tensor(uint64_t weights) {
   show();
 }
 
+void RunProgress::end_search(uint64_t weights) {
+  progress_.weights_done = weights_before_tensor_ + weights;
+  show();
+}
+
 void RunProgress::done() {
   progress_.tensor.clear();
   measure();
@@ -64,6 +69,7 @@ void RunProgress::measure() {
 }
 
 void RunProgress::show() {
+  if (configs_.empty()) return;  // not started: a look at what would be done
   measure();
   on_progress_(progress_);
   if (last_written_ && progress_.seconds - *last_written_ < kSecondsBetweenFiles) return;

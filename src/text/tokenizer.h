@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/json_fwd.h"
 #include "text/types.h"
 
 namespace tritllm {
@@ -26,7 +27,8 @@ struct EncodeOptions {
 class Tokenizer {
  public:
   // `where` names the file in errors. Refuses whatever is not supported (docs/tokenizer.md).
-  static Tokenizer parse(std::string_view tokenizer_json, const std::string& where);
+  // `added_tokens` replaces the field of that name, unless it is null.
+  static Tokenizer parse(std::string_view tokenizer_json, const std::string& where, const Json* added_tokens = nullptr);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;

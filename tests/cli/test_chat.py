@@ -338,7 +338,7 @@ def test_what_the_model_writes_cannot_steer_the_terminal(terminal):
     (chat.home / "hostile.json").write_text(json.dumps({"messages": [{"role": "system", "content": "a\x1b]0;owned\x07\x9b2J b"}]}))
     assert "Loaded 1" in chat.command("/load hostile.json")
     seen = chat.command("/system")
-    assert r"a\x1b]0;owned\x07\x9b2J b" in seen
+    assert r"a\x1b]0;owned\x07\xc2\x9b2J b" in seen
 
 
 def test_no_colours(terminal):
@@ -443,10 +443,10 @@ def test_template_variables_are_settings(tmp_path):
 
 @pytest.mark.parametrize("document, words", [
     ("{", ["conversation.json"]),
-    ("[]", ["object", "array"]),
+    ("[]", ["expected a JSON object", "found []"]),
     ("{}", ["messages"]),
-    ('{"messages": {}}', ["messages", "array", "object"]),
-    ('{"messages": ["text"]}', ["messages/0", "object", "string"]),
+    ('{"messages": {}}', ["messages", "expected an array", "found {}"]),
+    ('{"messages": ["text"]}', ["messages/0", "expected a JSON object", 'found "text"']),
     ('{"messages": [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]}', ["messages/1", "system"]),
     ('{"messages": [{"role": "user", "content": 7}]}', ["messages/0", "content"]),
     ('{"messages": [{"role": "user"}]}', ["messages/0", "content"]),

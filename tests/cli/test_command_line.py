@@ -10,7 +10,7 @@ import pytest
 
 from cli_support import BINARY, clean_environment, error_line, run, succeeded
 
-COMMANDS = ["quantize", "dequantize", "inspect", "verify", "merge", "run", "chat", "eval", "bench", "tokenize", "devices", "completions", "manual"]
+COMMANDS = ["quantize", "pack", "dequantize", "inspect", "verify", "merge", "run", "chat", "serve", "eval", "bench", "tokenize", "devices", "completions", "manual"]
 
 
 def help_of(command):

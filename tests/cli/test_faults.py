@@ -2,6 +2,7 @@
 when the disk works again, the same command makes the usual bytes."""
 
 import errno
+import json
 import os
 import re
 import resource
@@ -181,7 +182,8 @@ def test_disk_too_small(memory):
         pytest.skip("no permission to mount a small file system")
     try:
         error_line(quantize(model, disk / "out"), "are needed", "are free")
-        assert list((disk / "out").iterdir()) == [disk / "out" / ".lock"]
+        assert sorted(path.name for path in (disk / "out").iterdir()) == [".lock", "progress.json"]
+        assert json.loads((disk / "out/progress.json").read_text())["state"] == "failed"
         subprocess.run(["mount", "-o", "remount,size=192k", disk], check=True)
         line = error_line(quantize(model, disk / "out"), disk)
         assert re.search("No space left|are needed", line)

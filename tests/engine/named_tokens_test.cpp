@@ -51,22 +51,25 @@ Json tokenizer_document() {
           {"model", {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}, {"c", 2}}}, {"merges", Json::array()}}}};
 }
 
-std::optional<std::string> completed(std::vector<SideFile> files) {
+std::optional<JsonDocument> completed(std::vector<SideFile> files) {
   files.push_back({"tokenizer.json", tokenizer_document().dump()});
-  return completed_tokenizer(files, "MODEL");
+  return completed_added_tokens(files, "MODEL");
 }
 
-Tokenizer tokenizer_of(const std::vector<SideFile>& files) { return Tokenizer::parse(completed(files).value(), "MODEL"); }
+Tokenizer tokenizer_of(const std::vector<SideFile>& files) {
+  const JsonDocument added_tokens = completed(files).value();
+  return Tokenizer::parse(tokenizer_document().dump(), "MODEL", &*added_tokens);
+}
 
-TEST(CompletedTokenizer, IsLeftAloneWhereNothingIsMissing) {
-  EXPECT_FALSE(completed_tokenizer({}, "MODEL"));
+TEST(CompletedAddedTokens, IsLeftAloneWhereNothingIsMissing) {
+  EXPECT_FALSE(completed_added_tokens({}, "MODEL"));
   EXPECT_FALSE(completed({}));
   EXPECT_FALSE(completed({{"tokenizer_config.json", R"({"eos_token": "<end>", "pad_token": null, "add_bos_token": true})"}}));
   EXPECT_FALSE(completed({{"tokenizer_config.json", R"({"added_tokens_decoder": {"3": {"content": "<end>", "special": true}}})"}}));
   EXPECT_FALSE(completed({{"added_tokens.json", R"({"<end>": 3})"}, {"special_tokens_map.json", R"({"eos_token": "<end>"})"}}));
 }
 
-TEST(CompletedTokenizer, HasTheTokensOfEveryPlace) {
+TEST(CompletedAddedTokens, HasTheTokensOfEveryPlace) {
   for (const std::vector<SideFile>& files : std::vector<std::vector<SideFile>>{
            {{"tokenizer_config.json", R"({"added_tokens_decoder": {"4": {"content": "<turn>", "special": true}}})"}},
            {{"tokenizer_config.json", R"({"eos_token": "<turn>"})"}},
@@ -84,7 +87,7 @@ TEST(CompletedTokenizer, HasTheTokensOfEveryPlace) {
   EXPECT_FALSE(plain.is_special(4));
 }
 
-TEST(CompletedTokenizer, NumbersThemInOrder) {
+TEST(CompletedAddedTokens, NumbersThemInOrder) {
   const Tokenizer tokenizer = tokenizer_of({{"tokenizer_config.json", R"({"added_tokens_decoder": {
       "10": {"content": "<x>", "special": true}, "9": {"content": "<y>", "special": true}, "2": {"content": "c", "special": true}},
       "pad_token": "<z>"})"}});
@@ -95,14 +98,14 @@ TEST(CompletedTokenizer, NumbersThemInOrder) {
   EXPECT_TRUE(tokenizer.is_special(2));
 }
 
-TEST(CompletedTokenizer, AnotherDescriptionReplacesTheTokenizers) {
+TEST(CompletedAddedTokens, AnotherDescriptionReplacesTheTokenizers) {
   const Tokenizer tokenizer = tokenizer_of(
       {{"tokenizer_config.json", R"({"added_tokens_decoder": {"3": {"content": "<end>", "special": false, "lstrip": true}}})"}});
   EXPECT_FALSE(tokenizer.is_special(3));
   EXPECT_EQ(tokenizer.encode("a <end>"), (std::vector<TokenId>{0, 3}));
 }
 
-TEST(CompletedTokenizer, BadDescriptionsAreRefusedWithTheirPlace) {
+TEST(CompletedAddedTokens, BadDescriptionsAreRefusedWithTheirPlace) {
   for (const char* const bad :
        {R"({"added_tokens_decoder": []})", R"({"added_tokens_decoder": {"x": {"content": "t"}}})",
         R"({"added_tokens_decoder": {"1": "t"}})", R"({"added_tokens_decoder": {"1": {"content": 1}}})",
@@ -115,12 +118,12 @@ TEST(CompletedTokenizer, BadDescriptionsAreRefusedWithTheirPlace) {
   }
 }
 
-TEST(CompletedTokenizer, ABadTokenizerIsLeftToItsParser) {
+TEST(CompletedAddedTokens, ABadTokenizerIsLeftToItsParser) {
   const SideFile settings{"tokenizer_config.json", R"({"eos_token": "<turn>"})"};
   for (const char* const bad :
        {"", "{", "[]", R"({"added_tokens": 3})", R"({"added_tokens": [3]})", R"({"added_tokens": [{"id": "x", "content": "a"}]})",
         R"({"added_tokens": []})", R"({"added_tokens": [], "model": 3})"}) {
-    EXPECT_FALSE(completed_tokenizer({settings, {"tokenizer.json", bad}}, "MODEL")) << bad;
+    EXPECT_FALSE(completed_added_tokens({settings, {"tokenizer.json", bad}}, "MODEL")) << bad;
   }
 }
 

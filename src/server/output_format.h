@@ -1,0 +1,41 @@
+// Owns what a request says about the form of its answer: a JSON object, a JSON schema, a call that has to come. Does not own
+// grammars (sampling/json_schema.h).
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/json.h"
+#include "sampling/token_constraint.h"
+#include "server/answer_parser.h"
+#include "server/model_pool.h"
+
+namespace tritllm::server {
+
+// What response_format of chats takes, as a JSON schema; the newer `text.format` has the same fields one level up.
+inline constexpr std::string_view kFormatSchema = R"({"type": "object", "required": ["type"], "properties": {
+  "type": {"enum": ["text", "json_object", "json_schema"]}, "json_schema": {"type": "object"}}})";
+
+// The constraint that {"type": "text" | "json_object" | "json_schema", …} asks for; null for text. Where `nested`, the schema
+// stands in "json_schema", else beside the type.
+std::shared_ptr<TokenConstraint> read_format(const JsonView& format, bool nested, ServedModel& model);
+// Ollama's: "json", or a schema itself.
+std::shared_ptr<TokenConstraint> read_plain_format(const JsonView& format, ServedModel& model);
+
+enum class ToolUse { kNone, kAuto, kRequired };
+struct ToolChoice {
+  ToolUse use = ToolUse::kAuto;
+  std::optional<std::string> name;  // of the function that has to be called
+};
+inline constexpr std::string_view kToolChoiceSchema =
+    R"({"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object", "required": ["type"]}]})";
+// "auto", "none", "required", or a function by its name, which stands in "function" where `nested`.
+ToolChoice read_tool_choice(const JsonView& request, bool nested);
+
+// One call of these functions, and nothing else. `tools` are as read_tools() returns them.
+std::shared_ptr<TokenConstraint> call_constraint(const Json& tools, const ToolChoice& choice, ToolFormat format,
+                                                 ServedModel& model);
+
+}  // namespace tritllm::server
