@@ -42,13 +42,14 @@ BenchOptions to_options(const Arguments& arguments) {
 std::string markdown(const BenchRow& row) {
   const std::string rate = row.gigabytes_per_second > 0 ? fmt::format("{:.2f}", row.gigabytes_per_second) : "";
   return fmt::format("| {} | {} | {} | {} | {} | {:.2f} ± {:.2f} | {} |\n", row.model,
-                     row.depth == 0 ? "" : std::to_string(row.depth), row.device, row.threads, row.test, row.tokens_per_second,
-                     row.stddev, rate);
+                     row.depth == 0 ? "" : std::to_string(row.depth), row.device, row.threads,
+                     row.batch == 1 ? row.test : fmt::format("{} × {}", row.test, row.batch), row.tokens_per_second, row.stddev,
+                     rate);
 }
 
 std::string csv(const BenchRow& row) {
-  return fmt::format("\"{}\",{},\"{}\",{},{},{:.6f},{:.6f},{},{:.6f}\n", row.model, row.depth, row.device, row.threads, row.test,
-                     row.tokens_per_second, row.stddev, row.weight_bytes_per_token, row.gigabytes_per_second);
+  return fmt::format("\"{}\",{},\"{}\",{},{},{:.6f},{:.6f},{},{:.6f},{}\n", row.model, row.depth, row.device, row.threads, row.test,
+                     row.tokens_per_second, row.stddev, row.weight_bytes_per_token, row.gigabytes_per_second, row.batch);
 }
 
 // Loading, then each test by itself: a token of a prompt and one of an answer take different times.
@@ -81,7 +82,7 @@ int run(const Arguments& arguments) {
   if (format == "md") {
     print("| model | depth | device | threads | test | tokens/s | weights GB/s |\n|---|---|---|---|---|---|---|\n");
   } else if (format == "csv") {
-    print("model,depth,device,threads,test,tokens_per_second,stddev,weight_bytes_per_token,gigabytes_per_second\n");
+    print("model,depth,device,threads,test,tokens_per_second,stddev,weight_bytes_per_token,gigabytes_per_second,batch\n");
   }
   const std::vector<BenchRow> rows = run_bench(options, [&](const BenchRow& row) {
     if (format == "md") print(markdown(row));

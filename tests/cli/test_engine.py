@@ -412,7 +412,8 @@ def test_eval_refuses_tokens_that_the_model_does_not_have(models, memory):
 # bench
 
 SYNTHETIC = ["bench", "--synthetic", "smollm2-135m", "--depth", 3, "--vocab", 512, "--tests", "pp8,tg3", "--repetitions", 2, "--quiet"]
-FIELDS = {"model", "depth", "test", "threads", "device", "tokens_per_second", "stddev", "weight_bytes_per_token", "gigabytes_per_second"}
+FIELDS = {"model", "depth", "test", "threads", "batch", "device", "tokens_per_second", "stddev", "weight_bytes_per_token",
+          "gigabytes_per_second"}
 
 
 def test_bench_formats():
@@ -432,6 +433,15 @@ def test_bench_formats():
     markdown = succeeded(run(*SYNTHETIC)).stdout.splitlines()
     assert len(markdown) == 4 and len({line.count("|") for line in markdown}) == 1
     assert "tokens/s" in markdown[0] and "pp8" in markdown[2] and "tg3" in markdown[3]
+
+
+def test_bench_counts_the_tokens_of_all_sequences():
+    rows = json.loads(succeeded(run(*SYNTHETIC, "--batch", 5, "--json")).stdout)
+    for row, tokens in zip(rows, (8, 3)):
+        assert row["batch"] == 5
+        assert row["tokens_per_second"] == pytest.approx(sum(5 * tokens / s for s in row["seconds"]) / len(row["seconds"]))
+    assert rows[1]["gigabytes_per_second"] == pytest.approx(rows[1]["tokens_per_second"] / 5 * rows[1]["weight_bytes_per_token"] / 1e9)
+    assert "tg3 × 5" in succeeded(run(*SYNTHETIC, "--batch", 5)).stdout
 
 
 def test_work_is_shown_with_the_time_left():

@@ -11,7 +11,7 @@
 #include <bit>
 #include <type_traits>
 
-#include "backend/cuda/attention.cuh"
+#include "backend/cuda/attention_floats.cuh"
 #include "backend/cuda/attention_mma.cuh"
 #include "backend/cuda/kernel_launch.cuh"
 #include "backend/cuda/layout.h"
@@ -19,13 +19,11 @@
 namespace tritllm::cuda {
 namespace {
 
-constexpr int kTeam = 8, kThreads = 128, kTeams = kThreads / kTeam, kWarps = kThreads / kLanes;
-constexpr int kChunk = 8;  // elements that a lane loads at once
+constexpr int kThreads = kAttentionThreads, kWarps = kThreads / kLanes;
 constexpr int kMostSplits = 64;
 constexpr int kMostMembers = 8;  // of a cluster
 constexpr int kPagesAhead = 2;
 constexpr int kWarpPositions = 16;  // that a warp takes at once where the cache has halves
-constexpr int kAtOnce = 2;          // positions whose keys and values a team asks for together
 
 TRIT_DEVICE void store_element(const CacheView& cache, int64_t at, float value) {
   if (cache.halves) {
@@ -101,134 +99,6 @@ __global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task
   }
 }
 
-// Eight elements of a key or value as a lane loads them.
-struct Chunk {
-  float4 low, high;
-
-  TRIT_DEVICE void load(const float* from, bool wanted) {
-    low = wanted ? *reinterpret_cast<const float4*>(from) : make_float4(0, 0, 0, 0);
-    high = wanted ? *(reinterpret_cast<const float4*>(from) + 1) : make_float4(0, 0, 0, 0);
-  }
-  TRIT_DEVICE void unpack(float (&values)[kChunk]) const {
-    values[0] = low.x, values[1] = low.y, values[2] = low.z, values[3] = low.w;
-    values[4] = high.x, values[5] = high.y, values[6] = high.z, values[7] = high.w;
-  }
-};
-
-// The positions [first, end) of a row that a block attends to, by one head of keys and values and `heads` heads of queries. Those
-// before `begin` do not count: `first` is a multiple of 16.
-struct PartOfRow {
-  uint32_t first, begin, end;
-  const uint32_t* pages;
-  int layer, key_head, heads;
-
-  // Of the key at a position, in elements.
-  TRIT_DEVICE int64_t offset(const CacheView& cache, uint32_t position) const {
-    return cache_offset(cache, layer, __ldg(pages + position / kPagePositions), key_head, 0,
-                        static_cast<int>(position % kPagePositions));
-  }
-};
-
-// Attention over float32 by the lanes' own arithmetic: eight lanes hold a position, sixteen positions are at work, each with sums
-// of its own that are merged at the end. `kHeads` and `kChunks`, of a head's elements in a lane: together as many as registers
-// allow.
-template <int kHeads, int kChunks, typename QueryOf>
-TRIT_DEVICE void attend_to_floats(const PartOfRow& part, const CacheView& cache, const QueryOf& query_of, float query_scale,
-                                  float softcap, float* sums_of, float* largest_of, float* total_of) {
-  constexpr int kWidth = kChunks * kTeam * kChunk;
-  constexpr uint32_t kStep = kTeams * kAtOnce;
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, member = thread % kTeam;
-  float queries[kHeads][kChunks][kChunk], sums[kHeads][kChunks][kChunk], largest[kHeads], totals[kHeads];
-#pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-    const float* from = query_of(min(h, part.heads - 1));
-    largest[h] = kLowest, totals[h] = 0.0f;
-#pragma unroll
-    for (int c = 0; c < kChunks; ++c) {
-#pragma unroll
-      for (int i = 0; i < kChunk; ++i) {
-        const int element = (member + kTeam * c) * kChunk + i;
-        queries[h][c][i] = element < cache.head_width ? from[element] * query_scale : 0.0f;
-        sums[h][c][i] = 0.0f;
-      }
-    }
-  }
-
-  const uint32_t team = static_cast<uint32_t>(thread / kTeam);
-#pragma unroll 1
-  for (uint32_t base = part.first; base < part.end; base += kStep) {
-    Chunk keys[kAtOnce][kChunks], values[kAtOnce][kChunks];
-#pragma unroll
-    for (int a = 0; a < kAtOnce; ++a) {
-      const uint32_t at = min(max(base + a * kTeams + team, part.begin), part.end - 1);
-      const float* key = static_cast<const float*>(cache.data) + part.offset(cache, at);
-      const float* value = key + static_cast<int64_t>(kPagePositions) * cache.head_stride;
-#pragma unroll
-      for (int c = 0; c < kChunks; ++c) {
-        const int element = (member + kTeam * c) * kChunk;
-        keys[a][c].load(key + element, element < cache.head_stride);
-        values[a][c].load(value + element, element < cache.head_stride);
-      }
-    }
-#pragma unroll
-    for (int a = 0; a < kAtOnce; ++a) {
-      const uint32_t at = base + a * kTeams + team;
-      const bool inside = at >= part.begin && at < part.end;
-      float k[kChunks][kChunk], v[kChunks][kChunk];
-#pragma unroll
-      for (int c = 0; c < kChunks; ++c) keys[a][c].unpack(k[c]), values[a][c].unpack(v[c]);
-#pragma unroll
-      for (int h = 0; h < kHeads; ++h) {
-        float score = 0.0f;
-#pragma unroll
-        for (int c = 0; c < kChunks; ++c) {
-#pragma unroll
-          for (int i = 0; i < kChunk; ++i) score = fmaf(queries[h][c][i], k[c][i], score);
-        }
-#pragma unroll
-        for (int distance = 1; distance < kTeam; distance *= 2) score += __shfl_xor_sync(0xffffffffu, score, distance);
-        if (softcap > 0.0f) score = softcap * kLog2e * tanhf(score);
-        const float top = fmaxf(largest[h], inside ? score : kLowest), keep = exp2f(largest[h] - top);
-        const float weight = inside ? exp2f(score - top) : 0.0f;
-        largest[h] = top;
-        totals[h] = fmaf(totals[h], keep, weight);
-#pragma unroll
-        for (int c = 0; c < kChunks; ++c) {
-#pragma unroll
-          for (int i = 0; i < kChunk; ++i) sums[h][c][i] = fmaf(sums[h][c][i], keep, weight * v[c][i]);
-        }
-      }
-    }
-  }
-
-  // The four teams of a warp, then the warps.
-#pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-#pragma unroll
-    for (int distance = kTeam; distance < kLanes; distance *= 2) {
-      const float other = __shfl_xor_sync(0xffffffffu, largest[h], distance), top = fmaxf(largest[h], other);
-      const float keep = exp2f(largest[h] - top), other_keep = exp2f(other - top);
-      largest[h] = top;
-      totals[h] = totals[h] * keep + __shfl_xor_sync(0xffffffffu, totals[h], distance) * other_keep;
-#pragma unroll
-      for (int c = 0; c < kChunks; ++c) {
-#pragma unroll
-        for (int i = 0; i < kChunk; ++i) {
-          sums[h][c][i] = sums[h][c][i] * keep + __shfl_xor_sync(0xffffffffu, sums[h][c][i], distance) * other_keep;
-        }
-      }
-    }
-    if (lane < kTeam && h < part.heads) {
-      if (lane == 0) largest_of[h] = largest[h], total_of[h] = totals[h];
-#pragma unroll
-      for (int c = 0; c < kChunks; ++c) {
-#pragma unroll
-        for (int i = 0; i < kChunk; ++i) sums_of[h * kWidth + (member + kTeam * c) * kChunk + i] = sums[h][c][i];
-      }
-    }
-  }
-}
-
 // kHeads: query heads of a block. kChunks: parts of 64 elements of a head.
 template <typename Element, int kHeads, int kChunks>
 __global__ void __launch_bounds__(kThreads)
@@ -258,7 +128,7 @@ __global__ void __launch_bounds__(kThreads)
   const uint32_t begin = task.window != 0 && position >= task.window ? position - task.window + 1 : 0, start = begin & ~15u,
                  length = position + 1 - start;
   constexpr bool kHalves = std::is_same_v<Element, __half>;
-  constexpr uint32_t kStep = kHalves ? kWarps * kWarpPositions : kTeams * kAtOnce, kShortSteps = 2;
+  constexpr uint32_t kStep = kHalves ? kWarps * kWarpPositions : kFloatPositions, kShortSteps = 2;
   // Short rows stay within one cluster.
   const uint32_t cluster = cluster_size(), wanted = length <= cluster * kStep * kShortSteps ? cluster : gridDim.x;
   const uint32_t each = (length + wanted - 1) / wanted, per_split = (each + kStep - 1) / kStep * kStep;
@@ -278,9 +148,9 @@ __global__ void __launch_bounds__(kThreads)
   }
   if (own.stores) {
     for (int i = thread; i < 2 * own.heads.pairs; i += kThreads) {
-      const int part = i >= own.heads.pairs ? 1 : 0, pair = i - part * own.heads.pairs;
-      angles[part][pair] =
-          __ldg((part == 0 ? own.heads.cosines : own.heads.sines) + static_cast<int64_t>(position) * own.heads.pairs + pair);
+      const int table = i >= own.heads.pairs ? 1 : 0, pair = i - table * own.heads.pairs;
+      angles[table][pair] =
+          __ldg((table == 0 ? own.heads.cosines : own.heads.sines) + static_cast<int64_t>(position) * own.heads.pairs + pair);
     }
     __syncthreads();
   }

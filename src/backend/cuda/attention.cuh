@@ -31,6 +31,22 @@ TRIT_DEVICE bool has_neighbours(const StepView& step, int row, int rows) {
   return last - first + 1 >= kFewestTogether;
 }
 
+inline constexpr int kAttentionThreads = 128;  // of a block that attends to a part of a row
+
+// The positions [first, end) of a row that a block attends to, by one head of keys and values and `heads` heads of queries. Those
+// before `begin` do not count: `first` is a multiple of 16.
+struct PartOfRow {
+  uint32_t first, begin, end;
+  const uint32_t* pages;
+  int layer, key_head, heads;
+
+  // Of the key at a position, in elements.
+  TRIT_DEVICE int64_t offset(const CacheView& cache, uint32_t position) const {
+    return cache_offset(cache, layer, __ldg(pages + position / kPagePositions), key_head, 0,
+                        static_cast<int>(position % kPagePositions));
+  }
+};
+
 // attention_tiles.cu. Halves in the cache only.
 Status attend_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
                     Stream stream);

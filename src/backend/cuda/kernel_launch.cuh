@@ -49,8 +49,6 @@ Status clusters_that_fit(void (*kernel)(Parameters...), unsigned cluster, int th
   const std::lock_guard lock(mutex);
   const auto [found, fresh] = known.try_emplace({reinterpret_cast<const void*>(kernel), cluster, shared_bytes}, 0);
   if (fresh) {
-    cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-    if (status != cudaSuccess) return status;
     cudaLaunchAttribute attribute{};
     attribute.id = cudaLaunchAttributeClusterDimension;
     attribute.val.clusterDim = {cluster, 1, 1};
@@ -60,7 +58,8 @@ Status clusters_that_fit(void (*kernel)(Parameters...), unsigned cluster, int th
     config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
     config.attrs = &attribute;
     config.numAttrs = 1;
-    status = cudaOccupancyMaxActiveClusters(&found->second, kernel, &config);
+    cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+    if (status == cudaSuccess) status = cudaOccupancyMaxActiveClusters(&found->second, kernel, &config);
     if (status != cudaSuccess) {
       known.erase(found);
       return status;

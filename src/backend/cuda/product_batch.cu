@@ -81,7 +81,7 @@ TRIT_DEVICE void clear(float (&sums)[kCount][4]) {
 template <int kDepth, int kColumnTiles>
 __global__ void __launch_bounds__(kThreads, 1) multiply_batch(const __grid_constant__ BatchTask task) {
   constexpr int kTileTokens = kColumnTiles * kColumnsOfMma, kStageBytes = kUnitChunks * kTileTokens * kChunkBytes;
-  constexpr int kHeld = WeightStream<kDepth>::kHeld, kHalfWords = half_words(kDepth);
+  constexpr int kHeld = WeightStream<kDepth>::kHeld;
   extern __shared__ __align__(1024) uint8_t stages[];
   __shared__ bool last_to_come;
   const ProductTask& product = task.product;
@@ -140,17 +140,8 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_batch(const __grid_const
     for (int block = 0; block < kUnitBlocks; ++block) {
       uint32_t rows[16], rows8[16];
       if (block < unit.blocks) {
-        const uint32_t* w = weights.words[block % kHeld];
-        uint32_t scale = 0, scale8 = 0;
-        if constexpr (kDepth > 0) {
-          const uint32_t bits = block_scale_codes(codes, block);
-          // The low half is scaled by the low half's group, the high half by the other's.
-          scale = __byte_perm(look_up(steps.pair, bits), look_up(steps.pair, bits >> kScaleCodeBits), 0x7610);
-          scale8 = __byte_perm(look_up(steps.pair, bits >> (2 * kScaleCodeBits)), look_up(steps.pair, bits >> (3 * kScaleCodeBits)),
-                               0x7610);
-        }
-        decode_scaled<kDepth>(w, scale, rows);
-        decode_scaled<kDepth>(w + kHalfWords, scale8, rows8);
+        decode_block<kDepth>(weights.words[block % kHeld], kDepth > 0 ? block_scale_codes(codes, block) : 0, steps.pair, rows,
+                             rows8);
       }
       // The next block that this place holds: of the next unit, or at depth 0 the next one.
       if constexpr (kHeld == kUnitBlocks) {

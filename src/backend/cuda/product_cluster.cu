@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   // Sums lie token by token; the rows' padding keeps a warp's writes in different banks.
   constexpr int kSumStride = kRows + 4;
   constexpr int kStages = stages_of(kTokens), kStageBytes = stage_bytes(kTokens);
-  constexpr int kBlockWords = block_words(kDepth), kHalfWords = half_words(kDepth), kHeld = item_blocks(kDepth);
+  constexpr int kBlockWords = block_words(kDepth), kHeld = item_blocks(kDepth);
   constexpr size_t kBlockBytes = block_bytes(kDepth), kUnitBytes = kUnitBlocks * kBlockBytes + scale_words(kDepth) * kLanes * 4;
   extern __shared__ uint8_t memory[];
   __shared__ float units[kWarps];  // what the sums of a tile lack
@@ -100,17 +100,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
     for (int block = 0; block < kUnitBlocks; ++block) {
       if (block >= count) break;  // the same for all warps
       uint32_t rows[16], rows8[16];
-      {
-        uint32_t scale = 0, scale8 = 0;
-        if constexpr (kDepth > 0) {
-          const uint32_t bits = block_scale_codes(codes, block);
-          scale = __byte_perm(look_up(steps.pair, bits), look_up(steps.pair, bits >> kScaleCodeBits), 0x7610);
-          scale8 = __byte_perm(look_up(steps.pair, bits >> (2 * kScaleCodeBits)), look_up(steps.pair, bits >> (3 * kScaleCodeBits)),
-                               0x7610);
-        }
-        decode_scaled<kDepth>(words[block % kHeld], scale, rows);
-        decode_scaled<kDepth>(words[block % kHeld] + kHalfWords, scale8, rows8);
-      }
+      decode_block<kDepth>(words[block % kHeld], kDepth > 0 ? block_scale_codes(codes, block) : 0, steps.pair, rows, rows8);
       const bool same_unit = block + kHeld < kUnitBlocks;
       load_block(block % kHeld, same_unit ? unit : unit + 1, (block + kHeld) % kUnitBlocks);
       if (block == 0) wait_for_phase(full + stage * 8, phase);

@@ -28,7 +28,7 @@ template <int kDepth, int kTileTokens>
 __global__ void __launch_bounds__(kThreads, 1) multiply_prefill(const __grid_constant__ PrefillTask task) {
 #ifdef TRIT_WARPGROUP_MMA
   constexpr int kStages = stages_of(kTileTokens), kStageBytes = stage_bytes(kTileTokens);
-  constexpr int kBlockWords = block_words(kDepth), kHalfWords = half_words(kDepth), kItemBlocks = item_blocks(kDepth);
+  constexpr int kBlockWords = block_words(kDepth), kItemBlocks = item_blocks(kDepth);
   // A stage is filled again this many blocks after its use, so that the thread that does it hardly ever waits.
   constexpr int kLag = 2;
   extern __shared__ uint8_t memory[];
@@ -77,19 +77,13 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_prefill(const __grid_con
 #pragma unroll 1
   for (int block = 0; block < product.blocks; ++block) {
     uint32_t rows[16], rows8[16];
-    {
-      uint32_t scale = 0, scale8 = 0;
-      if constexpr (kDepth > 0) {
-        const int bit = 4 * kScaleCodeBits * (block % kItemBlocks);
-        const uint32_t low = bit < 32 ? scales[0] : scales[1], high = bit < 32 ? scales[1] : scales[2];
-        const uint32_t codes = __funnelshift_r(low, high, static_cast<uint32_t>(bit));
-        scale = __byte_perm(look_up(steps.pair, codes), look_up(steps.pair, codes >> kScaleCodeBits), 0x7610);
-        scale8 = __byte_perm(look_up(steps.pair, codes >> (2 * kScaleCodeBits)), look_up(steps.pair, codes >> (3 * kScaleCodeBits)),
-                             0x7610);
-      }
-      decode_scaled<kDepth>(words, scale, rows);
-      decode_scaled<kDepth>(words + kHalfWords, scale8, rows8);
+    uint32_t codes = 0;
+    if constexpr (kDepth > 0) {
+      const int bit = 4 * kScaleCodeBits * (block % kItemBlocks);
+      const uint32_t low = bit < 32 ? scales[0] : scales[1], high = bit < 32 ? scales[1] : scales[2];
+      codes = __funnelshift_r(low, high, static_cast<uint32_t>(bit));
     }
+    decode_block<kDepth>(words, codes, steps.pair, rows, rows8);
     if (block + 1 < product.blocks) {
       const int item = (block + 1) / kItemBlocks, in_item = (block + 1) % kItemBlocks;
       load_run<kBlockWords>(
