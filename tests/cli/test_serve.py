@@ -201,12 +201,12 @@ def test_a_body_that_is_no_request(server, body):
 
 def raw_answer(server, *pieces, end=False):
     """The bytes that come back to these bytes, until the server closes or falls silent."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         for piece in pieces:
             connection.sendall(piece)
         if end:
             connection.shutdown(socket.SHUT_WR)
-        connection.settimeout(5)
+        connection.settimeout(60)
         received = b""
         try:
             while part := connection.recv(65536):
@@ -248,7 +248,7 @@ def test_pipelined_requests_are_answered_in_turn(server):
 # Many clients
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -269,7 +269,7 @@ def test_a_client_that_leaves_frees_its_place(server, stream):
     wait_for(lambda: server.metric("tritllm_live_sequences") == 4 and server.metric("tritllm_queue_requests") == 2)
     for connection in connections:
         connection.close()
-    wait_for(lambda: server.metric("tritllm_live_sequences") == 0 and server.metric("tritllm_queue_requests") == 0, 5)
+    wait_for(lambda: server.metric("tritllm_live_sequences") == 0 and server.metric("tritllm_queue_requests") == 0)
     assert server.metric("tritllm_requests_cancelled_total") == before + 6
 
 
@@ -282,7 +282,7 @@ def test_a_full_queue_answers_at_once(server):
         begin = time.monotonic()
         status, headers, answer = server.ask("/v1/chat/completions", GREEDY)
         assert status == 503 and int(headers["Retry-After"]) > 0 and answer["error"]["code"] == "server_busy"
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 20
     finally:
         for connection in connections:
             connection.close()
@@ -378,7 +378,7 @@ def test_a_signal_lets_answers_end():
             text += part
         connection.close()
         assert text.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n"), text[-200:]
-        assert server.process.wait(timeout=20) == 0
+        assert server.process.wait(timeout=60) == 0
 
 
 def test_a_port_that_is_taken_is_told_before_the_weights_are_read():
