@@ -33,7 +33,7 @@ Json document_of(const std::vector<SideFile>& files, std::string_view name, cons
   const SideFile* const file = find_side_file(files, name);
   if (file == nullptr) return Json::object();
   const std::string place = fmt::format("{}: {}", where, name);
-  Json document = parse_json(file->contents, place);
+  Json document = parse_json_in_parts(file->contents, place, {}, {});  // of bounded size
   if (!document.is_object()) throw Error(ErrorCode::kBadInput, place, "expected an object");
   return document;
 }
@@ -184,14 +184,59 @@ std::vector<NamedToken> missing_tokens(const Json& own, std::vector<NamedToken> 
   return missing;
 }
 
-// Adds them as the tokenizers library does: a token that the vocabulary knows keeps its id, others follow the highest.
-void add_tokens(const std::vector<NamedToken>& tokens, const Json& vocabulary, Json& list) {
-  std::unordered_map<std::string_view, uint64_t> ids;
-  for (const auto& [content, id] : vocabulary.items()) {
-    if (id.is_number_unsigned()) ids.emplace(content, id.get<uint64_t>());
+// What the model's vocabulary says of some tokens.
+struct VocabularyIds {
+  uint64_t size = 0;
+  std::unordered_map<std::string, uint64_t> ids;
+};
+
+// Nothing where the document has no vocabulary. It is not kept: a tree of a large one would take some forty times its bytes.
+std::optional<VocabularyIds> vocabulary_ids(std::string_view tokenizer, const std::string& where,
+                                            const std::vector<NamedToken>& tokens) {
+  std::unordered_set<std::string_view> wanted;
+  for (const NamedToken& token : tokens) wanted.insert(token.content);
+  VocabularyIds vocabulary;
+  static constexpr std::string_view kLists[] = {"/model/vocab", "/model/merges", "/added_tokens"};
+  const auto take = [&](size_t list, const std::string& content, const Json& id) {
+    if (list != 0) return;
+    ++vocabulary.size;
+    if (id.is_number_unsigned() && wanted.contains(content)) vocabulary.ids.emplace(content, id.get<uint64_t>());
+  };
+  const Json rest = parse_json_in_parts(tokenizer, where, kLists, take);
+  const auto model = rest.find("model");
+  const bool has_vocabulary = model != rest.end() && model->is_object() && model->contains("vocab");
+  return has_vocabulary ? std::optional(std::move(vocabulary)) : std::nullopt;
+}
+
+// The document, which is valid, with this value of a member of its outermost object: in place of the one it has, or as its first.
+std::string with_member(std::string_view document, std::string_view key, const std::string& value) {
+  size_t depth = 0, value_begin = document.npos;
+  const std::string name = fmt::format("\"{}\"", key);
+  for (size_t at = 0; at < document.size(); ++at) {
+    const char c = document[at];
+    const bool ends_value = depth == 1 && (c == ',' || c == '}');
+    if (value_begin != document.npos && ends_value) {
+      return fmt::format("{}{}{}", document.substr(0, value_begin), value, document.substr(at));
+    }
+    if (c == '{' || c == '[') ++depth;
+    if (c == '}' || c == ']') --depth;
+    if (c != '"') continue;
+    const size_t begin = at++;
+    while (document[at] != '"') at += document[at] == '\\' ? 2u : 1u;
+    const size_t colon = document.find_first_not_of(" \t\r\n", at + 1);
+    if (depth == 1 && value_begin == document.npos && document[colon] == ':' && document.substr(begin, at + 1 - begin) == name) {
+      value_begin = colon + 1;
+      at = colon;
+    }
   }
+  const size_t first = document.find('{') + 1;
+  return fmt::format("{}{}:{},{}", document.substr(0, first), name, value, document.substr(first));
+}
+
+// Adds them as the tokenizers library does: a token that the vocabulary knows keeps its id, others follow the highest.
+void add_tokens(const std::vector<NamedToken>& tokens, const VocabularyIds& vocabulary, Json& list) {
   Positions positions = positions_of(list);
-  uint64_t next = vocabulary.size();
+  uint64_t next = vocabulary.size;
   for (const Json& token : list) next = std::max(next, token.at("id").get<uint64_t>() + 1);
   for (const NamedToken& token : tokens) {
     Json entry = {{"id", 0}, {"content", token.content}, {"special", token.special}};
@@ -201,8 +246,8 @@ void add_tokens(const std::vector<NamedToken>& tokens, const Json& vocabulary, J
       list[found->second] = std::move(entry);
       continue;
     }
-    const auto known = ids.find(token.content);
-    entry["id"] = known != ids.end() ? known->second : next++;
+    const auto known = vocabulary.ids.find(token.content);
+    entry["id"] = known != vocabulary.ids.end() ? known->second : next++;
     positions.emplace(token.content, list.size());
     list.push_back(std::move(entry));
   }
@@ -230,15 +275,14 @@ std::optional<std::string> completed_tokenizer(const std::vector<SideFile>& file
   const std::vector<NamedToken> specials = special_tokens(settings, where + ": tokenizer_config.json");
   const std::vector<NamedToken> added = added_tokens(files, settings, specials, where);
   if (specials.empty() && added.empty()) return std::nullopt;
-  const std::optional<Json> own = own_added_tokens(file->contents);
+  std::optional<Json> own = own_added_tokens(file->contents);
   if (!own) return std::nullopt;
   const std::vector<NamedToken> missing = missing_tokens(*own, added, specials);
   if (missing.empty()) return std::nullopt;
-  Json document = parse_json(file->contents, fmt::format("{}: tokenizer.json", where));
-  if (!document.contains("model") || !document["model"].is_object() || !document["model"].contains("vocab")) return std::nullopt;
-  document["added_tokens"] = *own;
-  add_tokens(missing, document["model"]["vocab"], document["added_tokens"]);
-  return document.dump();
+  const auto vocabulary = vocabulary_ids(file->contents, fmt::format("{}: tokenizer.json", where), missing);
+  if (!vocabulary) return std::nullopt;
+  add_tokens(missing, *vocabulary, *own);
+  return with_member(file->contents, "added_tokens", own->dump());
 }
 
 }  // namespace tritllm

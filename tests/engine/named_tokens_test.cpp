@@ -66,6 +66,35 @@ TEST(CompletedTokenizer, IsLeftAloneWhereNothingIsMissing) {
   EXPECT_FALSE(completed({{"added_tokens.json", R"({"<end>": 3})"}, {"special_tokens_map.json", R"({"eos_token": "<end>"})"}}));
 }
 
+// The list is put into the text of tokenizer.json, wherever it stands there and whatever looks like it.
+TEST(CompletedTokenizer, FindsTheListInAnyDocument) {
+  const std::vector<SideFile> files{{"tokenizer_config.json", R"({"eos_token": "<turn>"})"}};
+  const auto completed_from = [&](const std::string& text) {
+    std::vector<SideFile> all = files;
+    all.push_back({"tokenizer.json", text});
+    return parse_json(completed_tokenizer(all, "MODEL").value(), "completed");
+  };
+  const std::string list = R"([{"id": 3, "content": "<e\"nd,}]>", "special": true}])";
+  const std::string vocabulary = R"({"type": "BPE", "vocab": {"added_tokens": 0, "\"added_tokens\"": 1, "}": 2}, "merges": []})";
+  const std::vector<std::string> documents{
+      R"({"added_tokens":)" + list + R"(,"model":)" + vocabulary + "}",
+      R"( { "x" : "added_tokens" , "y":[ "added_tokens" , {"added_tokens":[]} ], "model" :)" + vocabulary +
+          R"(, "added_tokens" :)" + list + " }\n",
+      R"({"x":{"added_tokens":[1]},"z":"\\","added_tokens":)" + list + R"(,"w":"\"","model":)" + vocabulary + "}"};
+  for (const std::string& text : documents) {
+    Json expected = parse_json(text, "given"), found = completed_from(text);
+    ASSERT_EQ(found.at("added_tokens").size(), 2u) << text;
+    EXPECT_EQ(found.at("added_tokens")[0], expected.at("added_tokens")[0]);
+    EXPECT_EQ(found.at("added_tokens")[1].at("content"), "<turn>");
+    EXPECT_EQ(found.at("added_tokens")[1].at("id"), 4);
+    expected.erase("added_tokens");
+    found.erase("added_tokens");
+    EXPECT_EQ(found, expected);
+  }
+  const Json without = completed_from(R"({"model":)" + vocabulary + "}");
+  EXPECT_EQ(without.at("added_tokens")[0].at("id"), 3);
+}
+
 TEST(CompletedTokenizer, HasTheTokensOfEveryPlace) {
   for (const std::vector<SideFile>& files : std::vector<std::vector<SideFile>>{
            {{"tokenizer_config.json", R"({"added_tokens_decoder": {"4": {"content": "<turn>", "special": true}}})"}},
