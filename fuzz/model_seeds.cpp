@@ -3,7 +3,9 @@
 #include <cstdio>
 
 #include "core/file.h"
+#include "io/packed_checkpoint.h"
 #include "scratch_folder.h"
+#include "tasks/journal.h"
 #include "tasks/quantize_model.h"
 
 namespace {
@@ -39,7 +41,8 @@ int main(int count, char** arguments) {
     return 2;
   }
   const fs::path folder = arguments[1];
-  for (const char* const target : {"safetensors", "hf_folder", "json", "manifest", "packed"}) create_folders(folder / target);
+  for (const char* const target : {"safetensors", "hf_folder", "json", "manifest", "packed", "journal"})
+    create_folders(folder / target);
   const std::string weights = tiny_weights();
   write_file_atomically(folder / "safetensors" / "tiny", weights);
   write_file_atomically(folder / "json" / "config", kConfig);
@@ -58,6 +61,10 @@ int main(int count, char** arguments) {
     options.threads = 1;
     quantize_model(options);
     const fs::path packed = options.output.folder / config / "packed";
+    const Manifest parsed = read_manifest(packed);
+    remove_file(folder / "journal" / config);
+    Journal journal(folder / "journal" / config, parsed.fingerprint);
+    for (size_t i = 0; i < parsed.tensors.size(); ++i) journal.add(i, {parsed.tensors[i], parsed.tensors[i].checksum});
     const std::string manifest = read_text_file(packed / kManifestName);
     write_file_atomically(folder / "manifest" / config, manifest);
     write_file_atomically(folder / "packed" / config,

@@ -97,9 +97,10 @@ void chat_at_terminal(ChatSession& session, const Arguments& arguments) {
 
 // A script: the first error ends it, since the rest was written for another conversation.
 void chat_with_script(ChatSession& session, const Arguments& arguments) {
-  ChatDialogue dialogue(
-      session,
-      {.answer = {.write = print, .stop = [] { return false; }}, .say = print_message, .stats = !arguments.model.common.quiet});
+  ChatDialogue dialogue(session,
+                        {.answer = {.write = ::isatty(STDOUT_FILENO) != 0 ? print : print_exactly, .stop = [] { return false; }},
+                         .say = print_message,
+                         .stats = !arguments.model.common.quiet});
   while (true) {
     const ChatInput input = read_input([](const char*) { return read_plain_line(); });
     if (input.kind == ChatInput::Kind::kEnd || !dialogue.handle(input.text)) return;

@@ -22,22 +22,11 @@ struct Arguments {
   uint64_t windows = 0;
 };
 
-// As text files are read: each line ends in "\n", whatever machine the file comes from.
-std::string with_plain_line_ends(const std::string& text) {
-  std::string plain;
-  plain.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '\r') plain += text[i];
-    else if (i + 1 == text.size() || text[i + 1] != '\n') plain += '\n';
-  }
-  return plain;
-}
-
 EvaluateOptions to_options(const Arguments& arguments) {
   EvaluateOptions options;
   options.model = arguments.model.model;
   if (!arguments.reference.empty()) options.reference = arguments.reference;
-  options.text = with_plain_line_ends(read_text(arguments.file));
+  options.text = read_text(arguments.file);
   options.context = arguments.model.context == 0 ? kUsualWindow : arguments.model.context;
   options.windows = arguments.windows;
   options.scored = arguments.scored == "all" ? ScoredPart::kWholeWindow : ScoredPart::kSecondHalf;

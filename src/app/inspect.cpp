@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 
 #include "app/command.h"
@@ -46,6 +47,20 @@ void print_packed(const Json& json, bool tensors) {
   }
 }
 
+void print_unread(const Json& json, bool tensors) {
+  std::map<std::string, uint64_t> counts, unread;
+  for (const Json& tensor : json["tensors"]) ++(tensor["is_read"].get<bool>() ? counts : unread)[tensor["type"].get<std::string>()];
+  print(fmt::format("{} tensors, {} weights\n", json["tensors"].size(), json["all_weights"].get<uint64_t>()));
+  for (const auto& [type, count] : counts) print(fmt::format("  {} of type {}\n", count, printable(type)));
+  for (const auto& [type, count] : unread) print(fmt::format("  {} of type {}, which is not read\n", count, printable(type)));
+  print(fmt::format("  {}\n", json["problem"].get<std::string>()));
+  if (!tensors) return;
+  for (const Json& tensor : json["tensors"]) {
+    print(fmt::format("  {} {} {}\n", printable(tensor["name"].get<std::string>()), shape_text(tensor),
+                      printable(tensor["type"].get<std::string>())));
+  }
+}
+
 void print_source(const Json& json, bool tensors) {
   print(fmt::format("{}, {} tensors, {} weights, {}\n",
                     json["kind"].get<std::string>() == "gguf" ? "GGUF file" : "Hugging Face folder", json["tensors"].size(),
@@ -63,6 +78,7 @@ int run(const Arguments& arguments) {
   const Json json = inspect_model(arguments.path);
   if (arguments.common.json) print_json(json);
   else if (json["kind"] == "packed") print_packed(json, arguments.tensors);
+  else if (json["kind"] == "unread") print_unread(json, arguments.tensors);
   else print_source(json, arguments.tensors);
   return 0;
 }

@@ -19,7 +19,7 @@ namespace tritllm::app {
 
 namespace {
 
-constexpr uint64_t kLargestText = uint64_t{1} << 30;
+constexpr uint64_t kLargestText = uint64_t{256} << 20;  // as much as a tokenizer takes
 
 std::atomic<bool> interrupt_seen{false};
 
@@ -38,6 +38,17 @@ LogitBias parse_bias(const std::string& text) {
     throw Error(ErrorCode::kUsage, "--logit-bias", fmt::format("expected TOKEN=BIAS, found '{}'", printable(text)));
   }
   return bias;
+}
+
+// As text files are read: each line ends in "\n", whatever machine the file comes from.
+std::string with_plain_line_ends(const std::string& text) {
+  std::string plain;
+  plain.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\r') plain += text[i];
+    else if (i + 1 == text.size() || text[i + 1] != '\n') plain += '\n';
+  }
+  return plain;
 }
 
 void require_utf8(std::string_view text, const std::string& where) {
@@ -184,7 +195,7 @@ Json template_variables(const TemplateArguments& arguments, const LanguageModel&
 std::string read_text(const std::string& path) {
   std::string text = path == "-" ? read_stream(STDIN_FILENO, kLargestText, "standard input") : read_text_file(path, kLargestText);
   require_utf8(text, path == "-" ? "standard input" : path);
-  return text;
+  return text.find('\r') == text.npos ? text : with_plain_line_ends(text);
 }
 
 void watch_interrupts() {

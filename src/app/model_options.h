@@ -65,7 +65,8 @@ std::pair<std::string, Json> template_variable(std::string_view text, const Lang
 void require_template_variable(std::string_view name, const LanguageModel& model, std::string_view where);
 Json template_variables(const TemplateArguments& arguments, const LanguageModel& model);
 
-// The contents of a file, or of standard input for "-".
+// The text of a file, or of standard input for "-"; each line ends in "\n", whatever machine it comes from. The limit of 256 MiB is
+// applied while it is read.
 std::string read_text(const std::string& path);
 
 // Set by the first interrupt (Ctrl-C) once watch_interrupts() has been called; the second one ends the program.

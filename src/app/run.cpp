@@ -68,7 +68,6 @@ std::string piped_prompt() {
   if (::isatty(STDIN_FILENO) != 0) return "";
   std::string text = read_text("-");
   if (text.ends_with('\n')) text.pop_back();  // of `echo`, as $(…) drops it
-  if (text.ends_with('\r')) text.pop_back();
   return text;
 }
 

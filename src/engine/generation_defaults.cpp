@@ -21,7 +21,9 @@ constexpr size_t kMostEndTokens = 64;
 // The document, or an empty object where the folder has no such file.
 Json side_document(const std::vector<SideFile>& files, std::string_view name, const std::string& where) {
   const SideFile* const file = find_side_file(files, name);
-  Json document = file == nullptr ? Json::object() : parse_json(file->contents, fmt::format("{}: {}", where, name));
+  Json document = file == nullptr
+                      ? Json::object()
+                      : parse_json_in_parts(file->contents, fmt::format("{}: {}", where, name), {}, {});  // of bounded size
   if (!document.is_object()) throw Error(ErrorCode::kBadInput, fmt::format("{}: {}", where, name), "expected an object");
   return document;
 }

@@ -13,7 +13,7 @@ namespace tritllm {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr uint64_t kLargestMark = uint64_t{64} << 20;
+constexpr uint64_t kLargestMark = uint64_t{4} << 20;  // of a tree of JSON values this makes 150 MB
 constexpr std::string_view kDamaged = "the file is damaged or incomplete; restore it, or quantise again";
 
 // In a plain folder a file's name tells what it is for.

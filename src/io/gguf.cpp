@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/utf8.h"
 #include "io/gguf_reader.h"
+#include "io/tensor_list.h"
 
 namespace tritllm {
 namespace {
@@ -110,7 +111,31 @@ class GgufParser {
     return std::move(file_);
   }
 
+  std::vector<ListedTensor> list() {
+    const auto [tensor_count, entry_count] = parse_header();
+    for (uint64_t i = 0; i < entry_count; ++i) parse_entry();
+    std::vector<ListedTensor> listed;
+    for (uint64_t i = 0; i < tensor_count; ++i) {
+      const TableEntry entry = parse_table_entry();
+      const auto* const row = std::ranges::find(kTypes, entry.type, &TypeRow::number);
+      const bool is_known = row != std::end(kTypes);
+      const auto dimensions = std::span(entry.tensor.dimensions).first(entry.tensor.dimension_count);
+      listed.push_back({std::string(entry.tensor.name),
+                        {dimensions.rbegin(), dimensions.rend()},
+                        is_known ? std::string(row->name) : fmt::format("type {}", entry.type),
+                        is_known && row->type.has_value()});
+    }
+    return listed;
+  }
+
  private:
+  // A tensor without the type and bytes that follow from it.
+  struct TableEntry {
+    GgufTensor tensor;
+    uint32_t type;
+    uint64_t offset;
+  };
+
   struct Counts {
     uint64_t tensors, entries;
   };
@@ -204,8 +229,9 @@ class GgufParser {
     return *alignment;
   }
 
-  void parse_tensor() {
-    GgufTensor tensor{};
+  TableEntry parse_table_entry() {
+    TableEntry entry{};
+    GgufTensor& tensor = entry.tensor;
     tensor.name = need(reader_.text(), "tensor name");
     if (tensor.name.empty() || !is_valid_utf8(tensor.name)) {
       fail("tensors", fmt::format("the name \"{}\" is empty or not valid UTF-8", printable(tensor.name)));
@@ -218,8 +244,16 @@ class GgufParser {
     for (uint32_t i = 0; i < tensor.dimension_count; ++i) {
       tensor.dimensions[i] = need(reader_.number<uint64_t>(), place);
     }
-    tensor.type = known_type(need(reader_.number<uint32_t>(), place), place);
-    offsets_.push_back(need(reader_.number<uint64_t>(), place));
+    entry.type = need(reader_.number<uint32_t>(), place);
+    entry.offset = need(reader_.number<uint64_t>(), place);
+    return entry;
+  }
+
+  void parse_tensor() {
+    auto [tensor, type, offset] = parse_table_entry();
+    const std::string place = place_of(tensor);
+    tensor.type = known_type(type, place);
+    offsets_.push_back(offset);
     if (!file_.tensor_index_.emplace(tensor.name, file_.tensors_.size()).second) fail(place, "the tensor stands twice");
     file_.tensors_.push_back(tensor);
   }
@@ -295,6 +329,10 @@ void GgufFile::add_part(const GgufFile& part) {
 
 GgufFile GgufFile::parse(std::span<const std::byte> bytes, std::string where) {
   return GgufParser(bytes, std::move(where)).parse();
+}
+
+std::vector<ListedTensor> list_gguf(std::span<const std::byte> file, const std::string& where) {
+  return GgufParser(file, where).list();
 }
 
 }  // namespace tritllm

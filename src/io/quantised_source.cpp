@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "io/hf_folder.h"
 
 namespace tritllm {
 namespace {
@@ -113,6 +114,9 @@ class Settling {
     for (const SideFile& file : model_.side_files) {
       if (!is_file(file)) continue;
       const std::string place = (model_.path / file.name).string();
+      if (file.contents.size() > kLargestConfig)
+        throw Error(ErrorCode::kBadInput, place,
+                    fmt::format("expected at most {} bytes, found {}", kLargestConfig, file.contents.size()));
       const Json settings = parse_python_json(file.contents, place);
       if (!settings.is_object()) continue;
       marks_.push_back({place, method_of(settings)});

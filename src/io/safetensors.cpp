@@ -10,6 +10,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/json.h"
+#include "io/tensor_list.h"
 
 namespace tritllm {
 namespace {
@@ -155,6 +156,22 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::
   });
   check_tiling(parsed.tensors, data_start, file.size(), where);
   return parsed;
+}
+
+std::vector<ListedTensor> list_safetensors(std::span<const std::byte> file, const std::string& where) {
+  const std::string_view text(reinterpret_cast<const char*>(file.data()) + kLengthBytes, header_length(file, where));
+  std::vector<ListedTensor> listed;
+  const auto take = [&](size_t, const std::string& name, const Json& json) {
+    if (name == "__metadata__") return;
+    if (listed.size() == kMostTensors) refuse(where, fmt::format("more than {} tensors", kMostTensors));
+    const JsonView entry(json, fmt::format("{}: tensor '{}'", where, printable(name)));
+    std::string type = entry.text("dtype");
+    const bool is_read = element_type_from_safetensors(type).has_value();
+    listed.push_back({name, parse_shape(entry.child("shape")), std::move(type), is_read});
+  };
+  static constexpr std::string_view kEntries[] = {""};
+  parse_json_in_parts(text, where, kEntries, take);
+  return listed;
 }
 
 uint64_t PlannedTensor::bytes() const noexcept { return checked_product(shape).value_or(0) * layout_of(type).block_bytes; }

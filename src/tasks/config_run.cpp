@@ -39,7 +39,10 @@ std::string run_fingerprint(const ModelSource& model, const std::string& config,
 // The fingerprint of the run that wrote the report.
 std::optional<std::string> reported_fingerprint(const fs::path& path) {
   if (kind_of(path) != FileKind::kRegular) return std::nullopt;
-  return JsonView(parse_json(read_text_file(path), path.string()), path.string()).text("fingerprint");
+  static constexpr std::string_view kLists[] = {"/tensors"};
+  const Json report =
+      parse_json_in_parts(read_text_file(path), path.string(), kLists, [](size_t, const std::string&, const Json&) {});
+  return JsonView(report, path.string()).text("fingerprint");
 }
 
 constexpr const char* kReplaceRemedy = "choose another folder (options.output.folder), or have it replaced (options.output.fresh)";

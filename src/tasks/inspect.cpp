@@ -1,11 +1,15 @@
 #include "tasks/inspect.h"
 
 #include <cstdint>
+#include <optional>
 
+#include "core/checked.h"
+#include "core/error.h"
 #include "io/manifest.h"
 #include "io/model_location.h"
 #include "io/model_source.h"
 #include "io/packed_checkpoint.h"
+#include "io/tensor_list.h"
 #include "tasks/report.h"
 #include "tasks/tensor_policy.h"
 
@@ -30,11 +34,21 @@ Json inspect_packed(const std::filesystem::path& folder) {
   return result;
 }
 
-}  // namespace
+// A model of types that are not read: names, shapes and types, and what is wrong. Nothing where the types are not the trouble.
+std::optional<Json> inspect_unread(const std::filesystem::path& path, const Error& problem) {
+  uint64_t elements = 0;
+  bool all_read = true;
+  Json tensors = Json::array();
+  for (const ListedTensor& tensor : list_tensors(path)) {
+    all_read = all_read && tensor.is_read;
+    elements += checked_product(tensor.shape).value_or(0);
+    tensors.push_back({{"name", tensor.name}, {"shape", tensor.shape}, {"type", tensor.type}, {"is_read", tensor.is_read}});
+  }
+  if (all_read) return std::nullopt;
+  return Json{{"kind", "unread"}, {"problem", problem.what()}, {"all_weights", elements}, {"tensors", std::move(tensors)}};
+}
 
-Json inspect_model(const std::filesystem::path& named) {
-  const std::filesystem::path path = locate_model(named);
-  if (is_packed_checkpoint(path)) return inspect_packed(path);
+Json inspect_source(const std::filesystem::path& path) {
   const ModelSource model = open_model(path);
   uint64_t bytes = 0, elements = 0, matrix_weights = 0;
   Json tensors = Json::array();
@@ -60,6 +74,20 @@ Json inspect_model(const std::filesystem::path& named) {
           {"warnings", model.warnings},
           {"side_files", std::move(side_files)},
           {"tensors", std::move(tensors)}};
+}
+
+}  // namespace
+
+Json inspect_model(const std::filesystem::path& named) {
+  const std::filesystem::path path = locate_model(named);
+  if (is_packed_checkpoint(path)) return inspect_packed(path);
+  try {
+    return inspect_source(path);
+  } catch (const Error& error) {
+    auto listed = error.code() == ErrorCode::kUnsupported ? inspect_unread(path, error) : std::nullopt;
+    if (!listed) throw;
+    return std::move(*listed);
+  }
 }
 
 }  // namespace tritllm

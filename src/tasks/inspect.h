@@ -7,7 +7,8 @@
 
 namespace tritllm {
 
-// For a packed folder also its sizes, errors and the fate of each tensor; for a source the role that quantising would see in each.
+// A model of types that are not read is listed too, as kind "unread", with the error that reading it gives. For a packed folder
+// also its sizes, errors and the fate of each tensor; for a source the role that quantising would see in each.
 Json inspect_model(const std::filesystem::path& path);
 
 }  // namespace tritllm

@@ -27,12 +27,17 @@ std::optional<std::string_view> take_line(std::string_view& text) {
   return content;
 }
 
+// Of bounded size, whatever its length.
+Json parse_line(std::string_view line, const std::filesystem::path& path) {
+  return parse_json_in_parts(line, path.string(), {}, {});
+}
+
 std::optional<Json> read_header(const std::filesystem::path& path) {
   if (kind_of(path) != FileKind::kRegular) return std::nullopt;
   const std::string text = read_text_file(path, kLargestJournal);
   std::string_view rest = text;
   const auto header = take_line(rest);
-  return header ? std::optional(parse_json(*header, path.string())) : std::nullopt;
+  return header ? std::optional(parse_line(*header, path)) : std::nullopt;
 }
 
 }  // namespace
@@ -57,13 +62,13 @@ void Journal::load(const std::string& fingerprint, bool replaces_results) {
   const std::string text = read_text_file(path_, kLargestJournal);
   std::string_view rest = text;
   if (const auto header = take_line(rest)) {
-    if (JsonView(parse_json(*header, path_.string()), path_.string()).text("fingerprint") != fingerprint) {
+    if (JsonView(parse_line(*header, path_), path_.string()).text("fingerprint") != fingerprint) {
       throw Error(
           ErrorCode::kConflict, path_.string(), "the unfinished run here had another source or other options",
           "finish that run first, choose another folder (options.output.folder), or discard its work (options.output.fresh)");
     }
     while (const auto line = take_line(rest)) {
-      const Json json = parse_json(*line, path_.string());
+      const Json json = parse_line(*line, path_);
       const JsonView entry(json, path_.string());
       entries_.insert_or_assign(
           entry.integer("position"),

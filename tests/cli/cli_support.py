@@ -195,6 +195,36 @@ def small_model(folder, seed=1):
                                  "model.position_ids": ("I64", [2], raw([0, 1], "I64"))})
 
 
+def byte_tokenizer():
+    """A byte-level tokenizer.json without merges."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = sorted([chr(byte) for byte in printable] + [chr(256 + number) for number in range(len(others))])
+    return {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+            "post_processor": None, "decoder": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "vocab": {letter: number for number, letter in enumerate(letters)}, "merges": []}}
+
+
+def llama(folder, hidden=4, feed_forward=8, heads=1, kv_heads=1, head_width=4, vocabulary=300, positions=2048):
+    """A Llama of one layer whose weights are really there."""
+    def full(*shape):
+        return "F16", list(shape), np.full(shape, 0.01, np.float16).tobytes()
+
+    layer = "model.layers.0."
+    tensors = {"model.embed_tokens.weight": full(vocabulary, hidden), "lm_head.weight": full(vocabulary, hidden), "model.norm.weight": full(hidden),
+               layer + "input_layernorm.weight": full(hidden), layer + "post_attention_layernorm.weight": full(hidden),
+               layer + "self_attn.q_proj.weight": full(heads * head_width, hidden), layer + "self_attn.k_proj.weight": full(kv_heads * head_width, hidden),
+               layer + "self_attn.v_proj.weight": full(kv_heads * head_width, hidden), layer + "self_attn.o_proj.weight": full(hidden, heads * head_width),
+               layer + "mlp.gate_proj.weight": full(feed_forward, hidden), layer + "mlp.up_proj.weight": full(feed_forward, hidden),
+               layer + "mlp.down_proj.weight": full(hidden, feed_forward)}
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": hidden, "intermediate_size": feed_forward,
+              "num_hidden_layers": 1, "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head_width, "vocab_size": vocabulary,
+              "max_position_embeddings": positions, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False}
+    write_folder(folder, tensors, config)
+    (folder / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
+    return folder
+
+
 # Faults
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_support import BINARY, clean_environment, error_line, run, succeeded
+from cli_support import BINARY, clean_environment, error_line, llama, run, succeeded, tiny_model
 
 COMMANDS = ["quantize", "pack", "dequantize", "inspect", "verify", "merge", "run", "chat", "serve", "eval", "bench", "tokenize", "devices", "completions", "manual"]
 
@@ -183,8 +183,28 @@ def test_the_manual_names_every_option(tmp_path):
     assert checked.returncode == 0 and not checked.stderr, checked.stderr
 
 
-def test_a_full_device_is_an_error():
-    for arguments in (["--help"], ["--version"], ["help", "run"], ["manual"]):
+def test_a_full_device_is_an_error(tmp_path):
+    model, text = tiny_model(tmp_path / "model"), tmp_path / "text"
+    text.write_text("text " * 20)
+    for part in ("1/2", "2/2"):
+        assert run("quantize", "--model", model, "--out", tmp_path / "parts", "--configs", "optimal-d2", "--shard", part, "--quiet").returncode == 0
+    llama(tmp_path / "llama")
+    runs = [["--help"], ["--version"], ["help", "run"], ["run", "--help"], ["manual"], ["completions", "bash"], ["devices"], ["devices", "--json"],
+            ["inspect", model], ["inspect", model, "--json"], ["verify", model], ["verify", model, "--json"], ["verify", tmp_path / "nothing", "--json"],
+            ["quantize", "--model", model, "--out", tmp_path / "out", "--configs", "optimal-d2"],
+            ["quantize", "--model", model, "--out", tmp_path / "out", "--configs", "optimal-d2", "--dry-run"],
+            ["merge", tmp_path / "parts", "--out", tmp_path / "merged"],
+            ["tokenize", "--model", tmp_path / "llama", "--text", "a"], ["run", "--model", tmp_path / "llama", "--raw", "-p", "a", "-n", "2"],
+            ["run", "--model", tmp_path / "llama", "--raw", "-p", "a", "-n", "2", "--json"],
+            ["eval", "--model", tmp_path / "llama", "--text", text, "--context", "16"], ["bench", "--model", tmp_path / "llama", "--tests", "tg1"]]  # fmt: skip
+    for arguments in runs:
         with open("/dev/full", "w") as full:
-            result = subprocess.run([BINARY, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=clean_environment())
-        assert result.returncode == 1 and "standard output" in result.stderr
+            result = subprocess.run([BINARY, *map(str, arguments)], stdout=full, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=clean_environment())
+        assert result.returncode == 1 and "standard output" in result.stderr and "No space" in result.stderr, (arguments, result)
+
+
+def test_the_table_of_limits_names_files_that_exist():
+    text = (SOURCE.parent / "SECURITY.md").read_text()
+    named = set(re.findall(r"`(src/[a-z0-9_/.]+)`", text))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (SOURCE.parent / name).is_file()] == []

@@ -4,10 +4,11 @@ What holds for one command holds for all that read a model."""
 import json
 import os
 import shutil
+import struct
 
 import pytest
 
-from cli_support import CONFIG, error_line, folder_bytes, quantize, run, succeeded, tiny_model
+from cli_support import CONFIG, error_line, folder_bytes, quantize, run, safetensors_bytes, succeeded, tiny_model
 
 SECRET = "a private key"
 WEIGHTS = "trits-00001-of-00001.safetensors"
@@ -187,6 +188,36 @@ def test_a_folder_that_may_not_be_looked_into(memory):
     (model / "additional_chat_templates").chmod(0o755)
     (model / "NOTICE").chmod(0)
     error_line(run("inspect", model, preexec_fn=become_nobody), "NOTICE", "Permission denied")
+
+
+# Types that are not read
+
+
+def gguf_file(path, types):
+    """A GGUF file of empty metadata and matrices [2, 256] of these type numbers; the data are not there."""
+    text = struct.pack("<IIQQ", 0x46554747, 3, len(types), 1)
+    key, value = b"general.architecture", b"llama"
+    text += struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(value)) + value
+    for number, kind in enumerate(types):
+        name = f"blk.{number}.weight".encode()
+        text += struct.pack("<Q", len(name)) + name + struct.pack("<IQQIQ", 2, 256, 2, kind, 0)
+    path.write_bytes(text)
+    return path
+
+
+def test_inspect_lists_types_that_are_not_read(tmp_path):
+    gguf = gguf_file(tmp_path / "model.gguf", [0, 16, 16, 999])
+    folder = tiny_model(tmp_path / "model")
+    tensors = {"a": ("F8_E8M0", [2, 3], b"123456"), "b": ("F4", [4], b"12"), "c": ("F32", [1], b"1234")}
+    (folder / "model.safetensors").write_bytes(safetensors_bytes(tensors))
+    for path, types, unread in ((gguf, ["F32", "IQ2_XXS", "IQ2_XXS", "type 999"], "IQ2_XXS"), (folder, ["F8_E8M0", "F4", "F32"], "F8_E8M0")):
+        listed = json.loads(succeeded(run("inspect", path, "--json")).stdout)
+        assert [tensor["type"] for tensor in listed["tensors"]] == types
+        assert listed["kind"] == "unread" and unread in listed["problem"]
+        assert f"of type {unread}, which is not read" in succeeded(run("inspect", path)).stdout
+        assert "[2, 256]" in succeeded(run("inspect", gguf, "--tensors")).stdout
+        error_line(quantize(path, tmp_path / "out"), unread)
+    error_line(run("inspect", gguf_file(tmp_path / "cut.gguf", [0, 2])), "cut.gguf")
 
 
 # Reports
