@@ -24,6 +24,7 @@ constexpr auto kOptionFlags = std::to_array<FieldFlag>({
     {"options.context", "--context"},
     {"options.device", "--device"},
     {"options.host", "--host"},
+    {"options.kv_cache", "--kv-cache"},
     {"options.max_memory", "--max-memory"},
     {"options.models", "--model"},
     {"options.output.emit_model", "--emit"},

@@ -130,9 +130,9 @@ void print_plan(const Json& plan) {
   print(fmt::format("{}: {} tensors, {} weights\n", printable(plan["model"].get<std::string>()), plan["tensors"].get<uint64_t>(),
                     plan["all_weights"].get<uint64_t>()));
   for (const Json& config : plan["configs"]) {
-    print(fmt::format("  {:<12} {} weights become ternary, {:.2f} bits each stored, {} to write\n",
-                      config["config"].get<std::string>(), config["weights"].get<uint64_t>(),
-                      config["stored_bits_per_weight"].get<double>(),
+    print(fmt::format("  {:<12} packed {}; {} weights become ternary, {:.2f} bits each; {} to write\n",
+                      config["config"].get<std::string>(), readable_bytes(config["packed_bytes"].get<uint64_t>()),
+                      config["weights"].get<uint64_t>(), config["stored_bits_per_weight"].get<double>(),
                       config["complete"].get<bool>() ? "nothing" : readable_bytes(config["bytes_to_write"].get<uint64_t>())));
     print_fates(config["tensors"]);
   }
@@ -144,18 +144,35 @@ void print_plan(const Json& plan) {
                     plan["threads"].get<unsigned>()));
 }
 
+// The size of the file comes first: it is what people compare, and bits of a ternary weight say little of it.
+void print_result(const ConfigResult& result) {
+  const Json& report = result.report;
+  const auto packed = report["packed_bytes"].get<uint64_t>();
+  const std::string size = packed > 0 ? fmt::format("packed {}, {:.2f} bits per weight over the whole file", readable_bytes(packed),
+                                                    report["file_bits_per_weight"].get<double>())
+                                      : fmt::format("model {}", readable_bytes(report["model_bytes"].get<uint64_t>()));
+  print(fmt::format("{}: {}; {:.2f} bits per ternary weight, {}{}\n", result.config, size,
+                    report["stored_bits_per_weight"].get<double>(),
+                    report["sqnr_db"].is_null() ? "without loss" : fmt::format("SQNR {:.2f} dB", report["sqnr_db"].get<double>()),
+                    result.was_complete ? " (was complete)" : ""));
+  const auto embeddings = report.find("kept_embeddings");
+  if (embeddings == report.end() || embeddings->is_null()) return;
+  const auto kept = (*embeddings)["bytes"].get<uint64_t>();
+  if (4 * kept <= packed) return;
+  std::string options = (*embeddings)["embedding"].get<bool>() ? "--embed-depth 4" : "";
+  if ((*embeddings)["head"].get<bool>()) options += options.empty() ? "--head-depth 4" : " --head-depth 4";
+  print(fmt::format("  {} of it are embeddings in FP16 ({:.0f} %); with {} the file has {}\n", readable_bytes(kept),
+                    100.0 * static_cast<double>(kept) / static_cast<double>(packed), options,
+                    readable_bytes((*embeddings)["packed_bytes_if_packed"].get<uint64_t>())));
+}
+
 void print_results(const std::vector<ConfigResult>& results, const Arguments& arguments) {
   for (const ConfigResult& result : results) {
     if (result.report.is_null()) {
       print(fmt::format("{}: part {} {}\n", result.config, arguments.shard, result.was_complete ? "was complete" : "done"));
       continue;
     }
-    const Json& report = result.report;
-    print(fmt::format(
-        "{}: {:.2f} bits per weight stored, SQNR {} dB{}{}\n", result.config, report["stored_bits_per_weight"].get<double>(),
-        report["sqnr_db"].is_null() ? "-" : fmt::format("{:.2f}", report["sqnr_db"].get<double>()),
-        report["packed_bytes"].get<uint64_t>() == 0 ? "" : ", packed " + readable_bytes(report["packed_bytes"].get<uint64_t>()),
-        result.was_complete ? " (was complete)" : ""));
+    print_result(result);
   }
 }
 

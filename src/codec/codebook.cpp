@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <limits>
 
-#include "core/half.h"
-
 namespace tritllm::codec {
 namespace {
 
@@ -141,14 +139,14 @@ std::array<float, kCodebookSize - 1> nearest_thresholds(const Codebook& codebook
   return thresholds;
 }
 
-Codebook clustered_codebook(std::vector<WeightedStep>& steps, int largest_code) {
+Codebook clustered_codebook(std::vector<WeightedStep>& steps, int largest_code, float largest_scale) {
   Codebook codebook{};
   if (steps.empty()) return codebook;
   std::stable_sort(steps.begin(), steps.end(), [](const WeightedStep& a, const WeightedStep& b) { return a.step < b.step; });
   const PrefixSums sums = gather_runs(steps);
   size_t begin = 0, filled = 0;
   for (const size_t end : best_clusters(sums)) {
-    codebook[filled++] = std::min(static_cast<float>(sums.mean(begin, end)) * static_cast<float>(largest_code), kLargestHalf);
+    codebook[filled++] = std::min(static_cast<float>(sums.mean(begin, end)) * static_cast<float>(largest_code), largest_scale);
     begin = end;
   }
   for (; filled < kCodebookSize; ++filled) codebook[filled] = codebook[filled - 1];

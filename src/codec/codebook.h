@@ -25,7 +25,7 @@ struct WeightedStep {
 };
 
 // Recipe optimal: the 27 scales of least total error for these steps (reordered here) at a depth with this largest code, found by
-// dynamic programming.
-Codebook clustered_codebook(std::vector<WeightedStep>& steps, int largest_code);
+// dynamic programming. None is above `largest_scale`.
+Codebook clustered_codebook(std::vector<WeightedStep>& steps, int largest_code, float largest_scale);
 
 }  // namespace tritllm::codec

@@ -39,7 +39,7 @@ struct ExactResult {
 };
 
 // Calls body(stripe, weights) once for each stripe that is wanted when its turn comes, in any order, perhaps on several threads.
-// weights: [padded_groups()][16], finite and at most 65504 in magnitude.
+// weights: [padded_groups()][16], finite and at most kLargestWeight in magnitude.
 using VisitStripes = std::function<void(const std::function<bool(size_t stripe)>& wanted,
                                         const std::function<void(size_t stripe, const float* weights)>& body)>;
 

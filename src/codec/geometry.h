@@ -18,6 +18,10 @@ inline constexpr int kMaxDepth = 4;
 // enough that the squared sums of the step search, of the order of magnitude^3, stay normal float32 numbers.
 inline constexpr float kSmallestScale = 0x1p-40f;
 
+// The largest magnitude of a weight that the codec takes: beyond FP16's range, which ends at 65504, and low enough that the cubes
+// of magnitudes in the step search stay far below the end of float32's.
+inline constexpr float kLargestWeight = 0x1p32f;
+
 // The largest code at a depth: (3^depth − 1)/2.
 constexpr int largest_code(int depth) noexcept { return depth == 1 ? 1 : depth == 2 ? 4 : depth == 3 ? 13 : 40; }
 

@@ -55,19 +55,19 @@ std::vector<size_t> largest_groups(std::span<const float> magnitudes) {
 
 }  // namespace
 
-std::optional<size_t> find_unusable_weight(std::span<const float> weights) noexcept {
+std::optional<size_t> find_unusable_weight(std::span<const float> weights, float largest) noexcept {
   // As integers, magnitudes sort like floats, with infinity and NaN above all numbers.
-  constexpr uint32_t kLargest = std::bit_cast<uint32_t>(kLargestHalf);
+  const uint32_t largest_bits = std::bit_cast<uint32_t>(largest);
   constexpr size_t kChunk = 4096;
   for (size_t begin = 0; begin < weights.size(); begin += kChunk) {
     const size_t end = std::min(weights.size(), begin + kChunk);
     uint32_t unusable = 0;
     for (size_t i = begin; i < end; ++i) {
-      unusable |= (std::bit_cast<uint32_t>(weights[i]) & 0x7fffffffu) > kLargest ? 1u : 0u;
+      unusable |= (std::bit_cast<uint32_t>(weights[i]) & 0x7fffffffu) > largest_bits ? 1u : 0u;
     }
     if (unusable == 0) continue;
     for (size_t i = begin; i < end; ++i) {
-      if ((std::bit_cast<uint32_t>(weights[i]) & 0x7fffffffu) > kLargest) return i;
+      if ((std::bit_cast<uint32_t>(weights[i]) & 0x7fffffffu) > largest_bits) return i;
     }
   }
   return std::nullopt;
@@ -149,7 +149,12 @@ struct MatrixQuantizer::Sample {
 void MatrixQuantizer::choose_codebooks(const ReadGroup& read, const ParallelLoop& loop) {
   if (search_ == ScaleSearch::kGivesBack) return;
   if (search_ == ScaleSearch::kCandidates) return choose_geometric_codebooks();
-  for (size_t i = 0; i < codebooks_.size(); ++i) codebooks_[i] = clustered_codebook_of(take_sample(i, read, loop), loop);
+  for (size_t i = 0; i < codebooks_.size(); ++i) {
+    // What FP16 holds before, FP16 is to hold afterwards.
+    const float largest = scales_of(i).empty() ? 0.0f : *std::ranges::max_element(scales_of(i));
+    const float largest_scale = largest > kLargestHalf ? kLargestWeight : kLargestHalf;
+    codebooks_[i] = clustered_codebook_of(take_sample(i, read, loop), loop, largest_scale);
+  }
 }
 
 void MatrixQuantizer::choose_geometric_codebooks() {
@@ -194,7 +199,7 @@ MatrixQuantizer::Sample MatrixQuantizer::take_sample(size_t codebook, const Read
   return sample;
 }
 
-Codebook MatrixQuantizer::clustered_codebook_of(const Sample& sample, const ParallelLoop& loop) const {
+Codebook MatrixQuantizer::clustered_codebook_of(const Sample& sample, const ParallelLoop& loop, float largest_scale) const {
   if (sample.groups.empty()) return {};
   std::vector<float> steps(sample.groups.size()), curvatures(sample.groups.size());
   sample.for_tasks(loop, [&](size_t first, size_t count) {
@@ -203,13 +208,14 @@ Codebook MatrixQuantizer::clustered_codebook_of(const Sample& sample, const Para
   });
   std::vector<WeightedStep> weighted(sample.groups.size());
   for (size_t i = 0; i < weighted.size(); ++i) weighted[i] = {steps[i], sample.multiplicities[i] * curvatures[i]};
-  Codebook codebook = clustered_codebook(weighted, largest_code_);
-  improve_codebook(sample, loop, codebook);
+  Codebook codebook = clustered_codebook(weighted, largest_code_, largest_scale);
+  improve_codebook(sample, loop, largest_scale, codebook);
   return codebook;
 }
 
 // Lloyd's algorithm.
-void MatrixQuantizer::improve_codebook(const Sample& sample, const ParallelLoop& loop, Codebook& codebook) const {
+void MatrixQuantizer::improve_codebook(const Sample& sample, const ParallelLoop& loop, float largest_scale,
+                                       Codebook& codebook) const {
   const size_t groups = sample.groups.size();
   std::vector<uint8_t> scale_codes(groups), former;
   std::vector<float> numerators(groups), denominators(groups);
@@ -230,7 +236,7 @@ void MatrixQuantizer::improve_codebook(const Sample& sample, const ParallelLoop&
     }
     for (size_t i = 0; i < kCodebookSize; ++i) {
       if (!(denominator[i] > 0.0)) continue;
-      codebook[i] = std::min(static_cast<float>(largest_code_ * (numerator[i] / denominator[i])), kLargestHalf);
+      codebook[i] = std::min(static_cast<float>(largest_code_ * (numerator[i] / denominator[i])), largest_scale);
     }
     std::sort(codebook.begin(), codebook.end());
   }

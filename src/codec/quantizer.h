@@ -20,8 +20,8 @@
 
 namespace tritllm::codec {
 
-// Index of the first weight that is NaN, infinite or beyond FP16's range.
-std::optional<size_t> find_unusable_weight(std::span<const float> weights) noexcept;
+// Index of the first weight that is NaN, infinite or larger than `largest` in magnitude.
+std::optional<size_t> find_unusable_weight(std::span<const float> weights, float largest) noexcept;
 
 // Runs body(i) for every i below count, in any order, perhaps on several threads.
 using ParallelLoop = std::function<void(size_t count, const std::function<void(size_t)>& body)>;
@@ -79,8 +79,8 @@ class MatrixQuantizer {
   std::span<const float> scales_of(size_t codebook) const noexcept;
   void choose_geometric_codebooks();
   Sample take_sample(size_t codebook, const ReadGroup& read, const ParallelLoop& loop) const;
-  Codebook clustered_codebook_of(const Sample& sample, const ParallelLoop& loop) const;
-  void improve_codebook(const Sample& sample, const ParallelLoop& loop, Codebook& codebook) const;
+  Codebook clustered_codebook_of(const Sample& sample, const ParallelLoop& loop, float largest_scale) const;
+  void improve_codebook(const Sample& sample, const ParallelLoop& loop, float largest_scale, Codebook& codebook) const;
   const float* importance_of(size_t codebook, uint64_t group) const noexcept;
   void choose_scale_codes(size_t codebook, uint64_t first_group, size_t groups, const float* weights, uint8_t* scale_codes) const;
   void encode_exactly(size_t codebook, uint64_t first_group, size_t groups, const float* weights, uint8_t* scale_codes,

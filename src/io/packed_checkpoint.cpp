@@ -32,12 +32,12 @@ void check_codebooks(const TernaryMatrix& matrix, const std::string& where) {
     float former = 0.0f;
     for (size_t i = 0; i < codec::kCodebookSize; ++i) {
       const float scale = matrix.codebooks[expert][i];
-      if (!(scale >= former && scale <= kLargestHalf) || std::signbit(scale)) {
+      if (!(scale >= former && scale <= codec::kLargestWeight) || std::signbit(scale)) {
         const std::string of_expert = matrix.shape.experts > 0 ? fmt::format(" of expert {}", expert) : "";
-        throw Error(
-            ErrorCode::kBadInput, where,
-            fmt::format("scale {} of the codebook{}: expected {} to {}, found {}", i, of_expert, former, kLargestHalf, scale),
-            kDamaged);
+        throw Error(ErrorCode::kBadInput, where,
+                    fmt::format("scale {} of the codebook{}: expected {} to {}, found {}", i, of_expert, former,
+                                codec::kLargestWeight, scale),
+                    kDamaged);
       }
       former = scale;
     }

@@ -41,7 +41,8 @@ int32_t smallest_key(std::span<const float> logits) noexcept {
 [[noreturn]] void refuse(std::span<const float> logits) {
   const auto bad = std::find_if_not(logits.begin(), logits.end(), [](float logit) { return logit < kInfinity; });
   throw Error(ErrorCode::kBadInput, "logits", fmt::format("expected a number for token {}, found {}", bad - logits.begin(), *bad),
-              "verify the model's files: its weights may be damaged");
+              "keep keys and values in f32, which FP16 may not hold (options.kv_cache f32); if that is no help, verify the model's "
+              "files: its weights may be damaged");
 }
 
 // Range reduction to |r| ≤ ln2/2 in two steps (Cody and Waite, 1980), the Taylor polynomial of degree 13, whose remainder there is

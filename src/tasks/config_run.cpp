@@ -78,6 +78,20 @@ void ConfigRun::set_depths(const std::map<uint64_t, int>& depths) {
   packed_.plan = plan_shards(packed_units(), packed_naming());
 }
 
+void ConfigRun::set_beyond_half(const std::set<uint64_t>& positions) {
+  for (const uint64_t position : positions) plans_[position].is_beyond_half = true;
+  packed_.plan = plan_shards(packed_units(), packed_naming());
+}
+
+std::map<std::string, PlainError> ConfigRun::plain_errors() const {
+  std::map<std::string, PlainError> errors;
+  if (!plain_.wanted || !journal_) return errors;
+  for (const auto& [position, entry] : journal_->entries()) {
+    if (entry.plain_error) errors.emplace(entry.record.name, *entry.plain_error);
+  }
+  return errors;
+}
+
 std::vector<std::vector<PlannedTensor>> ConfigRun::packed_units() const {
   std::vector<std::vector<PlannedTensor>> units;
   for (const uint64_t position : positions_) {
@@ -255,7 +269,7 @@ TensorRecord ConfigRun::planned_record(uint64_t position) const {
   record.fate = plan.fate;
   record.tied_to = plan.tied_to;
   if (plan.fate != Fate::kTied) record.file = packed_.plan.files[packed_.plan.locations.at(stored_names(record).front()).file].name;
-  if (plan.fate == Fate::kKept) record.type = layout_of(kept_type(tensor.type)).name;
+  if (plan.fate == Fate::kKept) record.type = layout_of(kept_type(tensor.type, plan.is_beyond_half)).name;
   if (plan.fate == Fate::kTernary) record.depth = plan.depth;
   return record;
 }
@@ -290,8 +304,9 @@ std::string ConfigRun::stored_checksum(const TensorRecord& record) const {
   return checksum.hex();
 }
 
-void ConfigRun::record(uint64_t position, const std::string& source_checksum, const codec::MatrixStats* stats) {
-  JournalEntry entry{planned_record(position), ""};
+void ConfigRun::record(uint64_t position, const std::string& source_checksum, const codec::MatrixStats* stats,
+                       const std::optional<PlainError>& plain_error) {
+  JournalEntry entry{planned_record(position), "", plain_error};
   TensorRecord& record = entry.record;
   record.source_checksum = source_checksum;
   if (record.fate != Fate::kTied) {

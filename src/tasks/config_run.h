@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,9 @@ class ConfigRun {
   const TensorPlan& plan(uint64_t position) const { return plans_[position]; }
   // Recipe exact: the depths that were found in place of the largest ones allowed. Needed before begin(), unless all is complete.
   void set_depths(const std::map<uint64_t, int>& depths);
+  // Kept tensors that FP16 cannot hold. Needed before begin(), where there is no FP16 folder.
+  void set_beyond_half(const std::set<uint64_t>& positions);
+  bool wants_model() const noexcept { return plain_.wanted; }
 
   // Ends the replacement of a result that a killed run had begun. Needs the lock of the output folder.
   void recover();
@@ -74,7 +78,10 @@ class ConfigRun {
   bool has(uint64_t position) const { return journal_->entries().contains(position); }
   TensorSinks sinks() const noexcept { return {pointer(packed_.writer), pointer(plain_.writer)}; }
   // Called once the tensor's bytes have been written to the sinks.
-  void record(uint64_t position, const std::string& source_checksum, const codec::MatrixStats* stats);
+  void record(uint64_t position, const std::string& source_checksum, const codec::MatrixStats* stats,
+              const std::optional<PlainError>& plain_error);
+  // What FP16 loses of each tensor, by name, where there is an FP16 folder.
+  std::map<std::string, PlainError> plain_errors() const;
 
   // Gives the folders their names.
   Manifest publish();

@@ -30,7 +30,7 @@ codec::ExactResult find_exact_form(const SourceTensor& tensor, int most_depth, T
   const codec::VisitStripes visit = [&](const auto& wanted, const auto& body) {
     pool.parallel_for(stripes.size(), [&](size_t index, unsigned worker) {
       if (worker == 0) on_weights(0);
-      if (wanted(index)) body(index, readers[worker].read(tensor, stripes[index]));
+      if (wanted(index)) body(index, readers[worker].read(tensor, stripes[index], codec::kLargestWeight));
     });
     release_pages(tensor.bytes);
   };

@@ -40,6 +40,15 @@ std::optional<Json> read_header(const std::filesystem::path& path) {
   return header ? std::optional(parse_line(*header, path)) : std::nullopt;
 }
 
+std::optional<PlainError> parse_plain_error(const JsonView& entry) {
+  const auto error = entry.optional_child("plain_error");
+  if (!error) return std::nullopt;
+  const std::vector<JsonView> numbers = error->items();
+  if (numbers.size() != 3) return std::nullopt;
+  constexpr double kMost = 1e300;
+  return PlainError{numbers[0].number(0, kMost), numbers[1].number(0, kMost), static_cast<float>(numbers[2].number(0, 1e38))};
+}
+
 }  // namespace
 
 std::optional<std::string> journal_fingerprint(const std::filesystem::path& path) {
@@ -70,9 +79,9 @@ void Journal::load(const std::string& fingerprint, bool replaces_results) {
     while (const auto line = take_line(rest)) {
       const Json json = parse_line(*line, path_);
       const JsonView entry(json, path_.string());
-      entries_.insert_or_assign(
-          entry.integer("position"),
-          JournalEntry{parse_tensor_record(entry.child("record").json(), path_.string()), entry.text("plain_checksum")});
+      entries_.insert_or_assign(entry.integer("position"),
+                                JournalEntry{parse_tensor_record(entry.child("record").json(), path_.string()),
+                                             entry.text("plain_checksum"), parse_plain_error(entry)});
     }
   } else {
     rest = text;
@@ -86,7 +95,10 @@ void Journal::load(const std::string& fingerprint, bool replaces_results) {
 }
 
 void Journal::add(uint64_t position, JournalEntry entry) {
-  file_.append(journal_line({{"position", position}, {"plain_checksum", entry.plain_checksum}, {"record", to_json(entry.record)}}));
+  Json line{{"position", position}, {"plain_checksum", entry.plain_checksum}, {"record", to_json(entry.record)}};
+  if (const auto& error = entry.plain_error)
+    line["plain_error"] = {error->weight_energy, error->error_energy, error->largest_error};
+  file_.append(journal_line(line));
   entries_.insert_or_assign(position, std::move(entry));
 }
 

@@ -11,12 +11,14 @@
 
 #include "core/file.h"
 #include "io/manifest.h"
+#include "tasks/matrix_job.h"
 
 namespace tritllm {
 
 struct JournalEntry {
   TensorRecord record;
   std::string plain_checksum;  // of the tensor's bytes in the plain (FP16) folder, empty where there is none
+  std::optional<PlainError> plain_error;
 };
 
 class Journal {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <mutex>
 
 #include "codec/decoder.h"
@@ -60,6 +61,8 @@ class MatrixJob {
         scratch_(pool.threads()),
         results_(targets.size()) {
     for (const MatrixTarget& target : targets) {
+      if (target.sinks.plain != nullptr) largest_weight_ = kLargestHalf;
+      plain_errors_.emplace_back(target.sinks.plain != nullptr ? stripes_.size() : 0);
       if (target.exact != nullptr) quantizers_.emplace_back(*target.exact, shape_, kernels);
       else quantizers_.emplace_back(target.config, shape_, kernels);
     }
@@ -71,13 +74,18 @@ class MatrixJob {
     for (size_t i = 0; i < targets_.size(); ++i) choose_codebooks(i);
     pool_.parallel_for(stripes_.size(), [&](size_t stripe, unsigned worker) { encode(stripe, worker); });
     tally_.flush();
-    for (size_t i = 0; i < targets_.size(); ++i) results_[i].stats = quantizers_[i].stats();
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      results_[i].stats = quantizers_[i].stats();
+      if (targets_[i].sinks.plain == nullptr) continue;
+      results_[i].plain.emplace();
+      for (const PlainError& stripe : plain_errors_[i]) results_[i].plain->add(stripe);
+    }
     return std::move(results_);
   }
 
  private:
   void collect_scales(size_t index, unsigned worker) {
-    const float* const groups = scratch_[worker].reader.read(tensor_, stripes_[index]);
+    const float* const groups = scratch_[worker].reader.read(tensor_, stripes_[index], largest_weight_);
     for (size_t i = 0; i < targets_.size(); ++i) {
       if (quantizers_[i].collects_scales()) timed(i, [&] { quantizers_[i].collect_scales(index, groups); });
     }
@@ -103,11 +111,11 @@ class MatrixJob {
   void encode(size_t index, unsigned worker) {
     Scratch& scratch = scratch_[worker];
     const codec::Stripe stripe = stripes_[index];
-    const float* const groups = scratch.reader.read(tensor_, stripe);
+    const float* const groups = scratch.reader.read(tensor_, stripe, largest_weight_);
     for (size_t i = 0; i < targets_.size(); ++i) {
       timed(i, [&] { quantizers_[i].encode(index, groups, scratch.encoded); });
       if (targets_[i].sinks.packed != nullptr) write_packed(*targets_[i].sinks.packed, stripe, scratch.encoded);
-      if (targets_[i].sinks.plain != nullptr) write_plain(i, stripe, scratch);
+      if (targets_[i].sinks.plain != nullptr) write_plain(i, index, groups, scratch);
     }
     tally_.add(codec::weights_in_groups(shape_, stripe.first_group, stripe.groups).count, worker);
   }
@@ -121,7 +129,8 @@ class MatrixJob {
                  bytes_of(encoded.scales, encoded.scales.size()));
   }
 
-  void write_plain(size_t target, const codec::Stripe& stripe, Scratch& scratch) const {
+  void write_plain(size_t target, size_t index, const float* groups, Scratch& scratch) {
+    const codec::Stripe stripe = stripes_[index];
     const codec::WeightRange range = codec::weights_in_groups(shape_, stripe.first_group, stripe.groups);
     scratch.padded_halves.resize(stripe.groups * codec::kGroupSize);
     scratch.halves.resize(range.count);
@@ -131,6 +140,8 @@ class MatrixJob {
           .decode(scratch.encoded.codes.data() + offset * codec::kGroupSize, scratch.encoded.scale_codes.data() + offset, count,
                   scratch.padded_halves.data() + offset * codec::kGroupSize);
     });
+    PlainError& error = plain_errors_[target][index];
+    for (size_t k = 0; k < scratch.padded_halves.size(); ++k) error.add(groups[k], float_from_half(scratch.padded_halves[k]));
     codec::strip_padding(shape_, stripe.first_group, stripe.groups, scratch.padded_halves.data(), scratch.halves.data());
     targets_[target].sinks.plain->write(tensor_.name, range.first * sizeof(uint16_t), bytes_of(scratch.halves, range.count));
   }
@@ -153,6 +164,8 @@ class MatrixJob {
   std::vector<Scratch> scratch_;
   std::vector<codec::MatrixQuantizer> quantizers_;
   std::vector<MatrixResult> results_;
+  std::vector<std::vector<PlainError>> plain_errors_;  // [targets][stripes], so that the sum does not depend on the threads
+  float largest_weight_ = codec::kLargestWeight;
   std::mutex mutex_;
 };
 
@@ -165,29 +178,56 @@ std::vector<MatrixResult> quantize_matrix(const SourceTensor& tensor, std::span<
   return MatrixJob(tensor, targets, kernels, pool, on_weights).run();
 }
 
-ElementType kept_type(ElementType source) noexcept { return is_weight_type(source) ? ElementType::kF16 : source; }
+ElementType kept_type(ElementType source, bool is_beyond_half) noexcept {
+  if (!is_weight_type(source)) return source;
+  if (!is_beyond_half || source == ElementType::kF16) return ElementType::kF16;
+  return source == ElementType::kBF16 ? ElementType::kBF16 : ElementType::kF32;
+}
 
-void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> sinks, ThreadPool& pool,
-                      const OnWeights& on_weights) {
+bool is_beyond_half(const SourceTensor& tensor, ThreadPool& pool) {
+  if (!is_weight_type(tensor.type) || tensor.type == ElementType::kF16) return false;
+  const uint64_t elements = tensor.elements();
+  std::atomic<bool> is_beyond{false};
+  pool.parallel_for((elements + kKeptTask - 1) / kKeptTask, [&](size_t task, unsigned) {
+    if (is_beyond) return;
+    const uint64_t first = task * kKeptTask;
+    std::vector<float> weights(std::min(kKeptTask, elements - first));
+    read_float32(tensor, first, weights);
+    const auto large = codec::find_unusable_weight(weights, kLargestHalf);
+    if (large && std::isfinite(weights[*large])) is_beyond = true;
+  });
+  release_pages(tensor.bytes);
+  return is_beyond;
+}
+
+std::optional<PlainError> copy_kept_tensor(const SourceTensor& tensor, ElementType type, std::span<const TensorSinks> sinks,
+                                           ThreadPool& pool, const OnWeights& on_weights) {
   const auto write_all = [&](uint64_t offset, std::span<const std::byte> bytes) {
     for (const TensorSinks& sink : sinks) {
       if (sink.packed != nullptr) sink.packed->write(tensor.name, offset, bytes);
       if (sink.plain != nullptr) sink.plain->write(tensor.name, offset, bytes);
     }
   };
-  const uint64_t elements = tensor.elements();
+  const uint64_t elements = tensor.elements(), tasks = (elements + kKeptTask - 1) / kKeptTask;
   Tally tally(on_weights);
-  const bool converts = is_weight_type(tensor.type);
-  pool.parallel_for((elements + kKeptTask - 1) / kKeptTask, [&](size_t task, unsigned worker) {
+  const bool becomes_half = is_weight_type(tensor.type) && type == ElementType::kF16;
+  std::vector<PlainError> errors(tasks);
+  pool.parallel_for(tasks, [&](size_t task, unsigned worker) {
     const uint64_t first = task * kKeptTask, count = std::min(kKeptTask, elements - first);
-    if (converts) {
+    if (is_weight_type(tensor.type)) {
       std::vector<float> weights(count);
       read_float32(tensor, first, weights);
-      check_weights(tensor, first, weights);
-      std::vector<uint16_t> halves(count);
-      std::transform(weights.begin(), weights.end(), halves.begin(), half_from_float);
-      write_all(first * sizeof(uint16_t), bytes_of(halves, count));
+      check_weights(tensor, first, weights, becomes_half ? kLargestHalf : std::numeric_limits<float>::max());
       release_pages(stored_bytes(tensor, first, count));
+      if (type == ElementType::kF32) {
+        write_all(first * sizeof(float), bytes_of(weights, count));
+      } else {
+        // BF16 is stored so only where the source is BF16: nothing is rounded.
+        std::vector<uint16_t> words(count);
+        std::transform(weights.begin(), weights.end(), words.begin(), becomes_half ? half_from_float : bfloat16_from_float);
+        write_all(first * sizeof(uint16_t), bytes_of(words, count));
+        for (size_t i = 0; becomes_half && i < count; ++i) errors[task].add(weights[i], float_from_half(words[i]));
+      }
     } else {
       const uint64_t size = layout_of(tensor.type).block_bytes;
       write_all(first * size, tensor.bytes.subspan(first * size, count * size));
@@ -195,6 +235,10 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
     tally.add(count, worker);
   });
   tally.flush();
+  if (!becomes_half) return std::nullopt;
+  PlainError sum;
+  for (const PlainError& error : errors) sum.add(error);
+  return sum;
 }
 
 uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept {

@@ -205,7 +205,7 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   std::vector<std::vector<PlannedTensor>> packed_units;
   for (const PlacedTensor& tensor : parts.tensors()) packed_units.push_back(stored_tensors(tensor));
   const ShardPlan packed_plan = plan_shards(packed_units, packed_naming());
-  const ShardPlan plain_plan = plan_shards(plain_units(manifest.tensors), plain_naming());
+  const ShardPlan plain_plan = request.emit_model ? plan_shards(plain_units(manifest.tensors), plain_naming()) : ShardPlan{};
   for (TensorRecord& record : manifest.tensors) {
     const auto names = stored_names(record);
     if (!names.empty()) record.file = packed_plan.files[packed_plan.locations.at(names.front()).file].name;
@@ -232,6 +232,7 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
   const RunCost cost{.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
                      .threads = pool.threads()};
   Json report = report_json(manifest, cost, bytes);
+  report["kept_embeddings"] = kept_embeddings(manifest, source_config, bytes.packed);
   write_file_atomically(out / "report.json", json_text(report));
   return report;
 }

@@ -1,11 +1,15 @@
 #include "tasks/output_folder.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <utility>
 
 #include "codec/decoder.h"
 #include "codec/grouping.h"
+#include "core/error.h"
+#include "core/half.h"
 #include "io/parallel_loop.h"
 #include "tasks/matrix_job.h"
 #include "tasks/model_card.h"
@@ -20,12 +24,18 @@ void add_side_files(FolderWriter& writer, const Json& config, const std::vector<
   for (const SideFile& file : side_files) writer.add_file(file.name, file.contents);
 }
 
+[[noreturn]] void refuse_beyond_half(const std::string& place) {
+  throw Error(ErrorCode::kUnsupported, place,
+              fmt::format("holds numbers beyond FP16, which ends at {}: an FP16 folder cannot hold it", kLargestHalf),
+              "use the packed folder (options.output.emit_model packed)");
+}
+
 }  // namespace
 
 std::vector<PlannedTensor> packed_tensors(const std::string& name, const std::vector<uint64_t>& shape, ElementType source,
                                           const TensorPlan& plan) {
   if (plan.fate == Fate::kTied) return {};
-  if (plan.fate == Fate::kKept) return {{name, kept_type(source), shape}};
+  if (plan.fate == Fate::kKept) return {{name, kept_type(source, plan.is_beyond_half), shape}};
   TensorRecord record;
   record.shape = shape;
   return matrix_tensors(name, record.matrix_shape(), plan.depth);
@@ -35,7 +45,8 @@ std::vector<std::vector<PlannedTensor>> packed_units(const std::vector<TensorRec
   std::vector<std::vector<PlannedTensor>> units;
   for (const TensorRecord& record : tensors) {
     const ElementType type = record.fate == Fate::kKept ? *element_type_from_safetensors(record.type) : ElementType::kF16;
-    units.push_back(packed_tensors(record.name, record.shape, type, {record.fate, record.depth, record.tied_to}));
+    units.push_back(packed_tensors(record.name, record.shape, type,
+                                   {record.fate, record.depth, record.tied_to, /*is_beyond_half=*/type != ElementType::kF16}));
   }
   return units;
 }
@@ -45,6 +56,7 @@ std::vector<std::vector<PlannedTensor>> plain_units(const std::vector<TensorReco
   for (const TensorRecord& record : tensors) {
     if (record.fate == Fate::kTied) continue;
     const ElementType type = record.fate == Fate::kTernary ? ElementType::kF16 : *element_type_from_safetensors(record.type);
+    if (is_weight_type(type) && type != ElementType::kF16) refuse_beyond_half(fmt::format("tensor '{}'", printable(record.name)));
     units.push_back({{record.name, type, record.shape}});
   }
   return units;
@@ -78,6 +90,8 @@ Json plain_config(Json config) {
 void write_decoded_matrix(const TernaryMatrix& matrix, const std::string& name, const std::string& place, const FolderWriter& plain,
                           ThreadPool& pool) {
   validate_matrix(matrix, place, loop_over(pool));
+  const auto is_beyond_half = [](const codec::Codebook& codebook) { return codebook.back() > kLargestHalf; };
+  if (std::ranges::any_of(matrix.codebooks, is_beyond_half)) refuse_beyond_half(place);
   const uint64_t per_row = matrix.shape.groups_per_row();
   // A task is some whole rows, or a part of a long one.
   const uint64_t task_rows = std::max<uint64_t>(1, kTaskGroups / per_row), task_groups = std::min(per_row, kTaskGroups);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -24,6 +25,7 @@ namespace {
 
 constexpr uint64_t kFixedMemory = uint64_t{64} << 20;  // program, stacks, JSON documents
 constexpr double kSecondsBetweenSyncs = 5.0;
+constexpr double kWarnedLoss = 1.0;  // dB
 
 std::string part_suffix(const OutputRequest& output) {
   return output.part ? fmt::format("-{}-of-{}", output.part->index, output.part->count) : "";
@@ -113,6 +115,8 @@ class QuantizeRun {
   std::vector<FileLock> lock_output() const;
   uint64_t weights_to_search() const;
   void find_exact_forms(ThreadPool& pool);
+  void find_beyond_half(ThreadPool& pool);
+  void warn_of_plain_losses(const ConfigRun& run, const Manifest& manifest) const;
   void start_progress();
   std::vector<ConfigResult> make_results(ThreadPool& pool);
   void process(uint64_t position, ThreadPool& pool);
@@ -264,6 +268,31 @@ void QuantizeRun::find_exact_forms(ThreadPool& pool) {
   }
 }
 
+// What FP16 cannot hold is refused where an FP16 folder was asked for, and kept in a wider type where it was not.
+void QuantizeRun::find_beyond_half(ThreadPool& pool) {
+  for (ConfigRun& run : runs_) {
+    if (run.complete() || run.wants_model()) continue;
+    std::set<uint64_t> beyond;
+    for (const uint64_t position : positions_) {
+      stop_where_asked();
+      if (run.plan(position).fate == Fate::kKept && is_beyond_half(model_.tensors[position], pool)) beyond.insert(position);
+    }
+    if (!beyond.empty()) run.set_beyond_half(beyond);
+  }
+}
+
+// Small weights lose more to FP16 than to the codec, and nothing else says so.
+void QuantizeRun::warn_of_plain_losses(const ConfigRun& run, const Manifest& manifest) const {
+  const std::map<std::string, PlainError> errors = run.plain_errors();
+  for (const TensorRecord& record : manifest.tensors) {
+    const auto found = errors.find(record.name);
+    if (found == errors.end() || !is_plain_loss(record, found->second, kWarnedLoss)) continue;
+    options_.on_warning(fmt::format("{}: '{}' has weights so small that FP16 rounds them away: model/ has {:.1f} dB{}", run.name(),
+                                    printable(record.name), codec::sqnr_db_from_relative_mse(found->second.relative_mse()),
+                                    record.error.sqnr_db ? fmt::format(", packed/ {:.1f} dB", *record.error.sqnr_db) : ""));
+  }
+}
+
 void QuantizeRun::start_progress() {
   std::vector<std::string> names;
   for (const ConfigRun& run : runs_) names.push_back(run.name());
@@ -303,6 +332,7 @@ Json QuantizeRun::plan() {
                        {"weights", ternary},
                        {"nominal_bits_per_weight", bits.nominal},
                        {"stored_bits_per_weight", bits.stored},
+                       {"packed_bytes", run.folder_bytes().packed},
                        {"bytes_to_write", run.bytes_to_write()},
                        {"tensors", std::move(tensors)}});
   }
@@ -351,6 +381,7 @@ std::vector<ConfigResult> QuantizeRun::run() {
   try {
     check_former_results(pool);
     find_exact_forms(pool);
+    find_beyond_half(pool);
     check_disk_space();
     return make_results(pool);
   } catch (const Interrupted&) {
@@ -378,7 +409,9 @@ std::vector<ConfigResult> QuantizeRun::make_results(ThreadPool& pool) {
     if (!was_complete[i]) {
       const Manifest manifest = runs_[i].publish();
       costs_[i].seconds = progress_.seconds();
-      if (!options_.output.part) report = report_json(manifest, costs_[i], runs_[i].folder_bytes());
+      warn_of_plain_losses(runs_[i], manifest);
+      if (!options_.output.part) report = report_json(manifest, costs_[i], runs_[i].folder_bytes(), runs_[i].plain_errors());
+      if (report) (*report)["kept_embeddings"] = kept_embeddings(manifest, *model_.config, runs_[i].folder_bytes().packed);
       runs_[i].close(report);
     } else if (!options_.output.part) {
       report = runs_[i].read_report();
@@ -426,8 +459,10 @@ void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& 
     for (const size_t i : kept) {
       if (runs_[i].plan(position).fate == Fate::kKept) sinks.push_back(runs_[i].sinks());
     }
-    if (!sinks.empty()) copy_kept_tensor(tensor, sinks, pool, on_weights);
-    for (const size_t i : kept) runs_[i].record(position, checksum, nullptr);
+    std::optional<PlainError> plain_error;
+    const ElementType type = kept_type(tensor.type, runs_[kept.front()].plan(position).is_beyond_half);
+    if (!sinks.empty()) plain_error = copy_kept_tensor(tensor, type, sinks, pool, on_weights);
+    for (const size_t i : kept) runs_[i].record(position, checksum, nullptr, plain_error);
   }
   const size_t at_once = configs_at_once(tensor);
   for (size_t begin = 0; begin < ternary.size(); begin += at_once) {
@@ -445,7 +480,7 @@ void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& 
       const MatrixResult& result = results[k - begin];
       costs_[ternary[k]].thread_seconds += result.thread_seconds;
       costs_[ternary[k]].quantised_weights += result.stats.weights;
-      runs_[ternary[k]].record(position, checksum, &result.stats);
+      runs_[ternary[k]].record(position, checksum, &result.stats, result.plain);
     }
   }
 }

@@ -1,6 +1,11 @@
 #include "tasks/report.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
+
+#include "tasks/stripe_reader.h"
+#include "tasks/tensor_policy.h"
 
 namespace tritllm {
 namespace {
@@ -9,6 +14,13 @@ Json tensor_json(const TensorRecord& record) {
   Json json = to_json(record);
   for (const char* const storage : {"file", "checksum", "source_checksum"}) json.erase(storage);
   return json;
+}
+
+Json plain_json(const PlainError& error) {
+  const double decibels = codec::sqnr_db_from_relative_mse(error.relative_mse());
+  return {{"relative_mse", error.relative_mse()},
+          {"sqnr_db", std::isfinite(decibels) ? Json(decibels) : Json(nullptr)},
+          {"max_abs_error", error.largest_error}};
 }
 
 }  // namespace
@@ -26,12 +38,44 @@ ModelError model_error(const std::vector<TensorRecord>& tensors) {
   return error;
 }
 
-Json report_json(const Manifest& manifest, const RunCost& cost, const FolderBytes& bytes) {
+bool is_plain_loss(const TensorRecord& record, const PlainError& plain, double decibels) {
+  constexpr double kRoundingOfHalf = 60.0;  // dB: a tensor of normal FP16 numbers loses less
+  if (!(plain.error_energy > 0)) return false;
+  const double before = record.fate == Fate::kTernary ? record.error.sqnr_db.value_or(kRoundingOfHalf) : kRoundingOfHalf;
+  return codec::sqnr_db_from_relative_mse(plain.relative_mse()) < std::min(before, kRoundingOfHalf) - decibels;
+}
+
+Json kept_embeddings(const Manifest& manifest, const Json& config, uint64_t packed_bytes) {
+  constexpr int kDepth = 4;  // costs next to nothing in quality (docs/quality.md)
+  const TensorRoles roles(config);
+  uint64_t kept = 0, packed = 0;
+  bool embedding = false, head = false;
+  for (const TensorRecord& record : manifest.tensors) {
+    if (record.fate != Fate::kKept) continue;
+    const ElementType type = *element_type_from_safetensors(record.type);
+    const SourceTensor tensor{.name = record.name, .shape = record.shape, .type = type, .bytes = {}, .place = record.name};
+    const TensorRole role = roles.of(tensor);
+    if (role != TensorRole::kEmbedding && role != TensorRole::kHead) continue;
+    (role == TensorRole::kHead ? head : embedding) = true;
+    kept += tensor.elements() * layout_of(type).block_bytes;
+    packed += codec_shape(tensor).stored_bytes(kDepth);
+  }
+  if (kept == 0 || packed_bytes == 0) return nullptr;
+  return {{"bytes", kept}, {"embedding", embedding}, {"head", head}, {"packed_bytes_if_packed", packed_bytes - kept + packed}};
+}
+
+Json report_json(const Manifest& manifest, const RunCost& cost, const FolderBytes& bytes,
+                 const std::map<std::string, PlainError>& plain) {
   uint64_t elements = 0;
   Json tensors = Json::array();
+  PlainError plain_sum;
   for (const TensorRecord& record : manifest.tensors) {
     if (record.fate != Fate::kTied) elements += record.elements();
     tensors.push_back(tensor_json(record));
+    const auto found = plain.find(record.name);
+    if (found == plain.end()) continue;
+    if (record.fate == Fate::kTernary) plain_sum.add(found->second);
+    if (is_plain_loss(record, found->second, 0.01)) tensors.back()["model"] = plain_json(found->second);
   }
   const ModelError error = model_error(manifest.tensors);
   const auto file_bits = [&](uint64_t file_bytes) {
@@ -50,6 +94,7 @@ Json report_json(const Manifest& manifest, const RunCost& cost, const FolderByte
           {"all_weights", elements},
           {"relative_mse", error.relative_mse},
           {"sqnr_db", error.sqnr_db ? Json(*error.sqnr_db) : Json(nullptr)},
+          {"model_error", plain.empty() ? Json(nullptr) : plain_json(plain_sum)},
           {"seconds", cost.seconds},
           {"thread_seconds", cost.thread_seconds},
           {"threads", cost.threads},

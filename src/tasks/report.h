@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 
 #include "core/json.h"
 #include "io/manifest.h"
+#include "tasks/matrix_job.h"
 
 namespace tritllm {
 
@@ -26,6 +29,17 @@ struct FolderBytes {
   uint64_t packed = 0, model = 0;  // all weight files; 0 where the folder was not asked for
 };
 
-Json report_json(const Manifest& manifest, const RunCost& cost, const FolderBytes& bytes);
+// Whether FP16 costs the tensor more than `decibels` of what the packed folder has; of a kept tensor, whether it costs it anything
+// to speak of.
+bool is_plain_loss(const TensorRecord& record, const PlainError& plain, double decibels);
+
+// Token embedding and head of the packed folder where they are kept: their bytes, and those of the whole file if they were packed
+// too, {bytes, embedding, head, packed_bytes_if_packed}; null where they are not kept, or where there is no packed folder.
+Json kept_embeddings(const Manifest& manifest, const Json& config, uint64_t packed_bytes);
+
+// `plain`: what FP16 loses of each tensor, by name; empty where there is no FP16 folder. Tensors for which that is no loss of 0.01
+// dB do not mention it.
+Json report_json(const Manifest& manifest, const RunCost& cost, const FolderBytes& bytes,
+                 const std::map<std::string, PlainError>& plain = {});
 
 }  // namespace tritllm

@@ -130,11 +130,13 @@ void check_type(const SourceTensor& tensor) {
 }
 
 [[noreturn]] void refuse_transposed(const SourceTensor& tensor) {
+  std::vector<std::string_view> parts = name_parts(tensor.name);
+  if (parts.back() == "weight" && parts.size() > 1) parts.pop_back();
   throw Error(ErrorCode::kUnsupported, tensor.place,
               fmt::format("the matrix is stored [{}], inputs before outputs; groups of weights run along the inputs, which are "
                           "expected last",
                           fmt::join(tensor.shape, ", ")),
-              "keep such matrices by a depth rule, for example 'experts=keep'");
+              fmt::format("keep such matrices by a depth rule, for example '{}=keep'", printable(std::string(parts.back()))));
 }
 
 }  // namespace

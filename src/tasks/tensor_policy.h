@@ -61,8 +61,9 @@ struct TensorPolicy {
 
 struct TensorPlan {
   Fate fate = Fate::kKept;
-  int depth = 0;        // ternary only; of recipe exact the most that the matrix may have, until its depth is found
-  std::string tied_to;  // tied only
+  int depth = 0;                // ternary only; of recipe exact the most that the matrix may have, until its depth is found
+  std::string tied_to;          // tied only
+  bool is_beyond_half = false;  // kept only: holds numbers that FP16 cannot, so that the packed folder stores it in a wider type
 };
 
 // One plan for each tensor of the model, in order. Throws where a rule matches no matrix, where a tensor has a type that cannot be

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <unordered_map>
 
 #include "codec/quantizer.h"
@@ -66,7 +67,7 @@ void check_weights(const ModelSource& model, ThreadPool& pool, ModelProblems& pr
       const uint64_t first = piece * kPiece;
       std::vector<float> weights(std::min(kPiece, elements - first));
       read_float32(tensor, first, weights);
-      if (const auto index = codec::find_unusable_weight(weights)) bad[piece] = first + *index;
+      if (const auto index = codec::find_unusable_weight(weights, std::numeric_limits<float>::max())) bad[piece] = first + *index;
     });
     release_pages(tensor.bytes);
     const auto first_bad = std::find_if(bad.begin(), bad.end(), [](const auto& index) { return index.has_value(); });
@@ -74,7 +75,7 @@ void check_weights(const ModelSource& model, ThreadPool& pool, ModelProblems& pr
     problems.add(
         {model.path.string(),
          fmt::format("{}: row {}, column {}", tensor.place, **first_bad / tensor.columns(), **first_bad % tensor.columns()),
-         "not a finite number that FP16 can hold"});
+         "not a finite number"});
   }
 }
 

@@ -95,7 +95,7 @@ TEST(ClusteredCodebook, IsTheBestOfAllPartitionsOfFewSteps) {
     std::vector<WeightedStep> steps = random_steps(28 + seed % 3, seed, false), sorted = steps;
     sort_steps(sorted);
     const double least = least_of_all_partitions(sorted);
-    const Codebook codebook = clustered_codebook(steps, 13);
+    const Codebook codebook = clustered_codebook(steps, 13, kLargestHalf);
     EXPECT_GT(least, 0.0);
     EXPECT_NEAR(error_with(sorted, codebook, 13), least, 1e-4 * least) << "seed " << seed;
   }
@@ -132,7 +132,7 @@ TEST(ClusteredCodebook, IsTheBestOfAllPartitionsOfManySteps) {
     for (const bool tied : {false, true}) {
       std::vector<WeightedStep> steps = random_steps(count, count, tied);
       const double least = least_by_plain_programme(steps), scale = cluster_cost(steps, 0, count);
-      const Codebook codebook = clustered_codebook(steps, 4);
+      const Codebook codebook = clustered_codebook(steps, 4, kLargestHalf);
       EXPECT_TRUE(std::is_sorted(codebook.begin(), codebook.end()));
       EXPECT_NEAR(error_with(steps, codebook, 4), least, 1e-3 * least + 1e-12 * scale) << count << " steps, tied " << tied;
     }
@@ -142,14 +142,14 @@ TEST(ClusteredCodebook, IsTheBestOfAllPartitionsOfManySteps) {
 TEST(ClusteredCodebook, GatheringVeryManyStepsCostsNextToNothing) {
   std::vector<WeightedStep> steps = random_steps(3000, 8, false);
   const double least = least_by_plain_programme(steps);
-  EXPECT_LT(error_with(steps, clustered_codebook(steps, 1), 1), 1.002 * least);
+  EXPECT_LT(error_with(steps, clustered_codebook(steps, 1, kLargestHalf), 1), 1.002 * least);
 }
 
 TEST(ClusteredCodebook, FewerStepsThanEntries) {
   std::vector<WeightedStep> none;
-  EXPECT_EQ(clustered_codebook(none, 4), Codebook{});
+  EXPECT_EQ(clustered_codebook(none, 4, kLargestHalf), Codebook{});
   std::vector<WeightedStep> steps{{0.5f, 1}, {0.125f, 3}, {0.25f, 2}};
-  const Codebook codebook = clustered_codebook(steps, 4);
+  const Codebook codebook = clustered_codebook(steps, 4, kLargestHalf);
   EXPECT_EQ(codebook[0], 0.5f);
   EXPECT_EQ(codebook[1], 1.0f);
   for (size_t entry = 2; entry < codebook.size(); ++entry) EXPECT_EQ(codebook[entry], 2.0f);
@@ -158,7 +158,7 @@ TEST(ClusteredCodebook, FewerStepsThanEntries) {
 TEST(ClusteredCodebook, StaysWithinWhatFp16Holds) {
   std::vector<WeightedStep> steps;
   for (int i = 1; i <= 40; ++i) steps.push_back({static_cast<float>(i) * 1000.0f, 1.0});
-  const Codebook codebook = clustered_codebook(steps, 4);
+  const Codebook codebook = clustered_codebook(steps, 4, kLargestHalf);
   EXPECT_LE(codebook.back(), kLargestHalf);
   EXPECT_EQ(codebook.back(), kLargestHalf);
   EXPECT_TRUE(std::is_sorted(codebook.begin(), codebook.end()));

@@ -164,16 +164,16 @@ TEST(MatrixQuantizer, LevelsOfItsOwnComeBackExactly) {
 
 TEST(FindUnusableWeight, FindsTheFirstOne) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_EQ(codec::find_unusable_weight({}), std::nullopt);
+  EXPECT_EQ(codec::find_unusable_weight({}, kLargestHalf), std::nullopt);
   std::vector<float> weights(10000, -kLargestHalf);
   weights[5] = kLargestHalf;
   weights[6] = 1e-45f;
-  EXPECT_EQ(codec::find_unusable_weight(weights), std::nullopt);
+  EXPECT_EQ(codec::find_unusable_weight(weights, kLargestHalf), std::nullopt);
   for (const float wrong : {kNan, -kNan, kInfinity, -kInfinity, std::nextafter(kLargestHalf, kInfinity), -65505.0f, 3e38f}) {
     for (const size_t place : {size_t{0}, size_t{1}, size_t{4095}, size_t{4096}, size_t{8191}, size_t{9999}}) {
       std::vector<float> damaged = weights;
       damaged[place] = damaged.back() = wrong;
-      EXPECT_EQ(codec::find_unusable_weight(damaged), place) << wrong;
+      EXPECT_EQ(codec::find_unusable_weight(damaged, kLargestHalf), place) << wrong;
     }
   }
 }

@@ -10,7 +10,8 @@ import numpy as np
 
 GROUP = 16
 SCALES = 27
-LARGEST_WEIGHT = np.float32(65504)
+LARGEST_HALF = np.float32(65504)
+LARGEST_WEIGHT = np.float32(2**32)
 ZERO = np.float32(2.0**-40)
 SAMPLE = 32768
 LARGE_GROUPS = 1024
@@ -75,7 +76,7 @@ def checked_lanes(matrix):
     wrong = ~(np.abs(matrix) <= LARGEST_WEIGHT)  # NaN compares false, so it is found as well.
     if wrong.any():
         row, col = np.argwhere(wrong)[0]
-        raise ValueError(f"row {row}, column {col}: expected a finite weight of at most 65504, found {matrix[row, col]}")
+        raise ValueError(f"row {row}, column {col}: expected a finite weight of at most 2^32, found {matrix[row, col]}")
     return lanes_of(matrix)
 
 
@@ -163,9 +164,10 @@ def optimal(magnitudes, h, live, largest_code):
     sampled, sampled_h = magnitudes[:, chosen], h[:, chosen]
     steps, curvatures = in_pieces(lambda a, h: best_steps(a, h, largest_code), sampled, sampled_h)
     means = cluster(*gather_runs(steps.astype(np.float64), curvatures.astype(np.float64) * sample_weight))
-    codebook = np.minimum(means.astype(np.float32) * largest_code, LARGEST_WEIGHT)
+    largest_scale = LARGEST_WEIGHT if magnitudes.max() > LARGEST_HALF else LARGEST_HALF
+    codebook = np.minimum(means.astype(np.float32) * largest_code, largest_scale)
     codebook = np.append(codebook, np.full(SCALES - len(codebook), codebook[-1]))
-    codebook = lloyd(sampled, sampled_h, sample_weight, codebook, largest_code)
+    codebook = lloyd(sampled, sampled_h, sample_weight, codebook, largest_code, largest_scale)
     return codebook, best_scale_codes(magnitudes[:, live], h[:, live], codebook, largest_code)
 
 
@@ -260,7 +262,7 @@ def best_bounds(W, S, Q):
     return np.array(bounds[::-1])
 
 
-def lloyd(a, h, sample_weight, codebook, largest_code):
+def lloyd(a, h, sample_weight, codebook, largest_code, largest_scale):
     before = None
     for _ in range(LLOYD_ROUNDS):
         scale_codes = best_scale_codes(a, h, codebook, largest_code)
@@ -272,7 +274,7 @@ def lloyd(a, h, sample_weight, codebook, largest_code):
         D = sum_by_scale_code(scale_codes, sample_weight * sum_over_group((h * q) * q).astype(np.float64))
         used = D > 0
         codebook = codebook.copy()
-        codebook[used] = np.minimum((float(largest_code) * (N[used] / D[used])).astype(np.float32), LARGEST_WEIGHT)
+        codebook[used] = np.minimum((float(largest_code) * (N[used] / D[used])).astype(np.float32), largest_scale)
         codebook.sort()
     return codebook
 

@@ -106,7 +106,7 @@ def unpack(trits, scales, codebook, shape):
     of_experts = (shape[0], SCALES) if len(shape) == 3 else None
     require(codebook.dtype == np.float32 and codebook.shape in ((SCALES,), of_experts), "the codebook is not F32 [27] or [experts, 27]")
     in_range = ~np.signbit(codebook) & (codebook <= LARGEST_WEIGHT)  # NaN compares false
-    require(in_range.all(), "a scale of the codebook is negative, above 65504 or NaN")
+    require(in_range.all(), "a scale of the codebook is negative, above 2^32 or NaN")
     require((np.diff(codebook) >= 0).all(), "the codebook does not ascend")
 
     codes = join_trits(unpack_five(trits)).reshape(-1, GROUP)
