@@ -82,9 +82,13 @@ void GrammarConstraint::mask(std::span<float> logits) {
     const auto part = logits.subspan(word * 64, std::min<size_t>(64, logits.size() - word * 64));
     const uint64_t bits = word < allowed.size() ? allowed[word] : 0;
     any = any || bits != 0;
-    if (bits == ~uint64_t{0}) continue;
-    for (size_t i = 0; i < part.size(); ++i) {
-      if ((bits >> i & 1) == 0) part[i] = kBanned;
+    if (bits == 0) {
+      std::ranges::fill(part, kBanned);
+      continue;
+    }
+    for (uint64_t banned = ~bits; banned != 0; banned &= banned - 1) {
+      const auto i = static_cast<size_t>(std::countr_zero(banned));
+      if (i < part.size()) part[i] = kBanned;
     }
   }
   if (!any) throw Error(ErrorCode::kUnsupported, "schema", "no token of the model continues the text as the schema asks");

@@ -74,6 +74,13 @@ void check_value(const Json& value, const RequestField& field) {
                  "invalid_value");
 }
 
+// A field that is null counts as absent.
+void allow_null(Json& schema) {
+  if (schema.contains("enum")) schema["enum"].push_back(nullptr);
+  else if (schema.contains("anyOf")) schema["anyOf"].push_back({{"type", "null"}});
+  else if (schema.contains("type")) schema["type"] = Json::array({schema["type"], "null"});
+}
+
 Json schema_of_field(const RequestField& field) {
   Json schema = Json::object();
   if (field.use == FieldUse::kOneValue) {
@@ -100,6 +107,7 @@ Json schema_of_field(const RequestField& field) {
       schema[most] = whole ? Json(static_cast<int64_t>(field.most)) : Json(field.most);
     }
   }
+  if (!field.required) allow_null(schema);
   std::string help(field.help);
   if (field.use == FieldUse::kWithoutEffect) help += help.empty() ? "Taken, without effect." : " Taken, without effect.";
   if (!help.empty()) schema["description"] = help;

@@ -19,7 +19,7 @@ constexpr uint32_t kUsualTokens = 16;  // as OpenAI has it
 constexpr size_t kMostPrompts = 1024;
 
 constexpr std::string_view kPromptSchema =
-    R"({"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}},
+    R"({"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
   {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}},
   {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}}]})";
 

@@ -46,7 +46,9 @@ TEST(Fields, AreDescribedByTheSameTable) {
   const Json schema = schema_of(kTable);
   EXPECT_EQ(schema["required"], Json::array({"name"}));
   EXPECT_EQ(schema["properties"]["count"]["maximum"], 10);
-  EXPECT_EQ(schema["properties"]["store"]["enum"], Json::array({false}));
+  EXPECT_EQ(schema["properties"]["store"]["enum"], Json::array({false, nullptr}));
+  EXPECT_EQ(schema["properties"]["count"]["type"], Json::array({"integer", "null"}));
+  EXPECT_EQ(schema["properties"]["name"]["type"], "string");
   EXPECT_EQ(schema["additionalProperties"], false);
 }
 

@@ -29,7 +29,7 @@ function field(name, schema, value, standard) {
   const help = document.createElement("small");
   label.textContent = name;
   input.type = "number";
-  input.step = schema.type === "integer" ? "1" : "any";
+  input.step = [schema.type].flat().includes("integer") ? "1" : "any";
   if (schema.minimum !== undefined) input.min = schema.minimum;
   if (schema.maximum !== undefined) input.max = schema.maximum;
   input.value = value ?? "";
