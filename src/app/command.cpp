@@ -20,6 +20,7 @@ struct FieldFlag {
 // What the modules below call their options, and the flags that set them.
 constexpr auto kOptionFlags = std::to_array<FieldFlag>({
     {"options.activations", "--activations"},
+    {"options.batch", "--batch"},
     {"options.configs", "--configs"},
     {"options.context", "--context"},
     {"options.device", "--device"},

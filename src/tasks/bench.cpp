@@ -17,6 +17,18 @@ namespace {
 
 constexpr uint32_t kMostTokens = 1 << 20;
 
+// The sequences that advance together, whose rows and cache must fit.
+uint32_t fitting_batch(const Model& model, const BenchOptions& options) {
+  const uint32_t most = std::min(model.limits().batch_tokens, model.limits().logit_rows);
+  if (options.batch > most) {
+    throw Error(ErrorCode::kUsage, "options.batch",
+                fmt::format("{} sequences were asked for, the work space of this model has room for {}", options.batch, most));
+  }
+  require_memory(model.backend(), model.cache_bytes(options.batch * model.pages_per_sequence(), options.cache), "options.batch",
+                 fmt::format("keys and values of {} sequences", options.batch));
+  return options.batch;
+}
+
 // A model whose speed is measured, with `batch` sequences that advance together. Tokens of prompts do not matter, so they are
 // counted up. Tokens of answers are chosen as the engine does it: the most likely one, and where the device works by itself, the
 // next pass begins before the host has seen the choice.
@@ -29,7 +41,7 @@ class BenchedModel {
                 .batch_tokens = std::max(options.batch_tokens, options.batch),
                 .positions_field = "options.tests"},
                *backend_),
-        batch_(options.batch),
+        batch_(fitting_batch(model_, options)),
         cache_(model_.make_cache(batch_ * model_.pages_per_sequence(), options.cache)),
         pages_(size_t{batch_} * model_.pages_per_sequence()),
         draws_(batch_),

@@ -70,6 +70,11 @@ def test_advice_names_options_that_the_command_has(tmp_path):
     assert "--context " not in error_line(result, "--tests", code=2)
 
 
+def test_a_batch_beyond_the_work_space_is_refused(tmp_path):
+    model = llama(tmp_path / "model", **SHAPES["a large vocabulary"])
+    error_line(run("bench", "--model", model, "--tests", "tg1", "--batch", 32, "--quiet"), "--batch", "room for", code=2)
+
+
 # Side files
 
 
