@@ -7,6 +7,7 @@
 
 #include "app/command.h"
 #include "core/error.h"
+#include "io/model_location.h"
 
 namespace tritllm::app {
 namespace {
@@ -19,11 +20,12 @@ struct Arguments {
 
 int run(const Arguments& arguments) {
   ThreadPool pool(arguments.common.threads);
-  std::vector<PackedProblem> problems = verify_model(arguments.path, pool);
+  const std::filesystem::path path = locate_model(arguments.path);
+  std::vector<PackedProblem> problems = verify_model(path, pool);
   if (problems.empty() && !arguments.source.empty()) {
-    if (!is_packed_checkpoint(arguments.path))
+    if (!is_packed_checkpoint(path))
       throw Error(ErrorCode::kUsage, "--source", "only a packed folder can be compared with its source");
-    problems = verify_against_source(arguments.path, arguments.source, arguments.sample, pool);
+    problems = verify_against_source(path, locate_model(arguments.source), arguments.sample, pool);
   }
   if (arguments.common.json) {
     Json errors = Json::array();
@@ -33,7 +35,7 @@ int run(const Arguments& arguments) {
   } else {
     for (const PackedProblem& problem : problems)
       print_message(fmt::format("error: {}: {}", printable(problem.where), printable(problem.message)));
-    if (problems.empty() && !arguments.common.quiet) print(fmt::format("{}: sound\n", printable(arguments.path)));
+    if (problems.empty() && !arguments.common.quiet) print(fmt::format("{}: sound\n", printable(path.string())));
   }
   return problems.empty() ? 0 : 1;
 }

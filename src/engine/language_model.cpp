@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "engine/named_tokens.h"
 #include "io/hf_folder.h"
+#include "io/model_location.h"
 
 namespace tritllm {
 
@@ -36,7 +37,8 @@ uint32_t context_of(const LoadOptions& options, const ModelConfig& config, const
 
 }  // namespace
 
-Tokenizer load_tokenizer(const fs::path& path) {
+Tokenizer load_tokenizer(const fs::path& named) {
+  const fs::path path = locate_model(named);
   return tokenizer_of(fs::is_directory(path) ? read_side_files(path) : open_model(path).side_files, path.string());
 }
 

@@ -14,6 +14,7 @@
 #include "core/json.h"
 #include "core/utf8.h"
 #include "io/manifest.h"
+#include "io/model_location.h"
 #include "io/quantised_source.h"
 #include "io/safetensors.h"
 #include "io/tied_head.h"
@@ -37,10 +38,11 @@ bool is_plain_file_name(std::string_view name) {
 // The name belongs to text that goes with a model. Weights of other formats and programs are left behind.
 bool is_side_file(std::string_view name) {
   static constexpr std::array<std::string_view, 5> kEndings{".json", ".jinja", ".txt", ".model", ".tiktoken"};
-  static constexpr std::array<std::string_view, 5> kStarts{"LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "COPYING"};
+  static constexpr std::array<std::string_view, 6> kStarts{"LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "USE-POLICY", "COPYING"};
   if (name == "config.json" || name == kManifestName || name.ends_with(".index.json")) return false;
   const auto ends = [&](std::string_view ending) { return name.ends_with(ending); };
-  const auto starts = [&](std::string_view start) { return name.starts_with(start); };
+  const std::string capitals = ascii_capitals(name);
+  const auto starts = [&](std::string_view start) { return capitals.starts_with(start); };
   return std::any_of(kEndings.begin(), kEndings.end(), ends) || std::any_of(kStarts.begin(), kStarts.end(), starts);
 }
 
@@ -64,6 +66,7 @@ void add_side_files(const fs::path& folder, const std::string& prefix, std::vect
                   "rename or remove the file");
     }
     files.push_back({prefix + name, read_text_file(entry, kLargestSideFile)});
+    refuse_git_lfs_pointer(files.back().contents, entry.string());
   }
 }
 
@@ -231,25 +234,6 @@ std::vector<SideFile> read_side_files(const fs::path& folder) {
   return files;
 }
 
-std::optional<std::string> front_matter_value(std::string_view card, std::string_view key) {
-  if (!card.starts_with("---\n")) return std::nullopt;
-  card.remove_prefix(4);
-  card = card.substr(0, card.find("\n---"));
-  while (!card.empty()) {
-    const size_t end = card.find('\n');
-    const std::string_view line = card.substr(0, end);
-    card.remove_prefix(end == card.npos ? card.size() : end + 1);
-    if (!line.starts_with(key) || line.size() <= key.size() || line[key.size()] != ':') continue;
-    std::string_view value = line.substr(key.size() + 1);
-    const auto is_trimmed = [](char c) { return c == ' ' || c == '"' || c == '\'' || c == '\r' || c == '\t'; };
-    while (!value.empty() && is_trimmed(value.front())) value.remove_prefix(1);
-    while (!value.empty() && is_trimmed(value.back())) value.remove_suffix(1);
-    if (value.empty() || value.size() > 200 || !is_valid_utf8(value)) return std::nullopt;
-    return std::string(value);
-  }
-  return std::nullopt;
-}
-
 ModelSource open_hf_folder(const fs::path& folder) {
   ModelSource model;
   model.path = folder;
@@ -257,11 +241,7 @@ ModelSource open_hf_folder(const fs::path& folder) {
   refuse_adapter(folder);
   const fs::path config = folder / "config.json";
   const std::string config_text = read_text_file(config, kLargestConfig);
-  if (config_text.starts_with(kGitLfsPointer)) {
-    throw Error(ErrorCode::kBadInput, config.string(),
-                "is a Git LFS pointer: the few lines that Git keeps in place of a large file",
-                "fetch the file itself, for example with 'git lfs pull' in the folder");
-  }
+  refuse_git_lfs_pointer(config_text, config.string());
   model.config = parse_python_json(config_text, config.string());
   const JsonView fields(model.config, config.string());
   if (!model.config->is_object()) fields.refuse("a JSON object");
@@ -275,8 +255,7 @@ ModelSource open_hf_folder(const fs::path& folder) {
   model.side_files = read_side_files(folder);
   std::error_code error;
   if (fs::is_regular_file(folder / "README.md", error)) model.card = read_text_file(folder / "README.md", kLargestConfig);
-  model.license = front_matter_value(model.card, "license");
-  if (const auto origin = fields.optional_text("_name_or_path")) model.base_model = hub_id(*origin);
+  model.identity = source_identity(folder, model.card);
   settle_quantisation(model);
   settle_tied_head(model);
   add_warnings(folder, model);

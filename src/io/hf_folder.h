@@ -16,9 +16,6 @@ ModelSource open_hf_folder(const std::filesystem::path& folder);
 // Files that a model folder may carry along (tokenizer, generation settings, templates, licences), read whole.
 std::vector<SideFile> read_side_files(const std::filesystem::path& folder);
 
-// The value of a top-level `key: value` line of a model card's front matter, or nothing.
-std::optional<std::string> front_matter_value(std::string_view card, std::string_view key);
-
 // The files of {"weight_map": {tensor: file}}: plain names, each once, in the order of first mention; and the map itself.
 struct WeightMap {
   std::vector<std::string> files;

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "io/manifest.h"
+#include "io/model_location.h"
 #include "io/model_source.h"
 #include "io/packed_checkpoint.h"
 #include "tasks/report.h"
@@ -31,7 +32,8 @@ Json inspect_packed(const std::filesystem::path& folder) {
 
 }  // namespace
 
-Json inspect_model(const std::filesystem::path& path) {
+Json inspect_model(const std::filesystem::path& named) {
+  const std::filesystem::path path = locate_model(named);
   if (is_packed_checkpoint(path)) return inspect_packed(path);
   const ModelSource model = open_model(path);
   uint64_t bytes = 0, elements = 0, matrix_weights = 0;
@@ -45,17 +47,20 @@ Json inspect_model(const std::filesystem::path& path) {
     tensors.push_back(
         {{"name", tensor.name}, {"shape", tensor.shape}, {"type", layout_of(tensor.type).name}, {"role", role_name(role)}});
   }
+  Json warnings = model.warnings;
+  for (const std::string& warning : model.quantising_warnings) warnings.push_back(warning);
   Json side_files = Json::array();
   for (const SideFile& file : model.side_files) side_files.push_back(file.name);
+  const auto text = [](const std::optional<std::string>& value) { return value ? Json(*value) : Json(nullptr); };
   return {{"kind", model.kind},
           {"architectures", model.config->value("architectures", Json::array())},
           {"model_type", model.config->value("model_type", Json(nullptr))},
-          {"license", model.license ? Json(*model.license) : Json(nullptr)},
-          {"base_model", model.base_model ? Json(*model.base_model) : Json(nullptr)},
+          {"license", text(model.identity.license)},
+          {"base_model", text(model.identity.hub_id)},
           {"all_weights", elements},
           {"matrix_weights", matrix_weights},
           {"weight_bytes", bytes},
-          {"warnings", model.warnings},
+          {"warnings", warnings},
           {"side_files", std::move(side_files)},
           {"tensors", std::move(tensors)}};
 }
