@@ -144,7 +144,7 @@ class Bench {
     const std::vector<float> steps(27, 0.01f);
     const ScaleTable scales = make_scale_table(steps.data());
     std::vector<float> x(columns, 0.5f);
-    const TernaryProduct& product = table.ternary->products[static_cast<size_t>(format)];
+    const TernaryFormatKernels& product = table.ternary->products[static_cast<size_t>(format)];
     const size_t part = product.activation_bytes(tokens);
     PageMemory activations(blocks * tokens * part);
     for (size_t token = 0; token < tokens; ++token) {

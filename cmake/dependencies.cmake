@@ -49,3 +49,12 @@ if(EDIT_LIBRARY MATCHES "\\.a$")
   find_static_first(BSD_LIBRARY bsd)
   target_link_libraries(edit INTERFACE ${TINFO_LIBRARY} ${BSD_LIBRARY})
 endif()
+
+# HTTP and TLS for `tritllm serve`. Beast and Asio are headers alone.
+find_path(BOOST_INCLUDE boost/beast/version.hpp REQUIRED)
+find_static_first(SSL_LIBRARY ssl)
+find_static_first(CRYPTO_LIBRARY crypto)
+find_path(OPENSSL_INCLUDE openssl/ssl.h REQUIRED)
+add_library(boost_asio INTERFACE)
+target_link_libraries(boost_asio INTERFACE ${SSL_LIBRARY} ${CRYPTO_LIBRARY} ${CMAKE_DL_LIBS} Threads::Threads)
+target_include_directories(boost_asio SYSTEM INTERFACE ${BOOST_INCLUDE} ${OPENSSL_INCLUDE})

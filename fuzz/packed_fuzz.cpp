@@ -83,6 +83,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } catch (const Error&) {
   }
   // What cannot be opened is never called sound.
-  if (examine_packed(folder.path(), kLoop).empty() && !opened) std::abort();
+  if (PackedCheckpoint::examine(folder.path(), kLoop).empty() && !opened) std::abort();
   return 0;
 }

@@ -18,7 +18,7 @@ struct Arguments {
   ModelArguments model;
   SyntheticModel synthetic;
   std::string tests = "pp512,tg128", format = "md";
-  uint32_t repetitions = 5, context_before = 0;
+  uint32_t repetitions = 5, context_before = 0, batch = 1;
 };
 
 BenchOptions to_options(const Arguments& arguments) {
@@ -31,6 +31,7 @@ BenchOptions to_options(const Arguments& arguments) {
   options.tests = parse_bench_tests(arguments.tests);
   options.repetitions = arguments.repetitions;
   options.context_before = arguments.context_before;
+  options.batch = arguments.batch;
   options.device = arguments.model.device;
   options.arithmetic = arithmetic(arguments.model);
   options.threads = arguments.model.common.threads;
@@ -86,7 +87,7 @@ int run(const Arguments& arguments) {
     if (format == "md") print(markdown(row));
     if (format == "csv") print(csv(row));
     // As print_json(): a path may hold bytes that are not UTF-8.
-    if (format == "jsonl") print(to_json(row).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+    if (format == "jsonl") print_json(to_json(row), -1);
   });
   if (format != "json") return 0;
   Json all = Json::array();
@@ -111,6 +112,8 @@ RunCommand register_bench(CLI::App& app) {
   add_option(*command, "--tests", arguments->tests, "What to measure, with commas", "TESTS");
   add_option(*command, "--repetitions", arguments->repetitions, "Measured runs of each test", "REPETITIONS")
       ->check(CLI::Range(1u, 10000u));
+  add_option(*command, "--batch", arguments->batch, "Sequences that advance together; rates count the tokens of all", "BATCH")
+      ->check(CLI::Range(1u, static_cast<uint32_t>(kLogitRows)));
   add_option(*command, "--context-before", arguments->context_before, "Tokens in the cache before a test begins", "CONTEXT_BEFORE")
       ->check(CLI::Range(0u, 1u << 20));
   add_option(*command, "--format", arguments->format, "md, csv, json or jsonl", "FORMAT")

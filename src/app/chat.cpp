@@ -48,7 +48,7 @@ class OptionalHistory {
   void guarded(const Work& work) {
     try {
       work();
-    } catch (const std::exception& error) {  // Error, or what std::filesystem throws
+    } catch (const Error& error) {
       print_message(fmt::format("warning: no history is kept: {}", printable(error.what())));
       history_.reset();
     }
@@ -63,9 +63,9 @@ void chat_at_terminal(ChatSession& session, const Arguments& arguments) {
   TerminalSignals signals;
   LineEditor editor(signals);
   OptionalHistory history(!arguments.no_history, editor);
-  ChatDialogue dialogue(session, {.answer = {.write = [](std::string_view text) { print(harmless(text)); },
+  ChatDialogue dialogue(session, {.answer = {.write = [](std::string_view text) { print(text); },
                                              .stop = [&] { return signals.interrupted() || signals.end_signal() != 0; }},
-                                  .say = [](std::string_view text) { print_message(harmless(text)); },
+                                  .say = [](std::string_view text) { print_message(text); },
                                   .stats = !arguments.model.common.quiet});
   if (!arguments.model.common.quiet) print_message("Type a message; /help lists the commands.");
   bool leaving = false, asked_to_confirm = false;

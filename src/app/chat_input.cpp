@@ -45,8 +45,7 @@ constexpr uint64_t kLargestFile = uint64_t{80} << 20;
 
 std::vector<std::string> read_entries(const fs::path& path) {
   std::vector<std::string> entries;
-  std::error_code error;
-  if (!fs::exists(path, error)) return entries;
+  if (kind_of_target(path) == FileKind::kNothing) return entries;
   const std::string text = read_text_file(path, kLargestFile);
   size_t number = 0;
   for (size_t begin = 0; begin < text.size();) {
@@ -118,9 +117,9 @@ InputHistory::InputHistory(fs::path path) : path_(std::move(path)), entries_(rea
 void InputHistory::add(const std::string& entry) {
   if (entry.size() > kLongestEntry || (!entries_.empty() && entries_.back() == entry)) return;
   const fs::path folder = path_.parent_path();
-  if (!fs::is_directory(folder)) {
+  if (kind_of_target(folder) != FileKind::kFolder) {
     create_folders(folder);
-    fs::permissions(folder, fs::perms::owner_all);
+    restrict_to_owner(folder);
   }
   fs::path lock_path = path_;
   lock_path += ".lock";
@@ -134,7 +133,7 @@ void InputHistory::add(const std::string& entry) {
   std::string text;
   for (const std::string& kept : entries) text += Json(kept).dump() + "\n";
   write_file_atomically(path_, text);
-  fs::permissions(path_, fs::perms::owner_read | fs::perms::owner_write);
+  restrict_to_owner(path_);
   entries_ = std::move(entries);
 }
 

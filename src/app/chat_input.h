@@ -32,7 +32,7 @@ using ReadLine = std::function<ChatInput(const char* prompt)>;
 // Throws an Error where the input ends inside a block, is too long or is not valid UTF-8.
 ChatInput read_input(const ReadLine& read_line);
 
-// What is between the marks of a block; any other text unchanged.
+// The text between the marks of a block; other text unchanged.
 std::string_view without_block_marks(std::string_view text) noexcept;
 
 // A line of standard input, by plain reads; no prompt.

@@ -31,15 +31,12 @@ Json with_system(const Json& messages, const std::string& text) {
 }
 
 // Role and content alone: what else another program wrote could change what the template makes of the message.
-Json validated_message(const Json& json, size_t index, const std::string& where) {
-  const std::string place = fmt::format("{}: messages/{}", where, index);
-  if (!json.is_object()) throw Error(ErrorCode::kBadInput, place, fmt::format("expected an object, found {}", json.type_name()));
-  const std::string role = json_string(json, "role", place);
+Json validated_message(const JsonView& message, size_t index) {
+  const std::string role = message.text("role");
   if (role != "user" && role != "assistant" && (role != "system" || index != 0)) {
-    throw Error(ErrorCode::kBadInput, place,
-                fmt::format("expected the role user or assistant, or system in the first message, found '{}'", printable(role)));
+    message.child("role").refuse("\"user\" or \"assistant\", or \"system\" in the first message");
   }
-  return message_of(role, json_string(json, "content", place));
+  return message_of(role, message.text("content"));
 }
 
 template <typename Number>
@@ -213,13 +210,9 @@ std::string ChatSession::settings_text() const {
 Json ChatSession::to_json() const { return {{"messages", messages_}, {"settings", settings_json(settings_)}}; }
 
 void ChatSession::load(const Json& document, const std::string& where) {
-  if (!document.is_object())
-    throw Error(ErrorCode::kBadInput, where, fmt::format("expected an object, found {}", document.type_name()));
-  const Json& list = json_field(document, "messages", where);
-  if (!list.is_array())
-    throw Error(ErrorCode::kBadInput, where, fmt::format("messages: expected an array, found {}", list.type_name()));
   Json messages = Json::array();
-  for (const Json& message : list) messages.push_back(validated_message(message, messages.size(), where));
+  for (const JsonView& message : JsonView(document, where).child("messages").items())
+    messages.push_back(validated_message(message, messages.size()));
   ChatSettings settings = document.contains("settings") ? settings_from(document.at("settings"), where) : settings_;
   require_accepted(messages, settings);
   if (!messages.empty()) static_cast<void>(model_.encode_chat(messages, settings.template_variables));

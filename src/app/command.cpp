@@ -23,7 +23,9 @@ constexpr auto kOptionFlags = std::to_array<FieldFlag>({
     {"options.configs", "--configs"},
     {"options.context", "--context"},
     {"options.device", "--device"},
+    {"options.host", "--host"},
     {"options.max_memory", "--max-memory"},
+    {"options.models", "--model"},
     {"options.output.emit_model", "--emit"},
     {"options.output.folder", "--out"},
     {"options.output.fresh", "--fresh"},
@@ -31,7 +33,9 @@ constexpr auto kOptionFlags = std::to_array<FieldFlag>({
     {"options.policy.embedding_depth", "--embed-depth"},
     {"options.policy.head_depth", "--head-depth"},
     {"options.policy.rules", "--depth"},
+    {"options.port", "--port"},
     {"options.reference", "--reference"},
+    {"options.source", "--source"},
     {"options.synthetic", "--synthetic"},
     {"options.tests", "--tests"},
     {"options.text", "--text"},
@@ -87,35 +91,22 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
   add_option(command, "-t,--threads", options.threads, "Threads; 0 takes all processors", "THREADS")->check(CLI::Range(0u, 1024u));
 }
 
-void print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+void print_exactly(std::string_view bytes) {
+  if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size() || std::fflush(stdout) != 0) {
     throw io_error("standard output", "write", errno);
   }
 }
 
-// Paths may hold bytes that are not UTF-8.
-void print_json(const Json& json) { print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
+void print(std::string_view text) { print_exactly(printable_lines(text)); }
 
-void print_message(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stderr);
-  std::fputc('\n', stderr);
+// Paths may hold bytes that are not UTF-8.
+void print_json(const Json& json, int indent) {
+  print_exactly(printable_json(json.dump(indent, ' ', false, Json::error_handler_t::replace)) + "\n");
 }
 
-std::string harmless(std::string_view text) {
-  std::string safe;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
-    if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {  // U+0080 to U+009F, which some terminals obey too
-      safe += fmt::format("\\x{:02x}", next);
-      ++i;
-    } else if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F) {
-      safe += fmt::format("\\x{:02x}", byte);
-    } else {
-      safe += text[i];
-    }
-  }
-  return safe;
+void print_message(std::string_view text) {
+  const std::string line = printable_lines(text) + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
 std::string readable_bytes(uint64_t bytes) {

@@ -39,12 +39,14 @@ CLI::Option* add_option(CLI::App& command, const std::string& flag, Value& value
 // A subcommand is registered with the parser and runs later; run() returns the exit status.
 using RunCommand = std::function<int()>;
 RunCommand register_quantize(CLI::App& app);
+RunCommand register_pack(CLI::App& app);
 RunCommand register_dequantize(CLI::App& app);
 RunCommand register_inspect(CLI::App& app);
 RunCommand register_verify(CLI::App& app);
 RunCommand register_merge(CLI::App& app);
 RunCommand register_run(CLI::App& app);
 RunCommand register_chat(CLI::App& app);
+RunCommand register_serve(CLI::App& app);
 RunCommand register_tokenize(CLI::App& app);
 RunCommand register_devices(CLI::App& app);
 RunCommand register_eval(CLI::App& app);
@@ -61,13 +63,13 @@ Error flag_error(const Error& error);
 // "--top-k".
 std::string sampler_flag(const SamplerField& field);
 
-void print(std::string_view text);          // to standard output
-void print_json(const Json& json);          // to standard output, indented
-void print_message(std::string_view text);  // a line to standard error
-
-// Text that came from outside, for a terminal: control characters (C0 but newline and tab, DEL, C1) become \xNN, so that they
-// neither move the cursor nor reprogram the terminal.
-std::string harmless(std::string_view text);
+// All output goes through these. What steers a terminal is escaped (core/printable.h), whoever wrote it; output that cannot be
+// written is an Error.
+void print(std::string_view text);                  // to standard output
+void print_json(const Json& json, int indent = 2);  // to standard output; -1: in one line
+void print_message(std::string_view text);          // a line to standard error; one that cannot be written is lost
+// To standard output as it is: an answer that another program reads.
+void print_exactly(std::string_view bytes);
 
 // "1.23 GB", "456 KB".
 std::string readable_bytes(uint64_t bytes);

@@ -69,7 +69,7 @@ int main(int argc, char** argv) {
     app::print_message(fmt::format("error: {}", app::error_text(error)));
     return error.code() == ErrorCode::kUsage ? app::kUsage : app::kFailure;
   } catch (const std::bad_alloc&) {
-    app::print_message("error: out of memory; use fewer --threads or a smaller --max-memory");
+    app::print_message("error: out of memory");
     return app::kFailure;
   } catch (const std::exception& error) {
     // Of a library; nothing of tritllm's own throws these.

@@ -4,13 +4,10 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cctype>
-#include <cerrno>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <random>
 
 #include "app/progress_bar.h"
@@ -41,18 +38,6 @@ LogitBias parse_bias(const std::string& text) {
     throw Error(ErrorCode::kUsage, "--logit-bias", fmt::format("expected TOKEN=BIAS, found '{}'", printable(text)));
   }
   return bias;
-}
-
-std::string read_standard_input() {
-  std::string text;
-  std::array<char, 1 << 16> chunk{};
-  while (const size_t got = std::fread(chunk.data(), 1, chunk.size(), stdin)) {
-    if (text.size() + got > kLargestText)
-      throw Error(ErrorCode::kUsage, "standard input", fmt::format("holds more than {} bytes", kLargestText));
-    text.append(chunk.data(), got);
-  }
-  if (std::ferror(stdin) != 0) throw io_error("standard input", "read", errno);
-  return text;
 }
 
 void require_utf8(std::string_view text, const std::string& where) {
@@ -197,7 +182,7 @@ Json template_variables(const TemplateArguments& arguments, const LanguageModel&
 }
 
 std::string read_text(const std::string& path) {
-  std::string text = path == "-" ? read_standard_input() : read_text_file(path, kLargestText);
+  std::string text = path == "-" ? read_stream(STDIN_FILENO, kLargestText, "standard input") : read_text_file(path, kLargestText);
   require_utf8(text, path == "-" ? "standard input" : path);
   return text;
 }

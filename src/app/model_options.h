@@ -47,7 +47,7 @@ SamplerOptions sampler_options(const SamplingArguments& arguments, const Generat
 // Another one each time.
 uint64_t seed_of_the_moment();
 
-// "temperature 0.8, top_k 40, …": what is in force.
+// "temperature 0.8, top_k 40, …": the settings in force.
 std::string sampler_text(const SamplerOptions& options);
 
 // What a chat template is given besides the messages.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,12 +23,20 @@ namespace {
 using Commands = std::vector<std::pair<std::string, RunCommand>>;
 
 Commands register_commands(CLI::App& app) {
-  return {{"quantize", register_quantize(app)}, {"dequantize", register_dequantize(app)},
-          {"inspect", register_inspect(app)},   {"verify", register_verify(app)},
-          {"merge", register_merge(app)},       {"run", register_run(app)},
-          {"chat", register_chat(app)},         {"eval", register_eval(app)},
-          {"bench", register_bench(app)},       {"tokenize", register_tokenize(app)},
-          {"devices", register_devices(app)},   {"completions", register_completions(app)},
+  return {{"quantize", register_quantize(app)},
+          {"pack", register_pack(app)},
+          {"dequantize", register_dequantize(app)},
+          {"inspect", register_inspect(app)},
+          {"verify", register_verify(app)},
+          {"merge", register_merge(app)},
+          {"run", register_run(app)},
+          {"chat", register_chat(app)},
+          {"serve", register_serve(app)},
+          {"eval", register_eval(app)},
+          {"bench", register_bench(app)},
+          {"tokenize", register_tokenize(app)},
+          {"devices", register_devices(app)},
+          {"completions", register_completions(app)},
           {"manual", register_manual(app)}};
 }
 
@@ -110,6 +119,14 @@ std::vector<std::string> long_names(const CLI::App& command) {
               guess ? fmt::format("did you mean '--{}'? See '{}'", *guess, help) : "see '" + help + "'");
 }
 
+// Of what the command takes.
+std::string advice_on_memory(const CLI::App& command) {
+  for (const char* const option : {"--max-memory", "--context", "--tests"}) {
+    if (command.get_option_no_throw(option) != nullptr) return fmt::format("use a smaller {}, or fewer --threads", option);
+  }
+  return "use fewer --threads, or free some memory";
+}
+
 // `tritllm help` and `tritllm help COMMAND`.
 int show_help(CLI::App& app, const std::vector<std::string>& words) {
   if (words.empty()) {
@@ -160,7 +177,11 @@ int run_program(int argc, char** argv) {
   }
   if (chosen == commands.end()) refuse_command(app, words[0]);
   kernels::active_table();  // an instruction set that this machine lacks is refused whatever the command
-  return chosen->second();
+  try {
+    return chosen->second();
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::kIo, words[0], "out of memory", advice_on_memory(command));
+  }
 }
 
 }  // namespace tritllm::app

@@ -1,4 +1,4 @@
-// Owns `tritllm quantize`.
+// Owns `tritllm quantize`, and `tritllm pack`, which is its recipe exact.
 #include <fmt/format.h>
 #include <signal.h>
 
@@ -213,6 +213,33 @@ int run(const Arguments& arguments) {
 
 }  // namespace
 
+namespace {
+
+void add_result_options(CLI::App& command, Arguments& a) {
+  command
+      .add_option("--depth", a.depth_rules,
+                  "'REGEX=D': matrices with a matching name get depth D (1 to 4, or keep); may be repeated")
+      ->allow_extra_args(false)
+      ->envname("TRITLLM_DEPTH");
+  command.add_option("--embed-depth", a.embedding_depth, "Quantise the token embedding too, at this depth")
+      ->check(CLI::Range(1, 4))
+      ->envname("TRITLLM_EMBED_DEPTH");
+  command.add_option("--head-depth", a.head_depth, "Quantise the output head too, at this depth")
+      ->check(CLI::Range(1, 4))
+      ->envname("TRITLLM_HEAD_DEPTH");
+  command.add_option("--name", a.name,
+                     "Name of the model for cards, NAME or OWNER/NAME; default: what its files or its place tell");
+  command.add_option("--base-model", a.base_model, "OWNER/NAME of the source on the hub, for cards");
+  command.add_option("--license", a.license, "Licence of the source for cards, such as apache-2.0; default: what its files tell");
+  add_option(command, "--max-memory", a.max_memory, "Limit of memory, e.g. 512M", "MAX_MEMORY");
+  add_option(command, "--shard", a.shard, "i/n: quantise only the i-th of n parts; 'tritllm merge' joins them", "SHARD");
+  command.add_flag("--dry-run", a.dry_run, "Show sizes, memory and time; write nothing")->envname("TRITLLM_DRY_RUN");
+  command.add_flag("--fresh", a.fresh, "Discard unfinished work and replace former results")->envname("TRITLLM_FRESH");
+  add_common_options(command, a.common);
+}
+
+}  // namespace
+
 RunCommand register_quantize(CLI::App& app) {
   auto* const command = app.add_subcommand("quantize", "Turn a model's matrices into balanced ternary");
   const auto arguments = std::make_shared<Arguments>();
@@ -221,29 +248,23 @@ RunCommand register_quantize(CLI::App& app) {
   add_option(*command, "-o,--out", a.out, "Folder for the results: OUT/CONFIG/packed, OUT/CONFIG/model, OUT/CONFIG/report.json",
              "OUT")
       ->required();
-  add_option(*command, "--configs", a.configs, "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4", "CONFIGS")
+  add_option(*command, "--configs", a.configs, "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4; or exact",
+             "CONFIGS")
       ->delimiter(',');
   add_option(*command, "--emit", a.emit, "What to write: packed, model (FP16), or both", "EMIT")->delimiter(',');
-  command
-      ->add_option("--depth", a.depth_rules,
-                   "'REGEX=D': matrices with a matching name get depth D (1 to 4, or keep); may be repeated")
-      ->allow_extra_args(false)
-      ->envname("TRITLLM_DEPTH");
-  command->add_option("--embed-depth", a.embedding_depth, "Quantise the token embedding too, at this depth")
-      ->check(CLI::Range(1, 4))
-      ->envname("TRITLLM_EMBED_DEPTH");
-  command->add_option("--head-depth", a.head_depth, "Quantise the output head too, at this depth")
-      ->check(CLI::Range(1, 4))
-      ->envname("TRITLLM_HEAD_DEPTH");
-  command->add_option("--name", a.name,
-                      "Name of the model for cards, NAME or OWNER/NAME; default: what its files or its place tell");
-  command->add_option("--base-model", a.base_model, "OWNER/NAME of the source on the hub, for cards");
-  command->add_option("--license", a.license, "Licence of the source for cards, such as apache-2.0; default: what its files tell");
-  add_option(*command, "--max-memory", a.max_memory, "Limit of memory, e.g. 512M", "MAX_MEMORY");
-  add_option(*command, "--shard", a.shard, "i/n: quantise only the i-th of n parts; 'tritllm merge' joins them", "SHARD");
-  command->add_flag("--dry-run", a.dry_run, "Show sizes, memory and time; write nothing")->envname("TRITLLM_DRY_RUN");
-  command->add_flag("--fresh", a.fresh, "Discard unfinished work and replace former results")->envname("TRITLLM_FRESH");
-  add_common_options(*command, a.common);
+  add_result_options(*command, a);
+  return [arguments] { return run(*arguments); };
+}
+
+RunCommand register_pack(CLI::App& app) {
+  auto* const command = app.add_subcommand("pack", "Pack a model whose matrices are ternary already, without changing a value");
+  const auto arguments = std::make_shared<Arguments>();
+  Arguments& a = *arguments;
+  a.configs = {"exact"};
+  a.emit = {"packed"};
+  add_option(*command, "-m,--model", a.model, "Hugging Face model folder in FP16, BF16 or F32", "MODEL")->required();
+  add_option(*command, "-o,--out", a.out, "Folder for the results: OUT/exact/packed, OUT/exact/report.json", "OUT")->required();
+  add_result_options(*command, a);
   return [arguments] { return run(*arguments); };
 }
 

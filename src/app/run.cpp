@@ -201,7 +201,7 @@ class Run {
       answer.tokens.push_back(event);
     } else {
       line_.clear();
-      print(at_terminal_ ? harmless(event.text) : event.text);
+      at_terminal_ ? print(event.text) : print_exactly(event.text);
     }
   }
 

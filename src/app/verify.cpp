@@ -18,24 +18,40 @@ struct Arguments {
   size_t sample = 8;
 };
 
-int run(const Arguments& arguments) {
+std::vector<ModelProblem> problems_of(const Arguments& arguments) {
   ThreadPool pool(arguments.common.threads);
   const std::filesystem::path path = locate_model(arguments.path);
-  std::vector<PackedProblem> problems = verify_model(path, pool);
-  if (problems.empty() && !arguments.source.empty()) {
-    if (!is_packed_checkpoint(path))
-      throw Error(ErrorCode::kUsage, "--source", "only a packed folder can be compared with its source");
-    problems = verify_against_source(path, locate_model(arguments.source), arguments.sample, pool);
+  std::vector<ModelProblem> problems = verify_model(path, pool);
+  if (!problems.empty() || arguments.source.empty()) return problems;
+  return verify_against_source(path, locate_model(arguments.source), arguments.sample, pool);
+}
+
+void print_report(const std::vector<ModelProblem>& problems) {
+  Json errors = Json::array();
+  for (const ModelProblem& problem : problems)
+    errors.push_back({{"file", problem.file}, {"where", printable(problem.where)}, {"message", printable(problem.message)}});
+  print_json({{"ok", problems.empty()}, {"errors", std::move(errors)}});
+}
+
+int run(const Arguments& arguments) {
+  std::vector<ModelProblem> problems;
+  try {
+    problems = problems_of(arguments);
+  } catch (const std::exception& failure) {
+    // Whoever reads the report must get one also where the check could not be made.
+    const auto* const error = dynamic_cast<const Error*>(&failure);
+    if (arguments.common.json)
+      print_report({{arguments.path, error != nullptr ? error->where() : arguments.path,
+                     error != nullptr ? error->problem() : failure.what()}});
+    throw;
   }
   if (arguments.common.json) {
-    Json errors = Json::array();
-    for (const PackedProblem& problem : problems)
-      errors.push_back({{"file", problem.file}, {"where", printable(problem.where)}, {"message", printable(problem.message)}});
-    print_json({{"ok", problems.empty()}, {"errors", std::move(errors)}});
+    print_report(problems);
   } else {
-    for (const PackedProblem& problem : problems)
+    for (const ModelProblem& problem : problems)
       print_message(fmt::format("error: {}: {}", printable(problem.where), printable(problem.message)));
-    if (problems.empty() && !arguments.common.quiet) print(fmt::format("{}: sound\n", printable(path.string())));
+    if (problems.empty() && !arguments.common.quiet)
+      print(fmt::format("{}: sound\n", printable(locate_model(arguments.path).string())));
   }
   return problems.empty() ? 0 : 1;
 }

@@ -163,11 +163,11 @@ struct Projection {
   bool adds = false;  // out += weights·x + bias
 };
 
-// What is done to each head of queries and keys before they are used. A rotation pairs element i of a head with element i + pairs,
+// How each head of queries and keys is changed before use. A rotation pairs element i of a head with element i + pairs,
 // where pairs is the number of the table's frequencies; elements from 2·pairs on stay.
 struct HeadRules {
   const Norm* query_norm;  // null: none
-  const Norm* key_norm;    // likewise
+  const Norm* key_norm;    // null: none
   const RotaryTable* rotary;
 };
 
@@ -179,7 +179,7 @@ struct AttentionSettings {
   float softcap;  // scores become softcap·tanh(score / softcap); 0: none
 };
 
-// What is summed over rows.
+// The sums over rows that calibration reads.
 enum class MomentKind : uint8_t {
   kSquares,       // Σ x[i]², [columns]
   kOuterProduct,  // Σ x[i]·x[j], [columns][columns]
@@ -209,6 +209,10 @@ class Backend {
 
   virtual uint32_t page_positions() const noexcept = 0;
   virtual std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) = 0;
+  // What make_cache() takes; as much as a number can say where the product does not fit one.
+  virtual uint64_t cache_bytes(const CacheShape& shape) const;
+  // Bytes that can still be allocated; as much as a number can say where an allocation alone can tell.
+  virtual uint64_t free_memory() const { return UINT64_MAX; }
   // Every layer's keys and values.
   virtual void copy_page(KeyValueCache& cache, PageId from, PageId to) = 0;
 
@@ -222,11 +226,23 @@ class Backend {
   virtual void embed(const DeviceMatrix& table, const Step& step, float scale, Rows out) = 0;
   // Multiplies norm(x), or x where there is no norm. x is none of the outputs, unless the only projection adds to it.
   virtual void multiply(Rows x, const Norm* norm, std::span<const Projection> projections) = 0;
+  // gate.out = activation(gate)·up of norm(x), as multiply() and gate() do it. What up.out holds afterwards is not defined.
+  virtual void multiply_gated(Rows x, const Norm* norm, const Projection& gate, const Projection& up, Activation activation) {
+    const Projection both[] = {gate, up};
+    multiply(x, norm, both);
+    this->gate(activation, gate.out, up.out, gate.out);
+  }
   // Norms and rotates the heads of queries in place, norms and rotates those of keys, and stores keys and values in the cache.
   virtual void store_heads(Rows queries, Rows keys, Rows values, const HeadRules& rules, const Step& step, uint32_t layer,
                            KeyValueCache& cache) = 0;
   // Every row attends to the positions of its sequence, up to its own.
   virtual void attend(Rows queries, const KeyValueCache& cache, const AttentionSettings& settings, const Step& step, Rows out) = 0;
+  // Both, one after the other. What queries holds afterwards is not defined.
+  virtual void store_and_attend(Rows queries, Rows keys, Rows values, const HeadRules& rules, const Step& step,
+                                KeyValueCache& cache, const AttentionSettings& settings, Rows out) {
+    store_heads(queries, keys, values, rules, step, settings.layer, cache);
+    attend(queries, cache, settings, step, out);
+  }
   // out[i] = activation(gate[i])·up[i]. out may be either.
   virtual void gate(Activation activation, Rows gate, Rows up, Rows out) = 0;
   // to += norm(x)

@@ -30,12 +30,23 @@ constexpr RecipeRow kRecipes[] = {
      .needs = "Made without calibration data.",
      .codebook = "27-entry by dynamic programming and Lloyd's rounds (scale_depth=3)",
      .method = "Optimal PTQ: the least squared error of each group"},
+    {.recipe = Recipe::kExact,
+     .name = "exact",
+     .search = ScaleSearch::kGivesBack,
+     .least_depth = kDepthOfMatrix,
+     .most_depth = kDepthOfMatrix,
+     .weights_per_second = 60e6,
+     .needs = "The source's matrices were ternary already: every value of them is kept.",
+     .codebook = "27-entry, recovered from the source's values (scale_depth=3)",
+     .method = "Exact: no value is changed"},
 };
 
 std::string known_configs() {
   std::string list;
   for (const RecipeRow& row : kRecipes) {
-    list += fmt::format("{}{}-d{}..{}-d{}", list.empty() ? "" : " and ", row.name, row.least_depth, row.name, row.most_depth);
+    if (!list.empty()) list += ", ";
+    list += config_name({row.recipe, row.least_depth});
+    if (row.most_depth != row.least_depth) list += ".." + config_name({row.recipe, row.most_depth});
   }
   return list;
 }
@@ -56,7 +67,12 @@ const RecipeRow* find_recipe(std::string_view config_name) noexcept {
 
 std::string_view recipe_name(Recipe recipe) noexcept { return recipe_row(recipe).name; }
 
-std::string config_name(Config config) { return fmt::format("{}-d{}", recipe_name(config.recipe), config.depth); }
+std::string config_name(Config config) {
+  if (config.depth == kDepthOfMatrix) return std::string(recipe_name(config.recipe));
+  return fmt::format("{}-d{}", recipe_name(config.recipe), config.depth);
+}
+
+int usual_depth(Config config) noexcept { return config.depth == kDepthOfMatrix ? kMaxDepth : config.depth; }
 
 Config parse_config(std::string_view name) {
   for (const RecipeRow& row : kRecipes) {

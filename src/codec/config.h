@@ -1,4 +1,5 @@
-// Owns the recipes, a row of data for each, and the name of a configuration: a recipe and a depth, written RECIPE-dD.
+// Owns the recipes, a row of data for each, and the name of a configuration: a recipe and a depth, written RECIPE-dD, or the recipe
+// alone where each matrix has the depth that it needs.
 // Does not own what a recipe does to a matrix (quantizer.h).
 #pragma once
 
@@ -8,23 +9,27 @@
 
 namespace tritllm::codec {
 
-enum class Recipe { kUniform, kOptimal };
+enum class Recipe { kUniform, kOptimal, kExact };
 
 // How the scale of each group is found.
 enum class ScaleSearch {
   kCandidates,  // the best of four candidates; a geometric codebook; the nearest of its scales
   kLeastError,  // the exact best step; a clustered codebook; the scale of least error. Takes an importance of the columns
+  kGivesBack,   // scales and codes that give every weight of the source back, recovered from its values (exact_form.h)
 };
+
+// In place of a depth: each matrix has its own.
+inline constexpr int kDepthOfMatrix = 0;
 
 struct RecipeRow {
   Recipe recipe;
   std::string_view name;
   ScaleSearch search;
-  int least_depth, most_depth;
-  double weights_per_second;  // on one thread of an AVX2 machine (docs/performance.md): enough to tell minutes from hours
-  std::string_view needs;     // for the model card: what went in besides the weights
-  std::string_view codebook;  // for the model card: how the 27 scales were chosen
-  std::string_view method;    // for the model card; empty: the recipe's name
+  int least_depth, most_depth;  // of configurations; kDepthOfMatrix where there is one configuration for all depths
+  double weights_per_second;    // on one thread of an AVX2 machine (docs/performance.md): enough to tell minutes from hours
+  std::string_view needs;       // for the model card: what went in besides the weights
+  std::string_view codebook;    // for the model card: how the 27 scales were chosen
+  std::string_view method;      // for the model card
 };
 
 std::span<const RecipeRow> recipes() noexcept;
@@ -38,6 +43,9 @@ struct Config {
 
   bool operator==(const Config&) const = default;
 };
+
+// The depth of a matrix for which nothing else is said. Of recipe exact, the most that it may have.
+int usual_depth(Config config) noexcept;
 
 // Throws an Error of kUsage that lists what there is.
 Config parse_config(std::string_view name);

@@ -60,7 +60,7 @@ void for_unpadded_runs(const MatrixShape& shape, uint64_t first_group, uint64_t 
   });
 }
 
-// padded: [groups][16], zeros where there is no weight.
+// padded: [groups][16], zeros as padding.
 inline void pad_groups(const MatrixShape& shape, uint64_t first_group, uint64_t groups, const float* weights, float* padded) {
   std::fill_n(padded, groups * kGroupSize, 0.0f);
   for_unpadded_runs(shape, first_group, groups,

@@ -90,6 +90,18 @@ MatrixQuantizer::MatrixQuantizer(Config config, MatrixShape shape, const GroupKe
   }
 }
 
+MatrixQuantizer::MatrixQuantizer(const ExactForm& form, MatrixShape shape, const GroupKernels& kernels)
+    : config_{Recipe::kExact, form.depth},
+      search_(ScaleSearch::kGivesBack),
+      shape_(shape),
+      stripes_(shape),
+      kernels_(kernels),
+      largest_code_(largest_code(form.depth)),
+      codebooks_(form.codebooks),
+      stats_(stripes_.size()) {
+  for (const Codebook& codebook : codebooks_) exact_tables_.emplace_back(codebook, form.depth, form.rounding);
+}
+
 void MatrixQuantizer::collect_scales(size_t index, const float* weights) {
   const Stripe stripe = stripes_[index];
   std::vector<float> magnitudes(stripe.groups);
@@ -135,6 +147,7 @@ struct MatrixQuantizer::Sample {
 };
 
 void MatrixQuantizer::choose_codebooks(const ReadGroup& read, const ParallelLoop& loop) {
+  if (search_ == ScaleSearch::kGivesBack) return;
   if (search_ == ScaleSearch::kCandidates) return choose_geometric_codebooks();
   for (size_t i = 0; i < codebooks_.size(); ++i) codebooks_[i] = clustered_codebook_of(take_sample(i, read, loop), loop);
 }
@@ -266,13 +279,34 @@ void MatrixQuantizer::encode(size_t index, const float* weights, EncodedStripe& 
     const auto offset = static_cast<size_t>(first - stripe.first_group);
     const float* const run = weights + offset * kGroupSize;
     uint8_t* const scale_codes = out.scale_codes.data() + offset;
+    int8_t* const codes = out.codes.data() + offset * kGroupSize;
+    if (search_ == ScaleSearch::kGivesBack)
+      return encode_exactly(codebook, first, count, run, scale_codes, codes, stats_from(offset));
     choose_scale_codes(codebook, first, count, run, scale_codes);
-    kernels_.encode(run, count, largest_code_, codebooks_[codebook].data(), scale_codes, out.codes.data() + offset * kGroupSize,
-                    stats_from(offset));
+    kernels_.encode(run, count, largest_code_, codebooks_[codebook].data(), scale_codes, codes, stats_from(offset));
   });
   pack_lines(out.lines, config_.depth, out.codes.data(), out.scale_codes.data(), {planes.data(), out.planes.size()},
              out.scales.data());
   stats_[index] = sum_stats(stats_from(0), out, stripe);
+}
+
+// Nothing is lost, so the statistics are those of the source: what it stores is what the codes give back, rounded as it was.
+void MatrixQuantizer::encode_exactly(size_t codebook, uint64_t first_group, size_t groups, const float* weights,
+                                     uint8_t* scale_codes, int8_t* codes, const GroupStats& stats) const {
+  const ExactTable& table = exact_tables_[codebook];
+  for (size_t g = 0; g < groups; ++g, weights += kGroupSize, codes += kGroupSize) {
+    const uint32_t fitting = table.fitting_codes(weights);
+    if (fitting == 0) {
+      throw Error(ErrorCode::kConflict, fmt::format("group {}", first_group + g), "the source changed while it was read",
+                  "run again");
+    }
+    scale_codes[g] = static_cast<uint8_t>(std::countr_zero(fitting));
+    table.encode(weights, scale_codes[g], codes);
+    float energy = 0.0f;
+    for (size_t i = 0; i < kGroupSize; ++i) energy += weights[i] * weights[i];
+    stats.weight_energy[g] = stats.product[g] = stats.decoded_energy[g] = energy;
+    stats.error_energy[g] = stats.largest_error[g] = stats.clipped[g] = 0.0f;
+  }
 }
 
 MatrixStats MatrixQuantizer::sum_stats(const GroupStats& stats, const EncodedStripe& encoded, const Stripe& stripe) const {

@@ -12,6 +12,7 @@
 
 #include "codec/codebook.h"
 #include "codec/config.h"
+#include "codec/exact_form.h"
 #include "codec/geometry.h"
 #include "codec/group_kernels.h"
 #include "codec/grouping.h"
@@ -52,7 +53,13 @@ class MatrixQuantizer {
   // the matrix, or given to a recipe that cannot use it.
   MatrixQuantizer(Config config, MatrixShape shape, const GroupKernels& kernels, const ColumnStatistics& statistics = {});
 
+  // Recipe exact. `form` was found for this matrix.
+  MatrixQuantizer(const ExactForm& form, MatrixShape shape, const GroupKernels& kernels);
+
   const Stripes& stripes() const noexcept { return stripes_; }
+
+  // Whether step 1 is needed.
+  bool collects_scales() const noexcept { return exact_tables_.empty(); }
 
   // Step 1, once for each stripe, from any thread. weights: [padded_groups()][16] of the stripe.
   void collect_scales(size_t stripe, const float* weights);
@@ -76,6 +83,8 @@ class MatrixQuantizer {
   void improve_codebook(const Sample& sample, const ParallelLoop& loop, Codebook& codebook) const;
   const float* importance_of(size_t codebook, uint64_t group) const noexcept;
   void choose_scale_codes(size_t codebook, uint64_t first_group, size_t groups, const float* weights, uint8_t* scale_codes) const;
+  void encode_exactly(size_t codebook, uint64_t first_group, size_t groups, const float* weights, uint8_t* scale_codes,
+                      int8_t* codes, const GroupStats& stats) const;
   MatrixStats sum_stats(const GroupStats& stats, const EncodedStripe& encoded, const Stripe& stripe) const;
 
   Config config_;
@@ -88,7 +97,8 @@ class MatrixQuantizer {
   std::vector<float> scales_;                // [groups]: candidate scale, or largest magnitude (ScaleSearch::kLeastError)
   std::vector<std::vector<float>> largest_;  // [stripes][codebooks that the stripe touches]: largest magnitude
   std::vector<Codebook> codebooks_;
-  std::vector<MatrixStats> stats_;  // [stripes]
+  std::vector<ExactTable> exact_tables_;  // [codebooks] of recipe exact, else empty
+  std::vector<MatrixStats> stats_;        // [stripes]
 };
 
 }  // namespace tritllm::codec

@@ -1,5 +1,5 @@
 // Owns the checksum of tritllm's files: XXH3 with 128 bits, written as 32 lower-case hexadecimal digits (the library's canonical,
-// big-endian form). It finds accidents (bit rot, truncation, mixed-up files); it is no signature against a forger.
+// big-endian form). It finds accidents (bit rot, truncation, mixed-up files); it is not a signature.
 #pragma once
 
 #include <cstddef>

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/printable.h"
+
 namespace tritllm {
 
 enum class ErrorCode {
@@ -33,9 +35,6 @@ class Error : public std::runtime_error {
   ErrorCode code_;
   std::string where_, problem_, remedy_;
 };
-
-// The text with control characters (C0, DEL) and invalid UTF-8 written as \xNN, cut after `limit` bytes with "…".
-std::string printable(std::string_view text, size_t limit = 300);
 
 // An Error of kIo for the current errno: "WHERE: cannot ACTION: reason".
 Error io_error(std::string_view where, std::string_view action, int error_number);

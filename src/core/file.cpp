@@ -317,7 +317,16 @@ void create_folders_for(const fs::path& folder, const fs::path& asked) {
 
 }  // namespace
 
-void create_folders(const fs::path& folder) { create_folders_for(folder, folder); }
+void create_folders(const fs::path& folder) {
+  create_folders_for(folder, folder);
+  // A run that was killed may have made the folder and not flushed its entry.
+  sync_entry(folder.filename().empty() ? folder.parent_path() : folder);
+}
+
+void restrict_to_owner(const fs::path& path) {
+  const mode_t mode = kind_of(path) == FileKind::kFolder ? S_IRWXU : S_IRUSR | S_IWUSR;
+  if (::chmod(path.c_str(), mode) != 0) throw io_error(path.string(), "take rights from others", errno);
+}
 
 void sync_folder(const fs::path& folder) {
   const fs::path named = folder.empty() ? fs::path(".") : folder;

@@ -86,6 +86,8 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 
 // Creates the folder and those above it that are missing. The entry of each in the folder above it is on the disk afterwards.
 void create_folders(const std::filesystem::path& folder);
+// Takes every right to a file or folder of ours away from everybody but its owner.
+void restrict_to_owner(const std::filesystem::path& path);
 void sync_folder(const std::filesystem::path& folder);
 // Waits until the path's own entry in the folder above it is on the disk.
 void sync_entry(const std::filesystem::path& path);

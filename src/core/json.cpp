@@ -46,7 +46,7 @@ std::string without_special_words(std::string_view text) {
       const auto is_here = [&](const SpecialNumber& special) { return text.substr(at).starts_with(special.word); };
       const auto* const special = std::ranges::find_if(kSpecialNumbers, is_here);
       if (special == kSpecialNumbers.end()) continue;
-      // The spaces keep a number from growing together with what is next to the word.
+      // Spaces keep the number apart from the text next to the word.
       replaced.append(text, copied, at - copied).append(" ").append(special->literal).append(" ");
       at += special->word.size() - 1;
       copied = at + 1;
@@ -218,6 +218,11 @@ void read_events(std::string_view text, const std::string& where, StrictBuilder&
   // The parser takes a NUL byte for the end of its input and would ignore the rest.
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
     throw Error(ErrorCode::kBadInput, where, fmt::format("not valid JSON at byte {}: a NUL byte", nul + 1));
+  }
+  // It also skips a byte order mark, which JSON does not have.
+  if (text.starts_with("\xEF\xBB\xBF")) {
+    throw Error(ErrorCode::kBadInput, where, "not valid JSON at byte 1: begins with a byte order mark (EF BB BF)",
+                "save the file as UTF-8 without one");
   }
   Json::sax_parse(text.begin(), text.end(), &builder);
 }

@@ -68,6 +68,7 @@ class JsonView {
   std::optional<uint64_t> optional_integer(std::string_view key, uint64_t least = 0, uint64_t most = kLargestJsonInteger) const;
   std::optional<double> optional_number(std::string_view key, double least, double most) const;
   std::optional<bool> optional_boolean(std::string_view key) const;
+  bool boolean_or(std::string_view key, bool fallback) const { return optional_boolean(key).value_or(fallback); }
 
   // Throws "WHERE: expected EXPECTED, found VALUE".
   [[noreturn]] void refuse(std::string_view expected) const;
@@ -80,31 +81,5 @@ class JsonView {
   std::string where_;
   bool is_nested_ = false;  // where_ ends with a JSON pointer already
 };
-
-// The same look-ups for callers that hold a value and its place apart.
-inline const Json& json_field(const Json& object, std::string_view key, const std::string& where) {
-  return JsonView(object, where).child(key).json();
-}
-inline std::string json_string(const Json& object, std::string_view key, const std::string& where) {
-  return JsonView(object, where).text(key);
-}
-inline uint64_t json_integer(const Json& object, std::string_view key, const std::string& where, uint64_t least = 0,
-                             uint64_t most = kLargestJsonInteger) {
-  return JsonView(object, where).integer(key, least, most);
-}
-inline std::optional<std::string> json_optional_string(const Json& object, std::string_view key, const std::string& where) {
-  return JsonView(object, where).optional_text(key);
-}
-inline std::optional<uint64_t> json_optional_integer(const Json& object, std::string_view key, const std::string& where,
-                                                     uint64_t least = 0, uint64_t most = kLargestJsonInteger) {
-  return JsonView(object, where).optional_integer(key, least, most);
-}
-inline std::optional<double> json_optional_number(const Json& object, std::string_view key, const std::string& where, double least,
-                                                  double most) {
-  return JsonView(object, where).optional_number(key, least, most);
-}
-inline bool json_boolean_or(const Json& object, std::string_view key, bool fallback, const std::string& where) {
-  return JsonView(object, where).optional_boolean(key).value_or(fallback);
-}
 
 }  // namespace tritllm

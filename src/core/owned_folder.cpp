@@ -37,7 +37,8 @@ struct stat status_of(const fs::path& path) {
 // The path without links, "." and ".."; of a path that does not exist, the part that does.
 fs::path real_path(const fs::path& path) {
   std::error_code error;
-  fs::path real = fs::weakly_canonical(fs::absolute(path), error);
+  fs::path real = fs::absolute(path, error);
+  if (!error) real = fs::weakly_canonical(real, error);
   if (error) throw io_error(path.string(), "look at", error.value());
   return real.filename().empty() && real.has_relative_path() ? real.parent_path() : real;
 }

@@ -49,7 +49,7 @@ class Sources {
   std::set<Identity> holders_;  // folders above a source
 };
 
-// What is at a path, as far as removal is concerned.
+// The kind of thing at a path, as far as removal is concerned.
 struct FolderState {
   enum class Kind {
     kNothing,
@@ -63,7 +63,7 @@ struct FolderState {
 };
 FolderState folder_state(const std::filesystem::path& folder);
 
-// Throws the Error that names what is at the path and what to do about it.
+// Throws an Error that names the thing at the path and the remedy.
 [[noreturn]] void refuse_foreign_folder(const std::filesystem::path& folder);
 
 // Writes the mark into a folder of unfinished work.

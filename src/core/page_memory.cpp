@@ -32,7 +32,7 @@ PageMemory::PageMemory(size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   const size_t mapped = round_up(bytes, kLargePage);
   data_ = map_aligned(mapped);
-  // A wish: small pages do as well, and hold less of what fills no large one.
+  // Only a hint. Small allocations stay on small pages, which waste less.
   if (bytes >= kLargePage) madvise(data_, mapped, MADV_HUGEPAGE);
 }
 

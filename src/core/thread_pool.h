@@ -16,7 +16,7 @@ namespace tritllm {
 class ThreadPool {
  public:
   // `threads` workers in all, the calling thread among them; 0 takes the machine's number of processors. Throws Error where the
-  // system refuses so many.
+  // system refuses that many.
   explicit ThreadPool(unsigned threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

@@ -12,8 +12,8 @@ namespace tritllm {
 
 namespace {
 
-// Tokens of a prompt in a step whose speed is not known yet.
-constexpr size_t kFirstPromptTokens = 32;
+// Tokens of a prompt in a step whose speed is not known yet: alone, and beside answers, which wait for them.
+constexpr size_t kFirstPromptTokensAlone = 32, kFirstPromptTokensBeside = 4;
 // A prompt that nobody waits for is computed in larger parts, which read the weights less often.
 constexpr int kBudgetsAlone = 10;
 // Fewer tokens of a common beginning are not worth waiting for.
@@ -50,11 +50,20 @@ const EngineOptions& checked(const EngineOptions& options, const ModelLimits& li
 uint32_t pages_of(const EngineOptions& options, const Model& model) {
   const uint64_t whole = uint64_t{options.slots} * model.pages_per_sequence();
   const uint64_t page = model.backend().page_positions();
-  const uint64_t pages = options.cache_tokens == 0 ? whole : (options.cache_tokens + page - 1) / page;
-  if (pages >= model.pages_per_sequence() && pages <= UINT32_MAX) return static_cast<uint32_t>(pages);
-  throw Error(ErrorCode::kUsage, "cache_tokens",
-              fmt::format("{} tokens do not hold one context of {}", options.cache_tokens, model.limits().positions),
-              "take a larger cache or a smaller context");
+  const bool is_given = options.cache_tokens != 0;
+  const uint64_t asked = is_given ? (options.cache_tokens - 1) / page + 1 : whole, least = model.pages_per_sequence();
+  if (asked < least || asked > UINT32_MAX) {
+    throw Error(ErrorCode::kUsage, "cache_tokens",
+                fmt::format("{} tokens do not hold one context of {}", options.cache_tokens, model.limits().positions),
+                "take a larger cache or a smaller context");
+  }
+  // Where nobody asked for more than a context, sequences wait for pages rather than fail for want of memory.
+  const uint64_t fit = model.backend().free_memory() / std::max<uint64_t>(1, model.cache_bytes(1, options.cache));
+  const auto pages = static_cast<uint32_t>(is_given ? asked : std::clamp(fit, least, asked));
+  require_memory(model.backend(), model.cache_bytes(pages, options.cache),
+                 is_given ? "cache_tokens" : model.limits().positions_field,
+                 fmt::format("keys and values of {} tokens", pages * page));
+  return pages;
 }
 
 size_t common_beginning(std::span<const TokenId> a, std::span<const TokenId> b) noexcept {
@@ -73,7 +82,7 @@ Engine::Engine(Model& model, const Tokenizer& tokenizer, std::vector<TokenId> en
       cache_(model.make_cache(pages_.pages(), options.cache)) {
   for (Pass& pass : passes_) {
     pass.step = model.make_step(options.slots);
-    pass.chosen = model.backend().make_chosen_tokens(kLogitRows);
+    pass.chosen = model.backend().make_chosen_tokens(model.limits().logit_rows);
   }
   metrics_.pages = pages_.pages();
 }
@@ -271,9 +280,10 @@ bool Engine::waits_for_another(size_t index) const noexcept {
 }
 
 size_t Engine::prompt_room(size_t free, bool beside_answers) const noexcept {
-  if (prompt_token_seconds_ == 0) return std::min(free, kFirstPromptTokens);
+  const double seconds = beside_answers ? prompt_token_seconds_beside_ : prompt_token_seconds_alone_;
+  if (seconds == 0) return std::min(free, beside_answers ? kFirstPromptTokensBeside : kFirstPromptTokensAlone);
   const double budget = std::chrono::duration<double>(options_.step_budget).count() * (beside_answers ? 1 : kBudgetsAlone);
-  return std::min(free, std::max<size_t>(1, static_cast<size_t>(std::min(budget / prompt_token_seconds_, 1e9))));
+  return std::min(free, std::max<size_t>(1, static_cast<size_t>(std::min(budget / seconds, 1e9))));
 }
 
 void Engine::add_slice(Pass& pass, Sequence& sequence, size_t count) {
@@ -324,8 +334,9 @@ void Engine::note_speed(const Pass& pass) noexcept {
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - pass.begin;
   const auto blend = [](double& mean, double newest) { mean = mean == 0 ? newest : mean + kNewest * (newest - mean); };
   if (pass.prompt_tokens == 0) return blend(token_seconds_, time.count());
-  const double of_prompt = std::max(time.count() - (pass.prompt_tokens == pass.tokens.size() ? 0.0 : token_seconds_), 1e-9);
-  blend(prompt_token_seconds_, of_prompt / static_cast<double>(pass.prompt_tokens));
+  const bool alone = pass.prompt_tokens == pass.tokens.size();
+  const double of_prompts = std::max(time.count() - (alone ? 0.0 : token_seconds_), 1e-9);
+  blend(alone ? prompt_token_seconds_alone_ : prompt_token_seconds_beside_, of_prompts / static_cast<double>(pass.prompt_tokens));
 }
 
 // Only after the pass: one that failed has put nothing into the cache that may be reused.
@@ -338,8 +349,9 @@ void Engine::append_to_cache(const Pass& pass) {
 
 void Engine::deliver(Pass& pass) {
   append_to_cache(pass);
-  for (size_t first = 0; first < pass.scored.size(); first += kLogitRows) {
-    deliver_block(pass, first, std::min(kLogitRows, pass.scored.size() - first));
+  const size_t at_once = model_.limits().logit_rows;
+  for (size_t first = 0; first < pass.scored.size(); first += at_once) {
+    deliver_block(pass, first, std::min(at_once, pass.scored.size() - first));
   }
   note_speed(pass);
 }
@@ -369,7 +381,7 @@ void Engine::deliver_block(Pass& pass, size_t first, size_t count) {
       continue;
     }
     if (!std::exchange(has_logits, true)) {
-      logits_.resize(kLogitRows * vocabulary);
+      logits_.resize(count * vocabulary);
       backend.read(scores, std::span(logits_).first(count * vocabulary));
     }
     sequence->take_logits(position, std::span(logits_).subspan(i * vocabulary, vocabulary), room_);
@@ -377,7 +389,7 @@ void Engine::deliver_block(Pass& pass, size_t first, size_t count) {
 }
 
 bool Engine::may_be_collected_later(const Pass& pass) const noexcept {
-  return model_.backend().asynchronous() && pass.prompt_tokens == 0 && pass.wanted.size() <= kLogitRows &&
+  return model_.backend().asynchronous() && pass.prompt_tokens == 0 && pass.wanted.size() <= model_.limits().logit_rows &&
          std::ranges::all_of(pass.wanted, [](const Scored& row) { return row.sequence->draws(); });
 }
 
@@ -453,6 +465,7 @@ void Engine::drop_finished() {
 }
 
 void Engine::note_metrics() {
+  const double seconds = prompt_token_seconds_alone_ == 0 ? prompt_token_seconds_beside_ : prompt_token_seconds_alone_;
   const std::lock_guard lock(mutex_);
   metrics_ = {.queued = 0,
               .live = static_cast<uint32_t>(live_.size()),
@@ -463,7 +476,7 @@ void Engine::note_metrics() {
               .reused_tokens = reused_tokens_,
               .generated_tokens = generated_tokens_,
               .finished_requests = finished_,
-              .prompt_tokens_per_second = prompt_token_seconds_ == 0 ? 0 : 1 / prompt_token_seconds_};
+              .prompt_tokens_per_second = seconds == 0 ? 0 : 1 / seconds};
 }
 
 EngineMetrics Engine::metrics() const {

@@ -142,12 +142,14 @@ class Engine {
   Pass passes_[2];
   Pass* running_ = nullptr;  // launched and not collected
 
-  std::vector<float> logits_;  // [kLogitRows][vocabulary], allocated when first needed
+  std::vector<float> logits_;  // [rows that are scored together][vocabulary], allocated when first needed
   std::vector<DrawSettings> draws_;
   std::vector<uint32_t> drawn_;
   SamplerRoom room_;
   uint64_t computed_prompt_tokens_ = 0, reused_tokens_ = 0, generated_tokens_ = 0, finished_ = 0;
-  double token_seconds_ = 0, prompt_token_seconds_ = 0;  // of a pass without prompts, and what each token of a prompt adds
+  double token_seconds_ = 0;  // of a pass without prompts
+  // What each token of a prompt adds to a pass. A pass beside answers has few of them, so that each costs more. 0: not known.
+  double prompt_token_seconds_alone_ = 0, prompt_token_seconds_beside_ = 0;
 
   mutable std::mutex mutex_;  // of what follows
   std::deque<Queued> waiting_;

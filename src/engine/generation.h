@@ -27,7 +27,7 @@ struct GenerationRequest {
   bool ignore_end_tokens = false;
   bool log_probabilities = false;         // of each token of the answer
   bool prompt_log_probabilities = false;  // of each token of the prompt but the first
-  size_t top_log_probabilities = 0;       // so many of the most probable tokens with each of these
+  size_t top_log_probabilities = 0;       // how many of the most probable tokens come with each of these
 };
 
 // How probable the model held a token, without penalties and temperature.

@@ -125,20 +125,20 @@ void add_turn_ends(const Tokenizer& tokenizer, std::string_view chat_template, E
   }
 }
 
-SamplerOptions sampler_options(const Json& document, const std::string& where) {
+SamplerOptions sampler_options(const JsonView& generation) {
   SamplerOptions options;  // without a field, the model's own distribution
   for (const SamplerField& field : sampler_fields()) {
     const auto* const member = std::get_if<float SamplerOptions::*>(&field.member);
     if (member == nullptr || field.name.ends_with("presence_penalty") || field.name == "frequency_penalty") continue;
     const std::string_view key = field.name == "repeat_penalty" ? "repetition_penalty" : field.name;
-    if (const auto found = json_optional_number(document, key, where, field.least, field.most)) {
+    if (const auto found = generation.optional_number(key, field.least, field.most)) {
       options.** member = static_cast<float>(*found);
     }
   }
   if (options.top_p == 0.0f) options.top_p = 1.0f;  // some files write 0 for "off"
   if (options.typical_p == 0.0f) options.typical_p = 1.0f;
   // transformers takes 50 where a file that asks for sampling names no top_k; what the model's authors tested has it.
-  options.top_k = static_cast<uint32_t>(json_optional_integer(document, "top_k", where, 0, UINT32_MAX).value_or(50));
+  options.top_k = static_cast<uint32_t>(generation.optional_integer("top_k", 0, UINT32_MAX).value_or(50));
   return options;
 }
 
@@ -152,7 +152,7 @@ NamedTexts templates_in(const Json& document, const std::string& where) {
   if (found->is_string()) {
     texts["default"] = found->get<std::string>();
   } else if (found->is_array()) {
-    for (const Json& entry : *found) texts[json_string(entry, "name", where)] = json_string(entry, "template", where);
+    for (const JsonView& entry : JsonView(*found, where).items()) texts[entry.text("name")] = entry.text("template");
   } else if (found->is_object()) {
     for (const auto& [name, text] : found->items()) {
       if (!text.is_string())
@@ -201,8 +201,8 @@ GenerationDefaults read_generation_defaults(const std::vector<SideFile>& files, 
   end_tokens.add_named(tokenizer, special_token_text(files, "eos_token", where));
   add_turn_ends(tokenizer, templates.default_source(), end_tokens);
   warn_of_unknown_rules(generation, place, defaults.warnings);
-  defaults.sampler_is_the_models = json_boolean_or(generation, "do_sample", false, place);
-  defaults.sampler = defaults.sampler_is_the_models ? sampler_options(generation, place) : usual_sampler_options();
+  defaults.sampler_is_the_models = JsonView(generation, place).boolean_or("do_sample", false);
+  defaults.sampler = defaults.sampler_is_the_models ? sampler_options(JsonView(generation, place)) : usual_sampler_options();
   return defaults;
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "engine/named_tokens.h"
 #include "io/hf_folder.h"
 #include "io/model_location.h"
@@ -37,9 +38,10 @@ uint32_t context_of(const LoadOptions& options, const ModelConfig& config, const
 
 }  // namespace
 
-Tokenizer load_tokenizer(const fs::path& named) {
-  const fs::path path = locate_model(named);
-  return tokenizer_of(fs::is_directory(path) ? read_side_files(path) : open_model(path).side_files, path.string());
+Tokenizer load_tokenizer(const fs::path& path) {
+  const fs::path found = locate_model(path);
+  const bool is_folder = kind_of_target(found) == FileKind::kFolder;
+  return tokenizer_of(is_folder ? read_side_files(found) : open_model(found).side_files, found.string());
 }
 
 LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& options) {
@@ -58,7 +60,7 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
                                               config.vocabulary, loaded.place_);
   loaded.warnings_ = files.warnings;
   loaded.warnings_.insert(loaded.warnings_.end(), loaded.defaults_.warnings.begin(), loaded.defaults_.warnings.end());
-  const ModelLimits limits{context_of(options, config, loaded.place_), options.batch_tokens};
+  const ModelLimits limits{.positions = context_of(options, config, loaded.place_), .batch_tokens = options.batch_tokens};
   loaded.model_ = std::make_unique<Model>(std::move(files), std::move(config), limits, *loaded.backend_);
   return loaded;
 }
@@ -67,14 +69,15 @@ std::vector<TokenId> LanguageModel::encode(std::string_view text, bool parse_spe
   return tokenizer_->encode(text, {.add_special = true, .parse_special = parse_special, .literal = {}});
 }
 
-std::vector<TokenId> LanguageModel::encode_chat(const Json& messages, const Json& variables) const {
+std::vector<TokenId> LanguageModel::encode_chat(const Json& messages, const Json& variables, const Json& tools) const {
   ChatTemplateInputs inputs;
   inputs.messages = messages;
+  inputs.tools = tools;
   inputs.variables = variables;
   inputs.bos_token = bos_text_;
   inputs.eos_token = eos_text_;
   inputs.now = std::chrono::system_clock::now();
-  const RenderedPrompt prompt = chat_templates_.choose(/*with_tools=*/false).render(inputs);
+  const RenderedPrompt prompt = chat_templates_.choose(/*with_tools=*/!tools.is_null()).render(inputs);
   // The template writes what the post-processor would add.
   return tokenizer_->encode(prompt.text, {.add_special = false, .parse_special = true, .literal = prompt.literal});
 }

@@ -47,8 +47,9 @@ class LanguageModel {
   std::vector<TokenId> encode(std::string_view text, bool parse_special = false) const;
 
   // Tokens of a conversation, written by the model's template up to where its answer begins. Text of the messages never becomes a
-  // control token. Throws where the model has no template, or the template refuses the messages.
-  std::vector<TokenId> encode_chat(const Json& messages, const Json& variables = Json::object()) const;
+  // control token. `tools` are functions that the model may call, in OpenAI's shape; null: none. Throws where the model has no
+  // template, or the template refuses the messages.
+  std::vector<TokenId> encode_chat(const Json& messages, const Json& variables = Json::object(), const Json& tools = nullptr) const;
 
  private:
   LanguageModel() = default;

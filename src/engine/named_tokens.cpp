@@ -47,23 +47,24 @@ Json tokenizer_settings(const std::vector<SideFile>& files, const std::string& w
   return settings;
 }
 
-NamedToken token_from_object(const Json& object, bool special, const std::string& where) {
-  NamedToken token{.content = json_string(object, "content", where), .special = json_boolean_or(object, "special", special, where)};
+NamedToken token_from_object(const JsonView& object, bool special) {
+  NamedToken token{.content = object.text("content"), .special = object.boolean_or("special", special)};
   for (const std::string_view flag : kPlacementFlags) {
     const bool fallback = flag == "normalized" && !token.special;
-    token.flags[std::string(flag)] = json_boolean_or(object, flag, fallback, where);
+    token.flags[std::string(flag)] = object.boolean_or(flag, fallback);
   }
   return token;
 }
 
 NamedToken token_from_text(const std::string& content, bool special, const std::string& where) {
-  return token_from_object({{"content", content}}, special, where);
+  const Json object{{"content", content}};
+  return token_from_object(JsonView(object, where), special);
 }
 
 // A special token is written as a text, or as an object with flags.
 NamedToken special_token(const Json& value, const std::string& where) {
   NamedToken token =
-      value.is_object() ? token_from_object(value, true, where) : token_from_text(value.get<std::string>(), true, where);
+      value.is_object() ? token_from_object(JsonView(value, where), true) : token_from_text(value.get<std::string>(), true, where);
   token.special = true;
   return token;
 }
@@ -111,7 +112,7 @@ std::vector<NamedToken> added_tokens(const std::vector<SideFile>& files, const J
     const std::string place = where + ": tokenizer_config.json";
     if (!decoder->is_object()) throw Error(ErrorCode::kBadInput, place, "'added_tokens_decoder': expected an object");
     for (const auto& [index, token] : decoder->items()) {
-      by_index[token_index(index, place)] = token_from_object(token, false, place);
+      by_index[token_index(index, place)] = token_from_object(JsonView(token, place), false);
     }
   } else {
     const std::string place = where + ": added_tokens.json";
@@ -219,7 +220,7 @@ std::string special_token_text(const std::vector<SideFile>& files, std::string_v
   const auto found = settings.find(name);
   if (found == settings.end() || found->is_null()) return "";
   const std::string place = where + ": tokenizer_config.json";
-  return found->is_object() ? json_string(*found, "content", place) : json_string(settings, name, place);
+  return found->is_object() ? JsonView(*found, place).text("content") : JsonView(settings, place).text(name);
 }
 
 std::optional<std::string> completed_tokenizer(const std::vector<SideFile>& files, const std::string& where) {

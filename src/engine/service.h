@@ -21,7 +21,7 @@ class EngineService {
   EngineService(Model& model, const Tokenizer& tokenizer, std::vector<TokenId> end_tokens, const EngineOptions& options);
   EngineService(LanguageModel& model, const EngineOptions& options)
       : EngineService(model.model(), model.tokenizer(), model.defaults().end_tokens, options) {}
-  // Cancels what is live and queued, and waits for the thread.
+  // Cancels live and queued requests, and waits for the thread.
   ~EngineService();
   EngineService(const EngineService&) = delete;
   EngineService& operator=(const EngineService&) = delete;

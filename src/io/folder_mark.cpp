@@ -7,7 +7,7 @@
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "io/mapped_file.h"
+#include "io/model_folder.h"
 
 namespace tritllm {
 namespace fs = std::filesystem;
@@ -22,12 +22,13 @@ FileRole role_of(std::string_view name) {
   return name.ends_with(".safetensors.index.json") ? FileRole::kIndex : FileRole::kSide;
 }
 
-FileRecord parse_record(const Json& json, const std::string& where) {
-  const std::string name = json_string(json, "name", where);
+FileRecord parse_record(const JsonView& record) {
+  const std::string name = record.text("name");
   const bool is_inside = !name.empty() && name.front() != '/' && ("/" + name + "/").find("/../") == name.npos;
   if (!is_inside)
-    throw Error(ErrorCode::kBadInput, where, fmt::format("expected the name of a file in this folder, found '{}'", name));
-  return {name, role_of(name), json_integer(json, "bytes", where), json_string(json, "checksum", where)};
+    throw Error(ErrorCode::kBadInput, record.where(),
+                fmt::format("expected the name of a file in this folder, found '{}'", printable(name)));
+  return {name, role_of(name), record.integer("bytes"), record.text("checksum")};
 }
 
 }  // namespace
@@ -39,12 +40,11 @@ std::optional<FolderMark> read_folder_mark(const fs::path& folder) {
   const std::string where = path.string();
   const std::string text = read_text_file(path, kLargestMark);
   const Json json = parse_json(text, where);
-  FolderMark mark{json_string(json, "fingerprint", where), json_string(json, "source_digest", where), {}};
-  const Json& files = json_field(json, "files", where);
-  if (!files.is_array()) throw Error(ErrorCode::kBadInput, where, "expected an array at \"files\"");
-  for (const Json& file : files) mark.files.push_back(parse_record(file, where));
+  const JsonView view(json, where);
+  FolderMark mark{view.text("fingerprint"), view.text("source_digest"), {}};
+  for (const JsonView& record : view.child("files").items()) mark.files.push_back(parse_record(record));
   const std::string checksum = mark_details(mark.source_digest, mark.files).at("checksum").get<std::string>();
-  if (text != json_text(json) || json_string(json, "checksum", where) != checksum)
+  if (text != json_text(json) || view.text("checksum") != checksum)
     throw Error(ErrorCode::kBadInput, where, "does not match its own checksum", kDamaged);
   return mark;
 }
@@ -59,7 +59,7 @@ Json mark_details(const std::string& source_digest, const std::vector<FileRecord
 
 void check_file_size(const fs::path& folder, const FileRecord& file) {
   const fs::path path = folder / file.name;
-  const uint64_t bytes = MappedFile::open(path).bytes().size();
+  const uint64_t bytes = map_model_file(folder, file.name).bytes().size();
   if (bytes == file.bytes) return;
   throw Error(ErrorCode::kBadInput, path.string(), fmt::format("expected {} bytes, found {}", file.bytes, bytes), kDamaged);
 }
@@ -67,7 +67,7 @@ void check_file_size(const fs::path& folder, const FileRecord& file) {
 void check_file(const fs::path& folder, const FileRecord& file) {
   check_file_size(folder, file);
   const fs::path path = folder / file.name;
-  const MappedFile mapped = MappedFile::open(path);
+  const MappedFile mapped = map_model_file(folder, file.name);
   if (const std::string found = checksum_and_release(mapped.bytes()); found != file.checksum) {
     throw Error(ErrorCode::kBadInput, path.string(), fmt::format("expected the checksum {}, found {}", file.checksum, found),
                 kDamaged);

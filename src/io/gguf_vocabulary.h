@@ -19,7 +19,7 @@ namespace tritllm {
 enum class GgufTokenKind : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
 struct GgufToken {
-  std::string text;  // empty where the id stands for no text at all
+  std::string text;  // empty where the id has no text
   GgufTokenKind kind;
 };
 

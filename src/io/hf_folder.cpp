@@ -14,6 +14,7 @@
 #include "core/json.h"
 #include "core/utf8.h"
 #include "io/manifest.h"
+#include "io/model_folder.h"
 #include "io/model_location.h"
 #include "io/quantised_source.h"
 #include "io/safetensors.h"
@@ -23,12 +24,11 @@ namespace tritllm {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr uint64_t kLargestConfig = uint64_t{4} << 20;  // of a tree of JSON values this makes 150 MB
 constexpr size_t kMostTensors = 1'000'000;
-constexpr uint64_t kLargestSideFile = uint64_t{256} << 20;
 constexpr size_t kLongestSideFileName = 240;  // leaves room for the ending that a file has while it is written
 constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kSingleName = "model.safetensors";
+constexpr std::string_view kTemplateFolder = "additional_chat_templates";
 
 bool is_plain_file_name(std::string_view name) {
   return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
@@ -46,28 +46,35 @@ bool is_side_file(std::string_view name) {
   return std::any_of(kEndings.begin(), kEndings.end(), ends) || std::any_of(kStarts.begin(), kStarts.end(), starts);
 }
 
-std::vector<fs::path> sorted_entries(const fs::path& folder) {
-  std::error_code error;
-  std::vector<fs::path> entries;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) entries.push_back(it->path());
-  if (error) throw io_error(folder.string(), "list the folder", error.value());
-  std::sort(entries.begin(), entries.end());
-  return entries;
+// `name` is relative to the model's folder.
+SideFile read_side_file(const fs::path& folder, const std::string& name) {
+  const fs::path path = folder / name;
+  if (!is_plain_file_name(path.filename().string())) {
+    throw Error(ErrorCode::kBadInput, path.string(), "expected a file name in UTF-8 without backslashes",
+                "rename or remove the file");
+  }
+  if (name.size() > kLongestSideFileName) {
+    throw Error(ErrorCode::kBadInput, path.string(),
+                fmt::format("expected a file name of at most {} bytes",
+                            kLongestSideFileName - (name.size() - path.filename().string().size())),
+                "rename or remove the file");
+  }
+  SideFile file{name, read_model_file(folder, name, kLargestSideFile)};
+  refuse_git_lfs_pointer(file.contents, path.string());
+  return file;
 }
 
-void add_side_files(const fs::path& folder, const std::string& prefix, std::vector<SideFile>& files) {
-  for (const fs::path& entry : sorted_entries(folder)) {
-    const std::string name = entry.filename().string();
-    std::error_code error;
-    if (!is_plain_file_name(name) || !is_side_file(name) || !fs::is_regular_file(entry, error)) continue;
-    if (prefix.size() + name.size() > kLongestSideFileName) {
-      throw Error(ErrorCode::kBadInput, entry.string(),
-                  fmt::format("expected a file name of at most {} bytes", kLongestSideFileName - prefix.size()),
-                  "rename or remove the file");
+// Relative to the model's folder.
+std::vector<std::string> side_file_names(const fs::path& folder) {
+  std::vector<std::string> names;
+  const auto add = [&](const std::string& prefix) {
+    for (const std::string& name : folder_entries(folder / prefix)) {
+      if (is_side_file(name)) names.push_back(prefix + name);
     }
-    files.push_back({prefix + name, read_text_file(entry, kLargestSideFile)});
-    refuse_git_lfs_pointer(files.back().contents, entry.string());
-  }
+  };
+  add("");
+  if (has_model_folder(folder, kTemplateFolder)) add(fmt::format("{}/", kTemplateFolder));
+  return names;
 }
 
 // Each tensor's file, as the index has it.
@@ -79,18 +86,12 @@ using ExpectedPlaces = std::unordered_map<std::string, std::string>;
 
 // Says what a folder without safetensors weights of the usual names holds instead.
 [[noreturn]] void explain_missing_weights(const fs::path& folder) {
-  std::error_code error;
-  if (fs::exists(folder / kManifestName, error)) {
+  if (has_model_file(folder, kManifestName)) {
     refuse_folder(folder, "is a packed checkpoint, whose weights are ternary already",
                   "name the model that it was made from, or dequantise it first");
   }
   std::vector<std::string> pickles, others;
-  for (const fs::path& entry : sorted_entries(folder)) {
-    const std::string name = entry.filename().string();
-    if (fs::is_symlink(entry, error) && !fs::exists(entry, error) && (name == kSingleName || name == kIndexName)) {
-      refuse_folder(entry, fmt::format("is a link to {}, which is not there", printable(fs::read_symlink(entry, error).string())),
-                    "fetch the model again: a download may have been interrupted, or its files were moved");
-    }
+  for (const std::string& name : folder_entries(folder)) {
     if (name.ends_with(".bin") || name.ends_with(".pth") || name.ends_with(".pt") || name.ends_with(".ckpt"))
       pickles.push_back(name);
     if (name.ends_with(".safetensors") && !name.starts_with("adapter_")) others.push_back(name);
@@ -113,10 +114,9 @@ using ExpectedPlaces = std::unordered_map<std::string, std::string>;
 
 // An adapter changes what the model next to it computes. Without one, it is not a model.
 void refuse_adapter(const fs::path& folder) {
+  if (!has_model_file(folder, "adapter_config.json")) return;
   const fs::path config = folder / "adapter_config.json";
-  std::error_code error;
-  if (!fs::exists(config, error)) return;
-  const Json settings = parse_python_json(read_text_file(config, kLargestConfig), config.string());
+  const Json settings = parse_python_json(read_model_file(folder, "adapter_config.json", kLargestConfig), config.string());
   const JsonView view(settings, config.string());
   const auto base = settings.is_object() ? view.optional_text("base_model_name_or_path") : std::nullopt;
   throw Error(
@@ -125,11 +125,32 @@ void refuse_adapter(const fs::path& folder) {
       "merge it into the model first (PeftModel.merge_and_unload and save_pretrained in Python), or remove the adapter's files");
 }
 
+WeightMap read_weight_map(const fs::path& folder) {
+  return parse_weight_map(read_model_file(folder, kIndexName, kLargestSafetensorsHeader), (folder / kIndexName).string());
+}
+
+JsonDocument read_config(const fs::path& folder) {
+  const std::string where = (folder / "config.json").string();
+  const std::string text = read_model_file(folder, "config.json", kLargestConfig);
+  refuse_git_lfs_pointer(text, where);
+  JsonDocument config(parse_python_json(text, where));
+  if (!config->is_object()) JsonView(config, where).refuse("a JSON object");
+  return config;
+}
+
+// JSON that the engine reads must be JSON. Its long lists are not kept: a tree of them would take some forty times their bytes.
+void check_side_file(const SideFile& file, const std::string& where) {
+  static constexpr std::array<std::string_view, 6> kRead{"tokenizer.json",    "tokenizer_config.json",   "chat_template.json",
+                                                         "added_tokens.json", "special_tokens_map.json", "generation_config.json"};
+  static constexpr std::string_view kLists[] = {"/model/vocab", "/model/merges", "/added_tokens"};
+  if (std::ranges::find(kRead, file.name) == kRead.end()) return;
+  parse_json_in_parts(file.contents, where, kLists, [](size_t, const std::string&, const Json&) {});
+}
+
 // As in transformers, model.safetensors counts before an index.
 std::vector<std::string> weight_files(const fs::path& folder, ExpectedPlaces& expected_places, std::vector<std::string>& warnings) {
-  std::error_code error;
-  const bool has_index = fs::exists(folder / kIndexName, error);
-  if (fs::exists(folder / kSingleName, error)) {
+  const bool has_index = has_model_file(folder, kIndexName);
+  if (has_model_file(folder, kSingleName)) {
     if (has_index) {
       warnings.push_back(fmt::format("{} is read; {} next to it and the files that it lists are not, as in transformers",
                                      (folder / kSingleName).string(), kIndexName));
@@ -137,10 +158,9 @@ std::vector<std::string> weight_files(const fs::path& folder, ExpectedPlaces& ex
     return {std::string(kSingleName)};
   }
   if (!has_index) explain_missing_weights(folder);
-  const fs::path index = folder / kIndexName;
-  WeightMap map = parse_weight_map(read_text_file(index, kLargestSafetensorsHeader), index.string());
+  WeightMap map = read_weight_map(folder);
   for (const std::string& file : map.files) {
-    if (!fs::exists(folder / file, error)) {
+    if (!has_model_file(folder, file)) {
       throw Error(ErrorCode::kNotFound, (folder / file).string(), fmt::format("is missing, but {} lists it", kIndexName),
                   "fetch the file, or the whole folder again, all files of one revision");
     }
@@ -150,9 +170,10 @@ std::vector<std::string> weight_files(const fs::path& folder, ExpectedPlaces& ex
 }
 
 // Adds the tensors of one weight file; with an index, the file must hold exactly the tensors that the index places there.
-void add_weight_file(const fs::path& path, const std::string& name, const ExpectedPlaces& expected_places,
+void add_weight_file(const fs::path& folder, const std::string& name, const ExpectedPlaces& expected_places,
                      std::unordered_set<std::string>& seen, ModelSource& model) {
-  MappedFile file = MappedFile::open(path);
+  const fs::path path = folder / name;
+  MappedFile file = map_model_file(folder, name);
   SafetensorsHeader header = parse_safetensors(file.bytes(), path.string());
   for (StoredTensor& stored : header.tensors) {
     std::string place = fmt::format("{}: tensor '{}'", path.string(), printable(stored.name));
@@ -186,12 +207,9 @@ void check_all_found(const fs::path& folder, const ExpectedPlaces& expected_plac
 }
 
 void add_warnings(const fs::path& folder, ModelSource& model) {
-  for (const fs::path& entry : sorted_entries(folder)) {
-    if (entry.extension() == ".py") {
-      model.warnings.push_back("Python files in the model folder are neither run nor copied");
-      return;
-    }
-  }
+  const std::vector<std::string> names = folder_entries(folder);
+  if (std::ranges::any_of(names, [](const std::string& name) { return name.ends_with(".py"); }))
+    model.warnings.push_back("Python files in the model folder are neither run nor copied");
 }
 
 }  // namespace
@@ -225,13 +243,22 @@ WeightMap parse_weight_map(std::string_view text, const std::string& where) {
 }
 
 std::vector<SideFile> read_side_files(const fs::path& folder) {
-  std::vector<SideFile> files;
-  add_side_files(folder, "", files);
-  std::error_code error;
-  if (fs::is_directory(folder / "additional_chat_templates", error)) {
-    add_side_files(folder / "additional_chat_templates", "additional_chat_templates/", files);
+  if (const uint64_t bytes = side_file_bytes(folder); bytes > kLargestSideFiles) {
+    throw Error(ErrorCode::kBadInput, folder.string(),
+                fmt::format("expected at most {} bytes of files beside the weights, found {}", kLargestSideFiles, bytes),
+                "move out what does not belong to the model");
   }
+  std::vector<SideFile> files;
+  for (const std::string& name : side_file_names(folder)) files.push_back(read_side_file(folder, name));
   return files;
+}
+
+uint64_t side_file_bytes(const fs::path& folder) {
+  uint64_t bytes = 0;
+  const auto add = [&](const std::string& name) { bytes += map_model_file(folder, name).bytes().size(); };
+  for (const std::string& name : side_file_names(folder)) add(name);
+  if (has_model_file(folder, "README.md")) add("README.md");
+  return bytes;
 }
 
 ModelSource open_hf_folder(const fs::path& folder) {
@@ -239,27 +266,40 @@ ModelSource open_hf_folder(const fs::path& folder) {
   model.path = folder;
   model.kind = "hf_folder";
   refuse_adapter(folder);
-  const fs::path config = folder / "config.json";
-  const std::string config_text = read_text_file(config, kLargestConfig);
-  refuse_git_lfs_pointer(config_text, config.string());
-  model.config = parse_python_json(config_text, config.string());
-  const JsonView fields(model.config, config.string());
-  if (!model.config->is_object()) fields.refuse("a JSON object");
+  model.config = read_config(folder);
   ExpectedPlaces expected_places;
   std::unordered_set<std::string> seen;
   for (const std::string& name : weight_files(folder, expected_places, model.warnings)) {
-    add_weight_file(folder / name, name, expected_places, seen, model);
+    add_weight_file(folder, name, expected_places, seen, model);
   }
   check_all_found(folder, expected_places, seen);
   if (model.tensors.empty()) throw Error(ErrorCode::kBadInput, folder.string(), "the weight files hold no tensors");
   model.side_files = read_side_files(folder);
-  std::error_code error;
-  if (fs::is_regular_file(folder / "README.md", error)) model.card = read_text_file(folder / "README.md", kLargestConfig);
+  if (has_model_file(folder, "README.md")) model.card = read_model_file(folder, "README.md", kLargestConfig);
   model.identity = source_identity(folder, model.card);
   settle_quantisation(model);
   settle_tied_head(model);
   add_warnings(folder, model);
   return model;
+}
+
+void examine_hf_files(const fs::path& folder, ModelProblems& problems) {
+  problems.attempt("adapter_config.json", [&] { refuse_adapter(folder); });
+  problems.attempt("config.json", [&] { read_config(folder); });
+  problems.attempt(folder.string(), [&] {
+    for (const std::string& name : folder_entries(folder)) {
+      problems.attempt(name, [&] {
+        if (name == kIndexName) read_weight_map(folder);
+        if (!name.ends_with(".safetensors")) return;
+        const MappedFile file = map_model_file(folder, name);
+        parse_safetensors(file.bytes(), file.path().string());
+      });
+    }
+  });
+  problems.attempt(std::string(kTemplateFolder), [&] {
+    for (const std::string& name : side_file_names(folder))
+      problems.attempt(name, [&] { check_side_file(read_side_file(folder, name), (folder / name).string()); });
+  });
 }
 
 }  // namespace tritllm

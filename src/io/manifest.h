@@ -30,7 +30,7 @@ std::string_view fate_name(Fate fate) noexcept;
 struct ErrorStats {
   double weight_energy = 0;  // Σ w², so that matrices can be added up
   double relative_mse = 0;
-  std::optional<double> sqnr_db;  // none if there is no error
+  std::optional<double> sqnr_db;  // nothing if there is no error
   double cosine = 1;
   double max_abs_error = 0;
   uint64_t clipped = 0;

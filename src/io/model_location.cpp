@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "io/manifest.h"
+#include "io/model_folder.h"
 #include "io/model_source.h"
 
 namespace tritllm {
@@ -22,22 +23,13 @@ namespace {
 constexpr std::string_view kGguf = ".gguf";
 constexpr size_t kMostListed = 12;
 
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
+bool is_there(const fs::path& path) { return kind_of_target(path) != FileKind::kNothing; }
 
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
+bool is_folder(const fs::path& path) { return kind_of_target(path) == FileKind::kFolder; }
 
 std::vector<fs::path> entries_of(const fs::path& folder) {
-  std::error_code error;
   std::vector<fs::path> entries;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) entries.push_back(it->path());
-  if (error) throw io_error(folder.string(), "list the folder", error.value());
-  std::ranges::sort(entries);
+  for (const std::string& name : folder_entries(folder)) entries.push_back(folder / name);
   return entries;
 }
 
@@ -64,10 +56,10 @@ std::optional<PartName> part_name(const fs::path& path) {
 }
 
 // GGUF files of a folder that are models: every part of a split one but the first is left out.
-std::vector<fs::path> gguf_models(const std::vector<fs::path>& entries) {
+std::vector<fs::path> gguf_models(const fs::path& folder, const std::vector<fs::path>& entries) {
   std::vector<fs::path> models;
   for (const fs::path& entry : entries) {
-    if (entry.extension() != kGguf || is_folder(entry)) continue;
+    if (entry.extension() != kGguf || is_folder(entry) || !has_model_file(folder, entry.filename().string())) continue;
     if (const auto part = part_name(entry); part && part->number != 1) continue;
     models.push_back(entry);
   }
@@ -85,7 +77,7 @@ bool holds_folder_weights(const std::vector<fs::path>& entries) {
 // Folders of GGUF files often hold the config of the model that these were made from.
 bool is_model_folder(const fs::path& folder, const std::vector<fs::path>& entries) {
   if (is_there(folder / kManifestName) || is_there(folder / "adapter_config.json")) return true;
-  return is_there(folder / "config.json") && (gguf_models(entries).empty() || holds_folder_weights(entries));
+  return is_there(folder / "config.json") && (holds_folder_weights(entries) || gguf_models(folder, entries).empty());
 }
 
 // Models in OUT/CONFIG/KIND, where `folder` is OUT or OUT/CONFIG; `file` tells that there is one.
@@ -103,7 +95,7 @@ std::vector<fs::path> results(const fs::path& folder, const std::vector<fs::path
 std::optional<fs::path> hub_snapshot(const fs::path& folder) {
   if (!is_folder(folder / "snapshots")) return std::nullopt;
   if (is_there(folder / "refs" / "main")) {
-    std::string commit = read_text_file(folder / "refs" / "main", 256);
+    std::string commit = read_model_file(folder, "refs/main", 256);
     while (!commit.empty() && (commit.back() == '\n' || commit.back() == '\r')) commit.pop_back();
     const bool is_plain = !commit.empty() && commit.find('/') == commit.npos && commit.front() != '.';
     if (is_plain && is_folder(folder / "snapshots" / commit)) return folder / "snapshots" / commit;
@@ -163,13 +155,13 @@ fs::path locate_in_folder(const fs::path& folder) {
   const std::vector<fs::path> packed = results(folder, entries, "packed", kManifestName);
   if (packed.size() == 1) return packed.front();
   if (packed.size() > 1) list_models(folder, "holds several packed models", packed);
-  const std::vector<fs::path> gguf = gguf_models(entries);
+  const std::vector<fs::path> gguf = gguf_models(folder, entries);
   if (gguf.size() == 1) return gguf.front();
   if (gguf.size() > 1) list_models(folder, "holds several GGUF files", gguf);
   std::vector<fs::path> cached, plain;
   for (const fs::path& entry : entries) {
     if (entry.filename().string().starts_with("models--") && is_folder(entry)) cached.push_back(entry);
-    if (is_folder(entry) && is_there(entry / "config.json")) plain.push_back(entry);
+    if (is_there(entry / "config.json")) plain.push_back(entry);
   }
   if (cached.size() == 1) return locate_in_folder(cached.front());
   if (!cached.empty()) list_models(folder, "is a cache of the hub", cached);
@@ -178,7 +170,7 @@ fs::path locate_in_folder(const fs::path& folder) {
   }
   if (plain.size() == 1) return locate_in_folder(plain.front());
   if (!plain.empty()) list_models(folder, "is not a model folder, but holds some", plain);
-  return folder;  // whoever reads it says what is missing
+  return folder;  // the reader reports what is missing
 }
 
 }  // namespace
@@ -207,7 +199,10 @@ std::vector<fs::path> gguf_parts(const fs::path& path) {
   std::vector<fs::path> parts;
   for (uint32_t number = 1; number <= named->count; ++number) {
     parts.push_back(path.parent_path() / fmt::format("{}-{:05}-of-{:05}{}", named->stem, number, named->count, kGguf));
-    if (is_there(parts.back())) continue;
+    // The named part may be a link to wherever its owner keeps it; the others are found by their names alone.
+    const bool is_named = parts.back() == path;
+    const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+    if (is_named ? is_there(path) : has_model_file(folder, parts.back().filename().string())) continue;
     throw Error(ErrorCode::kNotFound, parts.back().string(),
                 fmt::format("is missing: {} is one of {} parts of a model", printable(path.filename().string()), named->count),
                 "fetch all parts into one folder");

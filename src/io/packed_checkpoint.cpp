@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <unordered_set>
 
 #include "codec/trits.h"
 #include "core/checksum.h"
@@ -13,6 +14,7 @@
 #include "core/file.h"
 #include "core/half.h"
 #include "io/folder_mark.h"
+#include "io/model_folder.h"
 
 namespace tritllm {
 namespace fs = std::filesystem;
@@ -55,15 +57,20 @@ void check_trit_bytes(std::span<const uint8_t> bytes, const char* kind, const st
 
 // Weight files that are not in the manifest: leftovers of another run, or planted for loaders that go by file name.
 void refuse_unlisted_weights(const fs::path& folder, const Manifest& manifest) {
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
+  for (const std::string& name : folder_entries(folder)) {
     const auto is_listed = [&](const FileRecord& file) { return file.name == name; };
-    if (entry->path().extension() != ".safetensors" || std::any_of(manifest.files.begin(), manifest.files.end(), is_listed))
-      continue;
-    throw Error(ErrorCode::kBadInput, entry->path().string(), "is not among the files of this checkpoint", "remove it");
+    if (!name.ends_with(".safetensors") || std::ranges::any_of(manifest.files, is_listed)) continue;
+    throw Error(ErrorCode::kBadInput, (folder / name).string(), "is not among the files of this checkpoint", "remove it");
   }
-  if (error) throw io_error(folder.string(), "list the folder", error.value());
+}
+
+// Differences of a file that belongs to the user as much as to the checkpoint; empty where there is none.
+std::string difference_of_side_file(const fs::path& folder, const FileRecord& file) {
+  const std::string path = (folder / file.name).string();
+  if (!has_model_file(folder, file.name)) return fmt::format("{} is missing", path);
+  const MappedFile mapped = map_model_file(folder, file.name);
+  const bool same = mapped.bytes().size() == file.bytes && checksum_and_release(mapped.bytes()) == file.checksum;
+  return same ? "" : fmt::format("{} was changed since the model was quantised", path);
 }
 
 [[noreturn]] void refuse_padding(const std::string& where, uint64_t group) {
@@ -188,7 +195,9 @@ PackedCheckpoint PackedCheckpoint::open(const fs::path& folder, const codec::Par
   for (const FileRecord& file : checkpoint.manifest_.files) {
     if (file.role == FileRole::kWeights) checkpoint.read_weight_file(file);
   }
-  checkpoint.check_tensors();
+  size_t stored = 0;
+  for (const TensorRecord& record : checkpoint.manifest_.tensors) stored += checkpoint.check_stored(record);
+  checkpoint.check_stored_count(stored);
   return checkpoint;
 }
 
@@ -196,19 +205,15 @@ void PackedCheckpoint::check_files(const codec::ParallelLoop& loop) {
   std::vector<std::string> warnings(manifest_.files.size());
   loop(manifest_.files.size(), [&](size_t i) {
     const FileRecord& file = manifest_.files[i];
-    if (file.role != FileRole::kSide) return check_file(folder_, file);
-    std::error_code error;
-    const fs::path path = folder_ / file.name;
-    const bool unchanged = fs::is_regular_file(path, error) && fs::file_size(path, error) == file.bytes &&
-                           checksum_of(read_text_file(path)) == file.checksum;
-    if (!unchanged) warnings[i] = fmt::format("{} was changed since the model was quantised", path.string());
+    if (file.role == FileRole::kSide) warnings[i] = difference_of_side_file(folder_, file);
+    else check_file(folder_, file);
   });
   std::erase(warnings, std::string());
   warnings_ = std::move(warnings);
 }
 
 void PackedCheckpoint::read_weight_file(const FileRecord& file) {
-  MappedFile mapped = MappedFile::open(folder_ / file.name);
+  MappedFile mapped = map_model_file(folder_, file.name);
   const std::string where = mapped.path().string();
   for (StoredTensor& tensor : parse_safetensors(mapped.bytes(), where).tensors) {
     Stored stored{mapped.bytes().subspan(tensor.offset, tensor.bytes), tensor.type, std::move(tensor.shape)};
@@ -219,10 +224,9 @@ void PackedCheckpoint::read_weight_file(const FileRecord& file) {
   files_.push_back(std::move(mapped));
 }
 
-// The weight files hold exactly what the manifest lists, in the type and shape that follow from it.
-void PackedCheckpoint::check_tensors() const {
-  size_t expected = 0;
-  const auto expect = [&](const TensorRecord& record, const PlannedTensor& tensor) {
+size_t PackedCheckpoint::check_stored(const TensorRecord& record) const {
+  size_t checked = 0;
+  const auto expect = [&](const PlannedTensor& tensor) {
     const auto found = stored_.find(tensor.name);
     const bool fits = found != stored_.end() && found->second.type == tensor.type &&
                       (found->second.shape == tensor.shape || is_shared_codebook(record, tensor, found->second.shape));
@@ -235,19 +239,18 @@ void PackedCheckpoint::check_tensors() const {
                                                                    fmt::join(found->second.shape, ", "))),
                   kDamaged);
     }
-    ++expected;
+    ++checked;
   };
-  for (const TensorRecord& record : manifest_.tensors) {
-    if (record.fate == Fate::kKept) {
-      expect(record, {record.name, *element_type_from_safetensors(record.type), record.shape});
-    }
-    if (record.fate != Fate::kTernary) continue;
-    for (const PlannedTensor& tensor : matrix_tensors(record.name, record.matrix_shape(), record.depth)) expect(record, tensor);
-  }
-  if (expected != stored_.size()) {
-    throw Error(ErrorCode::kBadInput, folder_.string(),
-                fmt::format("expected {} tensors in the weight files, found {}", expected, stored_.size()), kDamaged);
-  }
+  if (record.fate == Fate::kKept) expect({record.name, *element_type_from_safetensors(record.type), record.shape});
+  if (record.fate != Fate::kTernary) return checked;
+  for (const PlannedTensor& tensor : matrix_tensors(record.name, record.matrix_shape(), record.depth)) expect(tensor);
+  return checked;
+}
+
+void PackedCheckpoint::check_stored_count(size_t expected) const {
+  if (expected == stored_.size()) return;
+  throw Error(ErrorCode::kBadInput, folder_.string(),
+              fmt::format("expected {} tensors in the weight files, found {}", expected, stored_.size()), kDamaged);
 }
 
 TernaryMatrix PackedCheckpoint::matrix(const TensorRecord& record) const {
@@ -275,51 +278,45 @@ std::string PackedCheckpoint::checksum(const TensorRecord& record) const {
   return sum.hex();
 }
 
-bool is_packed_checkpoint(const fs::path& folder) {
-  std::error_code error;
-  return fs::is_regular_file(folder / kManifestName, error);
+void PackedCheckpoint::check_contents(const TensorRecord& record, const codec::ParallelLoop& loop) const {
+  if (record.fate == Fate::kTernary) validate_matrix(matrix(record), place(record), loop);
+  const std::string found = checksum(record);
+  if (found == record.checksum) return;
+  throw Error(ErrorCode::kBadInput, place(record), fmt::format("expected the checksum {}, found {}", record.checksum, found));
 }
+
+std::vector<ModelProblem> PackedCheckpoint::examine(const fs::path& folder, const codec::ParallelLoop& loop) {
+  PackedCheckpoint checkpoint;
+  checkpoint.folder_ = folder;
+  ModelProblems problems;
+  Manifest& manifest = checkpoint.manifest_;
+  if (!problems.attempt(std::string(kManifestName), [&] { manifest = read_manifest(folder); })) return problems.take();
+  // A file that is not what was written says all that there is to say of its tensors.
+  std::unordered_set<std::string_view> damaged;
+  for (const FileRecord& file : manifest.files) {
+    const bool sound = problems.attempt(file.name, [&] {
+      check_file(folder, file);
+      if (file.role == FileRole::kWeights) checkpoint.read_weight_file(file);
+    });
+    if (!sound) damaged.insert(file.name);
+  }
+  problems.attempt(folder.string(), [&] { refuse_unlisted_weights(folder, manifest); });
+  size_t stored = 0;
+  for (const TensorRecord& record : manifest.tensors) {
+    if (record.fate == Fate::kTied || damaged.contains(record.file)) continue;
+    problems.attempt(record.file, [&] {
+      stored += checkpoint.check_stored(record);
+      checkpoint.check_contents(record, loop);
+    });
+  }
+  if (problems.empty()) problems.attempt(folder.string(), [&] { checkpoint.check_stored_count(stored); });
+  return problems.take();
+}
+
+bool is_packed_checkpoint(const fs::path& folder) { return has_model_file(folder, kManifestName); }
 
 Manifest read_manifest(const fs::path& folder) {
-  const fs::path path = folder / kManifestName;
-  return parse_manifest(read_text_file(path, kLargestManifest), path.string());
-}
-
-std::vector<PackedProblem> examine_packed(const fs::path& folder, const codec::ParallelLoop& loop) {
-  std::vector<PackedProblem> problems;
-  // Runs one check; what it refuses becomes a finding, so that the next check still runs.
-  const auto attempt = [&](const std::string& file, const std::function<void()>& check) {
-    try {
-      check();
-      return true;
-    } catch (const Error& error) {
-      problems.push_back({file, error.where(), error.problem()});
-      return false;
-    }
-  };
-  Manifest manifest;
-  if (!attempt(std::string(kManifestName), [&] { manifest = read_manifest(folder); })) return problems;
-  bool weights_match = true;
-  for (const FileRecord& file : manifest.files) {
-    const bool matches = attempt(file.name, [&] { check_file(folder, file); });
-    weights_match = weights_match && (matches || file.role == FileRole::kSide);
-  }
-  attempt(folder.string(), [&] { refuse_unlisted_weights(folder, manifest); });
-  if (!weights_match) return problems;
-  attempt(folder.string(), [&] {
-    const PackedCheckpoint checkpoint = PackedCheckpoint::open(folder, loop);
-    for (const TensorRecord& record : checkpoint.manifest().tensors) {
-      if (record.fate == Fate::kTied) continue;
-      attempt(record.file, [&] {
-        if (record.fate == Fate::kTernary) validate_matrix(checkpoint.matrix(record), checkpoint.place(record), loop);
-        if (const std::string found = checkpoint.checksum(record); found != record.checksum) {
-          throw Error(ErrorCode::kBadInput, checkpoint.place(record),
-                      fmt::format("expected the checksum {}, found {}", record.checksum, found));
-        }
-      });
-    }
-  });
-  return problems;
+  return parse_manifest(read_model_file(folder, kManifestName, kLargestManifest), (folder / kManifestName).string());
 }
 
 }  // namespace tritllm

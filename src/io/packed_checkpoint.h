@@ -15,6 +15,7 @@
 #include "codec/quantizer.h"
 #include "io/manifest.h"
 #include "io/mapped_file.h"
+#include "io/model_problem.h"
 #include "io/safetensors.h"
 
 namespace tritllm {
@@ -59,6 +60,8 @@ class PackedCheckpoint {
  public:
   // Refuses a folder whose manifest, index or weights do not match their checksums; other differences become warnings.
   static PackedCheckpoint open(const std::filesystem::path& folder, const codec::ParallelLoop& loop);
+  // Everything that can be found wrong with the folder by itself, without stopping at the first.
+  static std::vector<ModelProblem> examine(const std::filesystem::path& folder, const codec::ParallelLoop& loop);
 
   const std::filesystem::path& folder() const noexcept { return folder_; }
   const Manifest& manifest() const noexcept { return manifest_; }
@@ -80,7 +83,12 @@ class PackedCheckpoint {
 
   void check_files(const codec::ParallelLoop& loop);
   void read_weight_file(const FileRecord& file);
-  void check_tensors() const;
+  // Refuses a tensor that the weight files lack or hold in another type or shape than follows from the manifest. Returns how many
+  // stored tensors belong to it; all of them together are all that the files hold.
+  size_t check_stored(const TensorRecord& record) const;
+  void check_stored_count(size_t expected) const;
+  // Of a tensor that is stored.
+  void check_contents(const TensorRecord& record, const codec::ParallelLoop& loop) const;
   const Stored& stored(const std::string& name) const { return stored_.at(name); }
 
   std::filesystem::path folder_;
@@ -89,14 +97,6 @@ class PackedCheckpoint {
   std::unordered_map<std::string, Stored> stored_;
   std::vector<std::string> warnings_;
 };
-
-// One thing that is wrong with a checkpoint.
-struct PackedProblem {
-  std::string file, where, message;
-};
-
-// Everything that can be found wrong with the folder by itself, without stopping at the first.
-std::vector<PackedProblem> examine_packed(const std::filesystem::path& folder, const codec::ParallelLoop& loop);
 
 bool is_packed_checkpoint(const std::filesystem::path& folder);
 

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/utf8.h"
+#include "io/model_folder.h"
 
 namespace tritllm {
 namespace fs = std::filesystem;
@@ -73,11 +74,12 @@ std::optional<CachePlace> cache_place(const fs::path& folder) {
 
 // `hf download --local-dir` leaves the commit of each file beside it.
 std::optional<std::string> downloaded_revision(const fs::path& folder) {
-  const fs::path note = folder / ".cache" / "huggingface" / "download" / "config.json.metadata";
+  constexpr std::string_view kNote = ".cache/huggingface/download/config.json.metadata";
+  const fs::path note = folder / kNote;
   std::error_code error;
   constexpr uint64_t kLargestNote = 4096;
   if (!fs::is_regular_file(note, error) || fs::file_size(note, error) > kLargestNote) return std::nullopt;
-  const std::string text = read_text_file(note, kLargestNote);
+  const std::string text = read_model_file(folder, kNote, kLargestNote);
   std::string_view rest = text;
   const std::string_view commit = next_line(rest);
   return is_commit(commit) ? std::optional(std::string(commit)) : std::nullopt;
@@ -89,7 +91,7 @@ std::optional<std::string> cloned_id(const fs::path& folder) {
   std::error_code error;
   constexpr uint64_t kLargestConfig = 1 << 16;
   if (!fs::is_regular_file(config, error) || fs::file_size(config, error) > kLargestConfig) return std::nullopt;
-  const std::string text = read_text_file(config, kLargestConfig);
+  const std::string text = read_model_file(folder, ".git/config", kLargestConfig);
   for (std::string_view rest = text; !rest.empty();) {
     const std::string_view line = trimmed(next_line(rest));
     constexpr std::string_view kUrl = "url = ";

@@ -13,8 +13,8 @@ namespace tritllm::kernels {
 enum class CacheType : uint8_t { kFloat32, kFloat16 };
 inline constexpr size_t kCacheTypes = 2;
 
-// Keys of a head lie in tiles of so many positions, [tile][head_stride][kCacheTile], so that one vector holds the same element of
-// neighbouring positions and a score needs no sum across a vector. Values lie in strips of so many elements,
+// Keys of a head lie in tiles of this many positions, [tile][head_stride][kCacheTile], so that one vector holds the same element of
+// neighbouring positions and a score needs no sum across a vector. Values lie in strips of this many elements,
 // [head_stride / kCacheTile][positions][kCacheTile], so that a strip of the result reads forward.
 inline constexpr size_t kCacheTile = 16;
 
@@ -49,7 +49,7 @@ struct AttentionTask {
   size_t rows;
   size_t head_stride;    // padded_row(head width)
   const void* keys;      // of the span's first position
-  const void* values;    // likewise
+  const void* values;    // the same for values
   size_t value_stride;   // positions from one strip of values to the next
   float softcap;         // scores become softcap·tanh(score / softcap); 0: they stay
   float* scores;         // scratch: [rows][kScoreStride]

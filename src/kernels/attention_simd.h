@@ -15,7 +15,7 @@ struct AttentionOperations {
   static constexpr size_t kPanelPositions = tritllm::kernels::kPanelPositions;
   static constexpr size_t kTileVectors = kTile / kLanes;
   // The hardware's own prefetching ends with each page of memory, and too few lines are under way where every line is followed by
-  // tens of operations. Lines are asked for into the second-level cache: the first level has too few places for what is under way.
+  // tens of operations. Lines are asked for into the second-level cache: the first level has too few fill buffers.
   // Beyond the end of a head's keys lie its values, which are read next.
   static constexpr size_t kPrefetchBytes = 6144;
   static void prefetch(const uint16_t* p) noexcept { __builtin_prefetch(p + kPrefetchBytes / sizeof(*p), 0, 2); }
@@ -201,7 +201,7 @@ struct AttentionOperations {
   }
 
   // Adds the weighted values of the positions in [from, to) to a block's sums. Positions that only some rows see, at either end,
-  // are done row by row: a weight of 0 would not do, because 0 times a value that is no number is none.
+  // are done row by row: a weight of 0 would not do, because 0 · NaN is NaN.
   template <typename Element>
   static void add_values(const Task& task, size_t first_row, size_t rows, Tiles<Element> strips, size_t strip, size_t strip_count,
                          size_t from, size_t to) noexcept {

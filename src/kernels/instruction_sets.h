@@ -32,6 +32,7 @@ bool supported() noexcept;
 }  // namespace amx
 #elif defined(__aarch64__)
 namespace neon {
+const codec::GroupKernels& group_kernels() noexcept;
 const TensorKernels& tensor_kernels() noexcept;
 const TernaryKernels& ternary_kernels() noexcept;
 }  // namespace neon

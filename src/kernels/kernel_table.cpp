@@ -47,9 +47,9 @@ std::span<const KernelTable> supported_tables() {
       if (amx::supported()) found.push_back({"amx", &avx512::group_kernels(), &avx512::tensor_kernels(), &amx::ternary_kernels()});
     }
 #elif defined(__aarch64__)
-    // Every AArch64 processor has NEON, the older ones without the dot product. The codec's loops are those of the specification.
+    // Every AArch64 processor has NEON, the older ones without the dot product.
     if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) {
-      found.push_back({"neon", &codec::scalar_group_kernels(), &neon::tensor_kernels(), &neon::ternary_kernels()});
+      found.push_back({"neon", &neon::group_kernels(), &neon::tensor_kernels(), &neon::ternary_kernels()});
     }
 #endif
     return found;

@@ -26,7 +26,7 @@ enum class WeightType : uint8_t {
 };
 inline constexpr size_t kWeightTypes = 4;
 
-// A matrix as the kernels read it. The weight of a code is code·steps[entry], rounded to float32 (docs/codec.md, "Decoding").
+// A matrix as the kernels read it. The weight of a code is code·steps[scale_code], rounded to float32 (docs/codec.md, "Decoding").
 struct WeightRows {
   WeightType type;
   const void* values;          // [rows][stride] of float, uint16_t (bits) or int8_t (codes)

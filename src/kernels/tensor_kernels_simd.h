@@ -6,7 +6,7 @@
 // ternary matrix and the dense matrix of its decoded weights give the same bits.
 //
 // V needs: Float, kLanes, kTileTokens; zero(), set(x), load/store (floats), load_half, load_bfloat16, load_codes (kLanes elements →
-// Float), multiply, add, subtract, divide, fma(a, b, c) = a·b + c, min and max (no number where the second operand is none),
+// Float), multiply, add, subtract, divide, fma(a, b, c) = a·b + c, min and max (NaN where the second operand is NaN),
 // round_even, scale_by_power(x, n) = x·2^n for n in [−126, 128], zero_below(x, limit, value) = x < limit ? 0 : value, sum (of all
 // lanes, in a fixed order), largest, exp.
 

@@ -66,8 +66,8 @@ inline constexpr int32_t kMostInFineGroup = 127 * kHighUnit - static_cast<int32_
 inline constexpr float kFineReach = static_cast<float>(kMostInFineGroup - 8);
 
 // The products with matrices of one format, and the form of activations that they read. All null where a table has none.
-struct TernaryProduct {
-  // Bytes of a token's part of a block of columns in that form, whole cache lines, where so many tokens are multiplied at once.
+struct TernaryFormatKernels {
+  // Bytes of a token's part of a block of columns in that form, whole cache lines, for batches of this size.
   size_t (*activation_bytes)(size_t tokens) noexcept;
 
   // One of `tokens` tokens' activations x[columns] (columns a multiple of 16): its part of block b < blocks_of(columns) goes to
@@ -94,7 +94,7 @@ struct TernaryKernels {
   // cache.
   size_t activation_bytes_at_once;
 
-  TernaryProduct products[kTileFormats];
+  TernaryFormatKernels products[kTileFormats];
 
   // The one to repack a matrix into, by depth − 1.
   TileFormat formats[kDepths];

@@ -13,7 +13,7 @@
 //   codes<format>(block, group, vector, out[4])
 //   keep(codes): computed by here, whatever the compiler thinks of its registers
 //   dot<format>(codes[4], scales, group): Float, multiple·Σ code·value of each row
-//   largest_magnitude(x): the bits of the largest |x[i]| of 16; above all others if one is no finite number
+//   largest_magnitude(x): the bits of the largest |x[i]| of 16; above those of all finite numbers if an element is NaN or infinite
 //   heavier_half(x): the larger of the two sums of eight magnitudes, in the order that reach_of_half() states
 //   round<format>(x, inverse, group): sets the group's values, x[i]·inverse to the nearest even, and their offsets
 
@@ -21,7 +21,7 @@
 struct TernaryLoops {
   using TileFormat = tritllm::kernels::TileFormat;
   using TernaryTiles = tritllm::kernels::TernaryTiles;
-  using TernaryProduct = tritllm::kernels::TernaryProduct;
+  using TernaryFormatKernels = tritllm::kernels::TernaryFormatKernels;
   static constexpr size_t kTileRows = tritllm::kernels::kTileRows, kTileGroups = tritllm::kernels::kTileGroups;
   // Tokens whose sums for a band stay in the first-level cache.
   static constexpr size_t kTokensAtOnce = 32;
@@ -186,21 +186,21 @@ struct TernaryOperations : TernaryLoops {
   static size_t activation_bytes(size_t) noexcept { return sizeof(ActivationBlock); }
 
   template <TileFormat kFormat>
-  static constexpr TernaryProduct product() noexcept {
+  static constexpr TernaryFormatKernels product() noexcept {
     if constexpr (tritllm::kernels::is_squeezed(kFormat) && !V::kUnsqueezes) return {};
     else return {activation_bytes, quantize<kFormat>, multiply<kFormat>};
   }
 
   // With the products of depth 1.
-  static constexpr tritllm::kernels::TernaryKernels table(const char* name, const TernaryProduct& of_triples) {
+  static constexpr tritllm::kernels::TernaryKernels table(const char* name, const TernaryFormatKernels& of_triples) {
     return {
         .name = name,
         .most_exact_tokens = SIZE_MAX,
         .activation_bytes_at_once = tritllm::kernels::kUsualActivationBytesAtOnce,
         .products = {of_triples, product<TileFormat::kFourBits>(), product<TileFormat::kFiveBits>(),
-                     product<TileFormat::kSixAndAHalfBits>(), product<TileFormat::kSqueezedFourBits>()},
-        .formats = {TileFormat::kTriples, V::kUnsqueezes ? TileFormat::kSqueezedFourBits : TileFormat::kFourBits,
-                    TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
+                     product<TileFormat::kPairsOf13Bits>(), product<TileFormat::kPairsOf7Bits>()},
+        .formats = {TileFormat::kTriples, V::kUnsqueezes ? TileFormat::kPairsOf7Bits : TileFormat::kFourBits, TileFormat::kFiveBits,
+                    TileFormat::kPairsOf13Bits},
     };
   }
 };

@@ -106,11 +106,11 @@ void put_quads(TileFormat format, size_t row, size_t group, const Quads& fields,
     switch (format) {
       case TileFormat::kFiveBits: fifth_bit_field(at).put(block, own); [[fallthrough]];
       case TileFormat::kFourBits: four_bit_field(at).put(block, own); break;
-      case TileFormat::kSixAndAHalfBits:
+      case TileFormat::kPairsOf13Bits:
         if (quad % 2 == 0) put_pair(at, own, fields[quad + 1], block);
         break;
-      case TileFormat::kTriples:                  // not by quads
-      case TileFormat::kSqueezedFourBits: break;  // has no fields until it is widened
+      case TileFormat::kTriples:              // not by quads
+      case TileFormat::kPairsOf7Bits: break;  // has no fields until it is widened
     }
   }
 }
@@ -122,19 +122,19 @@ Quads get_quads(TileFormat format, size_t row, size_t group, const uint8_t* bloc
     switch (format) {
       case TileFormat::kFiveBits: fields[quad] = fifth_bit_field(at).get(block); [[fallthrough]];
       case TileFormat::kFourBits: fields[quad] |= four_bit_field(at).get(block); break;
-      case TileFormat::kSixAndAHalfBits:
+      case TileFormat::kPairsOf13Bits:
         if (quad % 2 == 0) get_pair(at, block, fields[quad], fields[quad + 1]);
         break;
       case TileFormat::kTriples:
-      case TileFormat::kSqueezedFourBits: break;
+      case TileFormat::kPairsOf7Bits: break;
     }
   }
   return fields;
 }
 
-void put_scale_code(uint8_t* scale_codes, size_t place, uint8_t entry) noexcept {
-  scale_codes[place % kScaleCodeNibbleBytes] |= static_cast<uint8_t>((entry & 15) << 4 * (place / kScaleCodeNibbleBytes));
-  scale_codes[kScaleCodeNibbleBytes + place % 4] |= static_cast<uint8_t>((entry >> 4) << place / 4);
+void put_scale_code(uint8_t* scale_codes, size_t place, uint8_t scale_code) noexcept {
+  scale_codes[place % kScaleCodeNibbleBytes] |= static_cast<uint8_t>((scale_code & 15) << 4 * (place / kScaleCodeNibbleBytes));
+  scale_codes[kScaleCodeNibbleBytes + place % 4] |= static_cast<uint8_t>((scale_code >> 4) << place / 4);
 }
 uint8_t get_scale_code(const uint8_t* scale_codes, size_t place) noexcept {
   const int low = scale_codes[place % kScaleCodeNibbleBytes] >> 4 * (place / kScaleCodeNibbleBytes) & 15;
@@ -173,15 +173,15 @@ struct Triples {
 uint8_t& plane_byte(uint8_t* block, size_t plane, size_t place) noexcept { return block[plane * kTriplePlaneBytes + place]; }
 uint8_t plane_byte(const uint8_t* block, size_t plane, size_t place) noexcept { return block[plane * kTriplePlaneBytes + place]; }
 
-// Into a block whose bytes are still zero, with an entry.
-void put_triples(size_t row, size_t group, const Triples& triples, unsigned entry, uint8_t* block) noexcept {
+// Into a block whose bytes are still zero, with an scale_code.
+void put_triples(size_t row, size_t group, const Triples& triples, unsigned scale_code, uint8_t* block) noexcept {
   const size_t place = group * kTileRows + row, of_scale_code = triple_scale_code_place(row, group);
   for (size_t triple = 0; triple < kGroupTriples; ++triple) {
     plane_byte(block, triple / 2, place) |= static_cast<uint8_t>(triples.magnitudes[triple] << 4 * (triple % 2));
   }
-  plane_byte(block, 2, of_scale_code) |= static_cast<uint8_t>((entry & 15) << 4);
+  plane_byte(block, 2, of_scale_code) |= static_cast<uint8_t>((scale_code & 15) << 4);
   plane_byte(block, 3, place) |= static_cast<uint8_t>(triples.signs | triples.last);
-  plane_byte(block, 3, of_scale_code) |= static_cast<uint8_t>(entry >> 4 << 2);
+  plane_byte(block, 3, of_scale_code) |= static_cast<uint8_t>(scale_code >> 4 << 2);
 }
 
 Triples get_triples(size_t row, size_t group, const uint8_t* block) noexcept {
@@ -213,11 +213,11 @@ void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* scale_co
                  uint8_t* block) noexcept {
   for (size_t group = 0; group < kTileGroups; ++group) {
     const bool beyond = group >= source_groups;
-    const uint8_t entry = beyond ? kEmptyScaleCode : scale_codes[group];
+    const uint8_t scale_code = beyond ? kEmptyScaleCode : scale_codes[group];
     if (format == TileFormat::kTriples) {
-      put_triples(lane, group, beyond ? Triples() : Triples(codes + group * 16), entry, block);
+      put_triples(lane, group, beyond ? Triples() : Triples(codes + group * 16), scale_code, block);
     } else {
-      put_scale_code(block + block_code_bytes(format), scale_code_place(lane, group), entry);
+      put_scale_code(block + block_code_bytes(format), scale_code_place(lane, group), scale_code);
       if (!beyond) put_quads(format, lane, group, fields_of(format, codes + group * 16), block);
     }
   }
@@ -244,11 +244,11 @@ void unpack_groups(TileFormat format, const uint8_t* block, size_t lane, size_t 
 
 // A block with room for each format's fields.
 struct WideBlock {
-  uint8_t bytes[block_bytes(TileFormat::kSixAndAHalfBits)] = {};
+  uint8_t bytes[block_bytes(TileFormat::kPairsOf13Bits)] = {};
 };
 
 void squeeze(const WideBlock& wide, uint8_t* block) noexcept {
-  for (size_t word = 0; word < block_code_bytes(TileFormat::kSqueezedFourBits) / 7; ++word) {
+  for (size_t word = 0; word < block_code_bytes(TileFormat::kPairsOf7Bits) / 7; ++word) {
     uint64_t numbers = 0;
     for (size_t i = 0; i < 8; ++i) {
       const uint8_t fields = wide.bytes[word * 8 + i];
@@ -291,12 +291,12 @@ ScaleTable make_scale_table(const float* steps) noexcept {
   ScaleTable table{};
   const float largest = *std::max_element(steps, steps + kEmptyScaleCode);
   table.unit = largest / static_cast<float>(kLargestMultiple);
-  for (size_t entry = 0; entry < kEmptyScaleCode; ++entry) {
+  for (size_t scale_code = 0; scale_code < kEmptyScaleCode; ++scale_code) {
     // In double precision: a unit may be denormal.
-    const double multiple = largest > 0.0f ? double{steps[entry]} / double{largest} * kLargestMultiple : 0.0;
-    table.multiples[entry] = static_cast<int32_t>(std::lround(multiple));
-    table.low[entry] = static_cast<uint8_t>(table.multiples[entry] & 255);
-    table.high[entry] = static_cast<uint8_t>(table.multiples[entry] >> 8);
+    const double multiple = largest > 0.0f ? double{steps[scale_code]} / double{largest} * kLargestMultiple : 0.0;
+    table.multiples[scale_code] = static_cast<int32_t>(std::lround(multiple));
+    table.low[scale_code] = static_cast<uint8_t>(table.multiples[scale_code] & 255);
+    table.high[scale_code] = static_cast<uint8_t>(table.multiples[scale_code] >> 8);
   }
   return table;
 }

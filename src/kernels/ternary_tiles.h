@@ -3,9 +3,9 @@
 //
 // A matrix is cut into tiles of 16 rows, and a tile into blocks of 32 columns, two groups of each row. Four tiles make a band,
 // which one thread walks from end to end as one stream through memory: the blocks of the same columns lie side by side. From depth
-// 2 on a block holds the codes as unsigned fields (code + largest code), then the entry of each of its 32 groups in the table of
-// scales, five bits each; fields are arranged so that a vector register of bytes gets 4 consecutive columns of each row. At depth 1
-// a vector gets 3 columns of 16 rows, and scale_codes lie among the codes.
+// 2 on a block holds the codes as unsigned fields (code + largest code), then the scale code of each of its 32 groups in the table
+// of scales, five bits each; fields are arranged so that a vector register of bytes gets 4 consecutive columns of each row. At
+// depth 1 a vector gets 3 columns of 16 rows, and scale_codes lie among the codes.
 #pragma once
 
 #include <array>
@@ -21,16 +21,16 @@ inline constexpr size_t kBandTiles = 4, kBandRows = kBandTiles * kTileRows;
 
 // How a code is held. The number of bits trades reading for unpacking, so each table of kernels has formats of its own.
 enum class TileFormat : uint8_t {
-  kTriples,          // depth 1: three codes in five bits, see below
-  kFourBits,         // depth 2
-  kFiveBits,         // depth 3: four bits and a plane of one
-  kSixAndAHalfBits,  // depth 4: two codes in 13 bits, see below
-  kSqueezedFourBits  // depth 2: the byte of two codes has 81 values, and so needs seven bits
+  kTriples,        // depth 1: three codes in five bits, see below
+  kFourBits,       // depth 2
+  kFiveBits,       // depth 3: four bits and a plane of one
+  kPairsOf13Bits,  // depth 4: two codes in 13 bits, see below
+  kPairsOf7Bits    // depth 2: two codes have 81 values, which fit into seven bits
 };
 inline constexpr size_t kTileFormats = 5;
 inline constexpr size_t kDepths = 4;
 
-constexpr bool is_squeezed(TileFormat format) noexcept { return format == TileFormat::kSqueezedFourBits; }
+constexpr bool is_squeezed(TileFormat format) noexcept { return format == TileFormat::kPairsOf7Bits; }
 // The format whose fields a squeezed one holds.
 constexpr TileFormat unsqueezed(TileFormat format) noexcept { return is_squeezed(format) ? TileFormat::kFourBits : format; }
 constexpr int format_depth(TileFormat format) noexcept { return static_cast<int>(unsqueezed(format)) + 1; }
@@ -42,11 +42,11 @@ constexpr int format_largest_code(TileFormat format) noexcept {
 }
 
 // Depth 1. Three codes are a balanced ternary number n = 9·first + 3·second + third, −13 to 13. A group of 16 columns has five of
-// them, of columns 0 to 2 of each four and of column 3 of the first three fours, and its last column's code. With the entry they
-// are 32 bits, one in each of four planes of bytes [group][row]:
-//   plane 0: |n0| in the lower half, |n1| in the upper one;  plane 1: |n2|, |n3|;  plane 2: |n4|, four bits of an entry
-//   plane 3: signs of n0 to n4 from the highest bit on, an entry's fifth bit, last code + 2 (so that no byte is zero)
-// A byte's entry is not of its own group, but of that which triple_scale_code_place() puts there, so that a vector of multiples
+// them, of columns 0 to 2 of each four and of column 3 of the first three fours, and its last column's code. With the scale code
+// they are 32 bits, one in each of four planes of bytes [group][row]:
+//   plane 0: |n0| in the lower half, |n1| in the upper one;  plane 1: |n2|, |n3|;  plane 2: |n4|, four bits of a scale code
+//   plane 3: signs of n0 to n4 from the highest bit on, a scale code's fifth bit, last code + 2 (so that no byte is zero)
+// A byte's scale code belongs to the group that triple_scale_code_place() puts there, so that a vector of multiples
 // comes out of one interleaving of bytes. Groups beyond the matrix have codes of 0.
 inline constexpr size_t kGroupTriples = 5;
 inline constexpr uint8_t kTripleColumns[kGroupTriples][3] = {{0, 1, 2}, {4, 5, 6}, {8, 9, 10}, {12, 13, 14}, {3, 7, 11}};
@@ -69,7 +69,7 @@ constexpr size_t triple_scale_code_place(size_t row, size_t group) noexcept {
 // Squeezed, 64 bytes of fields are 56: every 8 bytes become as many numbers of seven bits, the first one in the lowest bits.
 inline constexpr size_t kVectorBytes = 64, kSqueezedVectorBytes = 56;
 
-// The bytes that the numbers stand for: low field + 9 · high field.
+// The bytes of the numbers: low field + 9 · high field.
 inline constexpr std::array<uint8_t, 128> kSqueezedFields = [] {
   std::array<uint8_t, 128> fields{};
   for (size_t number = 0; number < 81; ++number) fields[number] = static_cast<uint8_t>(number % 9 | number / 9 << 4);
@@ -105,7 +105,7 @@ constexpr size_t block_bytes(TileFormat format) noexcept { return block_code_byt
 constexpr size_t tiles_of(size_t rows) noexcept { return (rows + kTileRows - 1) / kTileRows; }
 constexpr size_t blocks_of(size_t columns) noexcept { return (columns + kTileColumns - 1) / kTileColumns; }
 
-// The entry of groups that a tile has beyond the matrix: its scale is zero.
+// The scale code of groups beyond the matrix: its scale is zero.
 inline constexpr uint8_t kEmptyScaleCode = 27;
 
 // The steps of a matrix (scale / largest code) as whole multiples of one unit, so that a group's sum is scaled by integers. A step
@@ -135,9 +135,9 @@ struct TernaryTiles {
   size_t bytes() const noexcept { return tiles * column_blocks * block_bytes(format); }
 };
 
-// Where the entry of a group stands among the 32 behind a block's codes: a vector of 8 rows' scales comes out of two interleavings
-// of bytes. Of entry i, the low four bits are in byte i mod 16 (from 16 on in its upper half), the fifth is bit i/4 of byte i mod 4
-// of the plane.
+// The place of a group's scale code among the 32 behind a block's codes: a vector of 8 rows' scales comes out of two interleavings
+// of bytes. Of scale code i, the low four bits are in byte i mod 16 (from 16 on in its upper half), the fifth is bit i/4 of byte i
+// mod 4 of the plane.
 constexpr size_t scale_code_place(size_t row, size_t group) noexcept {
   return row % 8 / 4 * 16 + (group * 2 + row / 8) * 4 + row % 4;
 }

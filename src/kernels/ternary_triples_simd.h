@@ -12,11 +12,11 @@
 //   zero(), load, store, fma(a, b, c) = a·b + c, multiply(a, b), set(x): of Floats
 //   bytes(p), add(a, b): of Bytes
 //   low_fields(bytes), high_fields(bytes), last_fields(bytes): their lower four, upper four and lowest two bits
-//   look_up(table, fields): entry `field` of the group's table of 16
+//   look_up(table, fields): element `field` of the group's table of 16
 //   negate(bytes, signs): where the top bit of a sign is set; the other bits are not all zero
 //   multiples(scale_codes, fifth, table, out): of a block's groups, fifth bits at the top of their bytes, whose lower halves are
 //   zero scale(low, high, multiples, out[kVectors]): Floats, of each row Σ over its groups of multiple·(low + 32·high)
-//   sum_of_magnitudes(x): of 16, in the order that reach_of_half() and kMostInFineGroup state; none if one is no finite number
+//   sum_of_magnitudes(x): of 16, in the order that reach_of_half() and kMostInFineGroup state; NaN if an element is NaN or infinite
 //   round(x, inverse, values): 16 of them, x[i]·inverse to the nearest even
 //   store_sums(values, columns, low, high): the tables of three of the values of each group
 //   store_last(values, low, high): those of the last one
@@ -216,5 +216,5 @@ struct TripleOperations : TernaryLoops {
 
   static size_t activation_bytes(size_t) noexcept { return sizeof(TripleSums); }
 
-  static constexpr TernaryProduct product() noexcept { return {activation_bytes, quantize, multiply}; }
+  static constexpr TernaryFormatKernels product() noexcept { return {activation_bytes, quantize, multiply}; }
 };

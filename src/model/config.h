@@ -34,7 +34,7 @@ struct ModelConfig {
   std::vector<RotaryFrequencies> rotaries;
   std::vector<LayerConfig> layers;
 
-  // Which tensors the model has, and of which shapes.
+  // The tensors of the model and their shapes.
   DecoderShape decoder_shape() const noexcept;
 
   uint32_t query_width() const noexcept { return heads * head_width; }

@@ -1,9 +1,6 @@
 #include "model/layer.h"
 
-#include <fmt/format.h>
-
 #include <array>
-#include <string>
 
 #include "model/families.h"
 
@@ -25,26 +22,22 @@ LayerContext::LayerContext(const ModelConfig& config, uint32_t positions, uint32
 }
 
 Layer Layer::load(WeightLoader& weights, uint32_t index) {
-  const ModelConfig& c = weights.config();
-  const std::string at = fmt::format("model.layers.{}.", index), attention = at + "self_attn.", mlp = at + "mlp.";
-  const bool sandwich = c.family->norms_after_blocks, head_norms = c.family->query_key_norm;
-  // Gemma has the norm after attention under the name that others use for the one before the feed-forward block.
-  const std::string before_feed_forward = sandwich ? "pre_feedforward_layernorm.weight" : "post_attention_layernorm.weight";
+  using Part = DecoderPart;
   Layer layer;
   layer.index_ = index;
-  layer.attention_norm_ = weights.gain(at + "input_layernorm.weight", c.hidden);
-  layer.feed_forward_norm_ = weights.gain(at + before_feed_forward, c.hidden);
-  layer.query_norm_ = weights.gain_if(head_norms, attention + "q_norm.weight", c.head_width);
-  layer.key_norm_ = weights.gain_if(head_norms, attention + "k_norm.weight", c.head_width);
-  layer.after_attention_norm_ = weights.gain_if(sandwich, at + "post_attention_layernorm.weight", c.hidden);
-  layer.after_feed_forward_norm_ = weights.gain_if(sandwich, at + "post_feedforward_layernorm.weight", c.hidden);
-  layer.query_ = weights.linear(attention + "q_proj", c.query_width(), c.hidden, c.query_key_value_biases);
-  layer.key_ = weights.linear(attention + "k_proj", c.key_value_width(), c.hidden, c.query_key_value_biases);
-  layer.value_ = weights.linear(attention + "v_proj", c.key_value_width(), c.hidden, c.query_key_value_biases);
-  layer.output_ = weights.linear(attention + "o_proj", c.hidden, c.query_width(), c.output_bias);
-  layer.gate_ = weights.linear(mlp + "gate_proj", c.feed_forward, c.hidden, c.feed_forward_biases);
-  layer.up_ = weights.linear(mlp + "up_proj", c.feed_forward, c.hidden, c.feed_forward_biases);
-  layer.down_ = weights.linear(mlp + "down_proj", c.hidden, c.feed_forward, c.feed_forward_biases);
+  layer.attention_norm_ = weights.gain(Part::kAttentionNorm, index);
+  layer.query_norm_ = weights.gain(Part::kQueryNorm, index);
+  layer.key_norm_ = weights.gain(Part::kKeyNorm, index);
+  layer.after_attention_norm_ = weights.gain(Part::kAfterAttentionNorm, index);
+  layer.feed_forward_norm_ = weights.gain(Part::kFeedForwardNorm, index);
+  layer.after_feed_forward_norm_ = weights.gain(Part::kAfterFeedForwardNorm, index);
+  layer.query_ = weights.linear(Part::kQuery, Part::kQueryBias, index);
+  layer.key_ = weights.linear(Part::kKey, Part::kKeyBias, index);
+  layer.value_ = weights.linear(Part::kValue, Part::kValueBias, index);
+  layer.output_ = weights.linear(Part::kOutput, Part::kOutputBias, index);
+  layer.gate_ = weights.linear(Part::kGate, Part::kGateBias, index);
+  layer.up_ = weights.linear(Part::kUp, Part::kUpBias, index);
+  layer.down_ = weights.linear(Part::kDown, Part::kDownBias, index);
   return layer;
 }
 
@@ -68,18 +61,17 @@ void Layer::attention(LayerContext& context, const Step& step, Rows hidden, KeyV
   if (observer != nullptr) observer->before_linears(std::array{&query_, &key_, &value_}, hidden, &norm);
   backend.multiply(hidden, &norm, std::array{query_.into(queries), key_.into(keys), value_.into(values)});
   const Norm query_norm{query_norm_.get(), config.norm_epsilon}, key_norm{key_norm_.get(), config.norm_epsilon};
-  backend.store_heads(queries, keys, values,
-                      {.query_norm = query_norm_ ? &query_norm : nullptr,
-                       .key_norm = key_norm_ ? &key_norm : nullptr,
-                       .rotary = &context.rotary(settings)},
-                      step, cache_layer, cache);
-  backend.attend(queries, cache,
-                 {.layer = cache_layer,
-                  .heads = config.heads,
-                  .window = settings.window,
-                  .scale = config.attention_scale,
-                  .softcap = config.attention_softcap},
-                 step, attended);
+  backend.store_and_attend(queries, keys, values,
+                           {.query_norm = query_norm_ ? &query_norm : nullptr,
+                            .key_norm = key_norm_ ? &key_norm : nullptr,
+                            .rotary = &context.rotary(settings)},
+                           step, cache,
+                           {.layer = cache_layer,
+                            .heads = config.heads,
+                            .window = settings.window,
+                            .scale = config.attention_scale,
+                            .softcap = config.attention_softcap},
+                           attended);
   add_block(context, output_, attended, after_attention_norm_.get(), hidden, observer);
 }
 
@@ -89,8 +81,7 @@ void Layer::feed_forward(LayerContext& context, Rows hidden, ForwardObserver* ob
   const Rows gate = first_rows(context.gate, hidden.count), up = first_rows(context.up, hidden.count);
   const Norm norm{feed_forward_norm_.get(), config.norm_epsilon};
   if (observer != nullptr) observer->before_linears(std::array{&gate_, &up_}, hidden, &norm);
-  backend.multiply(hidden, &norm, std::array{gate_.into(gate), up_.into(up)});
-  backend.gate(config.activation, gate, up, gate);
+  backend.multiply_gated(hidden, &norm, gate_.into(gate), up_.into(up), config.activation);
   add_block(context, down_, gate, after_feed_forward_norm_.get(), hidden, observer);
 }
 

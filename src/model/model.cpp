@@ -7,20 +7,20 @@ namespace tritllm {
 
 Model::Model(ModelFiles&& files, ModelConfig config, const ModelLimits& limits, Backend& backend)
     : config_(std::move(config)),
-      limits_(limits),
+      limits_(settled_limits(limits, files, config_, backend)),
       backend_(&backend),
       owner_(files.owner),
-      context_(config_, limits.positions, limits.batch_tokens, backend) {
+      context_(config_, limits_.positions, limits_.batch_tokens, backend) {
   WeightLoader loader(files, config_, backend);
-  embedding_ = loader.matrix("model.embed_tokens.weight", config_.vocabulary, config_.hidden);
-  if (config_.tied_head) loader.ignore("lm_head.weight");
-  else head_ = loader.matrix("lm_head.weight", config_.vocabulary, config_.hidden);
-  final_norm_ = loader.gain("model.norm.weight", config_.hidden);
+  embedding_ = loader.matrix(DecoderPart::kEmbedding);
+  if (config_.tied_head) loader.ignore(DecoderPart::kHead);
+  else head_ = loader.matrix(DecoderPart::kHead);
+  final_norm_ = loader.gain(DecoderPart::kFinalNorm);
   for (uint32_t index = 0; index < config_.layer_count; ++index) layers_.push_back(Layer::load(loader, index));
   loader.refuse_leftovers();
-  hidden_ = backend.allocate_rows(limits.batch_tokens, config_.hidden);
-  scored_ = backend.allocate_rows(kLogitRows, config_.hidden);
-  scores_ = backend.allocate_rows(kLogitRows, config_.vocabulary);
+  hidden_ = backend.allocate_rows(limits_.batch_tokens, config_.hidden);
+  scored_ = backend.allocate_rows(limits_.logit_rows, config_.hidden);
+  scores_ = backend.allocate_rows(limits_.logit_rows, config_.vocabulary);
 }
 
 uint64_t Model::weight_bytes_per_token() const noexcept {
@@ -36,11 +36,11 @@ uint32_t Model::pages_per_sequence() const noexcept {
 }
 
 std::unique_ptr<KeyValueCache> Model::make_cache(uint32_t pages, CacheType type) const {
-  return backend_->make_cache({.layers = config_.layer_count,
-                               .key_value_heads = config_.key_value_heads,
-                               .head_width = config_.head_width,
-                               .pages = pages,
-                               .type = type});
+  return backend_->make_cache(cache_shape(config_, pages, type));
+}
+
+uint64_t Model::cache_bytes(uint32_t pages, CacheType type) const {
+  return backend_->cache_bytes(cache_shape(config_, pages, type));
 }
 
 std::unique_ptr<Step> Model::make_step(uint32_t sequences) const {

@@ -12,22 +12,15 @@
 #include "backend/backend.h"
 #include "model/config.h"
 #include "model/layer.h"
+#include "model/limits.h"
 #include "model/model_files.h"
 
 namespace tritllm {
 
-struct ModelLimits {
-  uint32_t positions;     // tokens of a sequence, prompt and answer together
-  uint32_t batch_tokens;  // tokens of one forward pass
-};
-
-// Rows of logits that are computed together: enough to share the head's weights, few enough for a vocabulary of 256,000.
-inline constexpr size_t kLogitRows = 32;
-
 class Model {
  public:
   // Takes every tensor of `files` exactly once, and refuses missing, unknown and misshapen ones. `config` is that of the files. The
-  // backend outlives the model.
+  // backend outlives the model. limits() may be smaller than what was asked for (limits.h).
   Model(ModelFiles&& files, ModelConfig config, const ModelLimits& limits, Backend& backend);
   // Reads the config as well.
   Model(ModelFiles&& files, const ModelLimits& limits, Backend& backend)
@@ -45,6 +38,7 @@ class Model {
 
   // Pages of the longest sequence.
   uint32_t pages_per_sequence() const noexcept;
+  uint64_t cache_bytes(uint32_t pages, CacheType type) const;
   std::unique_ptr<KeyValueCache> make_cache(uint32_t pages, CacheType type) const;
   std::unique_ptr<Step> make_step(uint32_t sequences) const;
 
@@ -54,8 +48,8 @@ class Model {
   // The same, but returns false after the layer during which `interrupt` became true; then nothing of the step counts.
   bool forward_unless(const std::atomic<bool>& interrupt, const Step& step, KeyValueCache& cache);
 
-  // Scores of the next token after the step's scored rows [first, first + count), count up to kLogitRows, of the latest forward():
-  // [count][vocabulary] on the device, valid until the next call.
+  // Scores of the next token after the step's scored rows [first, first + count), count up to limits().logit_rows, of the latest
+  // forward(): [count][vocabulary] on the device, valid until the next call.
   Rows logits(const Step& step, size_t first, size_t count);
 
  private:
@@ -68,7 +62,7 @@ class Model {
   std::unique_ptr<DeviceVector> final_norm_;
   std::vector<Layer> layers_;
   std::unique_ptr<RowBuffer> hidden_;           // [batch_tokens][hidden]
-  std::unique_ptr<RowBuffer> scored_, scores_;  // [kLogitRows][hidden], [kLogitRows][vocabulary]
+  std::unique_ptr<RowBuffer> scored_, scores_;  // [logit_rows][hidden], [logit_rows][vocabulary]
 };
 
 }  // namespace tritllm

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "core/error.h"
-#include "core/file.h"
 #include "core/json.h"
 #include "io/decoder_tensors.h"
 #include "io/hf_folder.h"
+#include "io/model_folder.h"
 #include "io/model_location.h"
 #include "io/packed_checkpoint.h"
 #include "io/parallel_loop.h"
@@ -74,7 +74,7 @@ ModelFiles open_packed(const fs::path& folder, ThreadPool& pool) {
   ModelFiles files;
   files.path = folder;
   files.config_place = (folder / "config.json").string();
-  files.config = parse_python_json(read_text_file(files.config_place), files.config_place);
+  files.config = parse_python_json(read_model_file(folder, "config.json", kLargestConfig), files.config_place);
   files.side_files = read_side_files(folder);
   files.warnings = checkpoint->warnings();
   for (const TensorRecord& record : checkpoint->manifest().tensors) {

@@ -22,9 +22,9 @@ void PlainSequences::forward(std::span<const uint32_t> tokens, std::span<const T
 }
 
 void PlainSequences::logits(size_t first, size_t count, std::span<float> out) {
-  const size_t vocabulary = model_.config().vocabulary;
-  for (size_t begin = 0; begin < count; begin += kLogitRows) {
-    const size_t rows = std::min(kLogitRows, count - begin);
+  const size_t vocabulary = model_.config().vocabulary, at_once = model_.limits().logit_rows;
+  for (size_t begin = 0; begin < count; begin += at_once) {
+    const size_t rows = std::min(at_once, count - begin);
     model_.backend().read(model_.logits(*step_, first + begin, rows), out.subspan(begin * vocabulary, rows * vocabulary));
   }
 }

@@ -21,20 +21,24 @@ std::string shape_text(std::span<const uint64_t> shape) { return fmt::format("[{
 }  // namespace
 
 WeightLoader::WeightLoader(ModelFiles& files, const ModelConfig& config, Backend& backend) noexcept
-    : files_(files), config_(config), backend_(backend) {
+    : files_(files), config_(config), shape_(config.decoder_shape()), backend_(backend) {
   bytes_total_ = weight_bytes(files_);
 }
 
-std::unique_ptr<DeviceMatrix> WeightLoader::matrix(const std::string& name, uint64_t rows, uint64_t columns) {
-  const WeightSource source = take(name);
-  uint64_t found[2];
-  if (const SourceTensor* const tensor = source.dense()) {
-    if (tensor->shape.size() != 2 || !is_weight_type(tensor->type)) refuse_shape(name, {rows, columns}, tensor->shape);
-    found[0] = tensor->rows(), found[1] = tensor->columns();
+std::unique_ptr<DeviceMatrix> WeightLoader::matrix(DecoderPart part, uint32_t layer) {
+  return matrix(decoder_tensor(shape_, part, layer));
+}
+
+std::unique_ptr<DeviceMatrix> WeightLoader::matrix(const DecoderTensor& tensor) {
+  const WeightSource source = take(tensor.name);
+  std::vector<uint64_t> found;
+  if (const SourceTensor* const dense = source.dense()) {
+    if (!is_weight_type(dense->type)) refuse_shape(tensor, dense->shape);
+    found = dense->shape;
   } else {
-    found[0] = source.ternary()->shape.rows, found[1] = source.ternary()->shape.columns;
+    found = {source.ternary()->shape.rows, source.ternary()->shape.columns};
   }
-  if (found[0] != rows || found[1] != columns) refuse_shape(name, {rows, columns}, found);
+  if (found != tensor.shape) refuse_shape(tensor, found);
   auto uploaded = backend_.upload_matrix(source);
   // The device has a ternary matrix in a layout of its own: the model is never in memory twice.
   if (source.ternary() != nullptr) source.release();
@@ -42,29 +46,26 @@ std::unique_ptr<DeviceMatrix> WeightLoader::matrix(const std::string& name, uint
   return uploaded;
 }
 
-Linear WeightLoader::linear(const std::string& name, uint64_t rows, uint64_t columns, bool with_bias) {
-  Linear result{name, matrix(name + ".weight", rows, columns), nullptr};
-  if (with_bias) result.bias = vector(name + ".bias", rows, 0.0f);
+Linear WeightLoader::linear(DecoderPart matrix_part, DecoderPart bias_part, uint32_t layer) {
+  const DecoderTensor tensor = decoder_tensor(shape_, matrix_part, layer);
+  Linear result{tensor.name.substr(0, tensor.name.rfind('.')), matrix(tensor), nullptr};
+  if (has_part(shape_, bias_part)) result.bias = vector(decoder_tensor(shape_, bias_part, layer), 0.0f);
   return result;
 }
 
-std::unique_ptr<DeviceVector> WeightLoader::gain(const std::string& name, uint64_t width) {
-  return vector(name, width, config_.family->gains_are_offsets ? 1.0f : 0.0f);
+std::unique_ptr<DeviceVector> WeightLoader::gain(DecoderPart part, uint32_t layer) {
+  if (!has_part(shape_, part)) return nullptr;
+  return vector(decoder_tensor(shape_, part, layer), config_.family->gains_are_offsets ? 1.0f : 0.0f);
 }
 
-std::unique_ptr<DeviceVector> WeightLoader::gain_if(bool wanted, const std::string& name, uint64_t width) {
-  return wanted ? gain(name, width) : nullptr;
-}
-
-std::unique_ptr<DeviceVector> WeightLoader::vector(const std::string& name, uint64_t width, float offset) {
-  const WeightSource source = take(name);
-  const SourceTensor* const tensor = source.dense();
-  if (tensor == nullptr) throw Error(ErrorCode::kBadInput, weight_place(files_, name), "is ternary; expected a vector of floats");
-  if (tensor->shape.size() != 1 || tensor->shape[0] != width || !is_weight_type(tensor->type)) {
-    refuse_shape(name, {width}, tensor->shape);
-  }
-  std::vector<float> values(width);
-  read_float32(*tensor, 0, values);
+std::unique_ptr<DeviceVector> WeightLoader::vector(const DecoderTensor& tensor, float offset) {
+  const WeightSource source = take(tensor.name);
+  const SourceTensor* const dense = source.dense();
+  if (dense == nullptr)
+    throw Error(ErrorCode::kBadInput, weight_place(files_, tensor.name), "is ternary; expected a vector of floats");
+  if (dense->shape != tensor.shape || !is_weight_type(dense->type)) refuse_shape(tensor, dense->shape);
+  std::vector<float> values(dense->shape[0]);
+  read_float32(*dense, 0, values);
   for (float& value : values) value += offset;
   return backend_.upload_vector(values);
 }
@@ -93,10 +94,9 @@ WeightSource WeightLoader::take(const std::string& name) {
   return source;
 }
 
-void WeightLoader::refuse_shape(const std::string& name, std::initializer_list<uint64_t> expected,
-                                std::span<const uint64_t> found) const {
-  throw Error(ErrorCode::kBadInput, weight_place(files_, name),
-              fmt::format("expected floats of shape {} by config.json, found {}", shape_text(expected), shape_text(found)));
+void WeightLoader::refuse_shape(const DecoderTensor& tensor, std::span<const uint64_t> found) const {
+  throw Error(ErrorCode::kBadInput, weight_place(files_, tensor.name),
+              fmt::format("expected floats of shape {} by config.json, found {}", shape_text(tensor.shape), shape_text(found)));
 }
 
 }  // namespace tritllm

@@ -1,14 +1,14 @@
-// Owns the way of weights from a model's files onto a device: each tensor by its name and shape, exactly once. Does not own what a
-// tensor is for (layer.h, model.h).
+// Owns the way of weights from a model's files onto a device: each tensor by the name and shape that io/decoder_tensors.h gives it,
+// exactly once. Does not own what a tensor is for (layer.h, model.h).
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
 
 #include "backend/backend.h"
+#include "io/decoder_tensors.h"
 #include "model/config.h"
 #include "model/model_files.h"
 
@@ -30,25 +30,28 @@ class WeightLoader {
 
   const ModelConfig& config() const noexcept { return config_; }
 
-  // Each refuses a tensor that is missing or of another shape.
-  std::unique_ptr<DeviceMatrix> matrix(const std::string& name, uint64_t rows, uint64_t columns);
-  Linear linear(const std::string& name, uint64_t rows, uint64_t columns, bool with_bias);
-  std::unique_ptr<DeviceVector> gain(const std::string& name, uint64_t width);
-  std::unique_ptr<DeviceVector> gain_if(bool wanted, const std::string& name, uint64_t width);
+  // Each refuses a tensor that is missing or of another shape. `layer` is read for the parts of a layer.
+  std::unique_ptr<DeviceMatrix> matrix(DecoderPart part, uint32_t layer = 0);
+  // With its bias, where the model has one.
+  Linear linear(DecoderPart matrix, DecoderPart bias, uint32_t layer);
+  // Null where the model has no such norm.
+  std::unique_ptr<DeviceVector> gain(DecoderPart part, uint32_t layer = 0);
 
-  void ignore(const std::string& name) { files_.weights.erase(name); }
+  // For a tensor that files may hold and that this model does not use.
+  void ignore(DecoderPart part) { files_.weights.erase(decoder_tensor(shape_, part).name); }
   // Refuses tensors that nobody has taken.
   void refuse_leftovers() const;
 
  private:
   WeightSource take(const std::string& name);
-  std::unique_ptr<DeviceVector> vector(const std::string& name, uint64_t width, float offset);
+  std::unique_ptr<DeviceMatrix> matrix(const DecoderTensor& tensor);
+  std::unique_ptr<DeviceVector> vector(const DecoderTensor& tensor, float offset);
   void report(uint64_t bytes);
-  [[noreturn]] void refuse_shape(const std::string& name, std::initializer_list<uint64_t> expected,
-                                 std::span<const uint64_t> found) const;
+  [[noreturn]] void refuse_shape(const DecoderTensor& tensor, std::span<const uint64_t> found) const;
 
   ModelFiles& files_;
   const ModelConfig& config_;
+  const DecoderShape shape_;
   Backend& backend_;
   uint64_t bytes_done_ = 0, bytes_total_ = 0;
 };

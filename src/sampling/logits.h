@@ -1,4 +1,4 @@
-// Owns what is computed from a whole row of logits, one for each token of a vocabulary of up to some hundred thousand: the largest,
+// Owns computations over a whole row of logits, one for each token of the vocabulary: the largest,
 // exponentials, and the model's own probabilities for reports, scores and perplexity. Does not own the choice of a token
 // (sampler.h).
 #pragma once

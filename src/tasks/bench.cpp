@@ -9,7 +9,7 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "model/plain_sequences.h"
+#include "model/model.h"
 
 namespace tritllm {
 
@@ -17,49 +17,95 @@ namespace {
 
 constexpr uint32_t kMostTokens = 1 << 20;
 
-// A model whose speed is measured. Tokens do not matter, so they are counted up.
+// A model whose speed is measured, with `batch` sequences that advance together. Tokens of prompts do not matter, so they are
+// counted up. Tokens of answers are chosen as the engine does it: the most likely one, and where the device works by itself, the
+// next pass begins before the host has seen the choice.
 class BenchedModel {
  public:
   BenchedModel(ModelFiles files, const BenchOptions& options, uint32_t positions, ThreadPool& pool)
       : backend_(make_backend(options.device, options.arithmetic, pool, device_bytes(files))),
-        model_(std::move(files), {.positions = positions, .batch_tokens = options.batch_tokens}, *backend_),
-        sequence_(model_, 1, options.cache),
-        logits_(model_.config().vocabulary) {}
+        model_(std::move(files),
+               {.positions = positions,
+                .batch_tokens = std::max(options.batch_tokens, options.batch),
+                .positions_field = "options.tests"},
+               *backend_),
+        batch_(options.batch),
+        cache_(model_.make_cache(batch_ * model_.pages_per_sequence(), options.cache)),
+        pages_(size_t{batch_} * model_.pages_per_sequence()),
+        draws_(batch_),
+        chosen_tokens_(batch_) {
+    std::iota(pages_.begin(), pages_.end(), PageId{0});
+    for (Pass& pass : passes_) pass = {model_.make_step(batch_), backend_->make_chosen_tokens(batch_)};
+  }
 
   Model& model() noexcept { return model_; }
 
+  // Every sequence's tokens [first, first + count).
   void read_prompt(uint32_t first, uint32_t count) {
-    const uint32_t end = first + count;
-    for (uint32_t at = first; at < end; at += model_.limits().batch_tokens) {
-      pass(at, std::min(model_.limits().batch_tokens, end - at));
+    const uint32_t end = first + count, at_once = model_.limits().batch_tokens;
+    for (uint32_t sequence = 0; sequence < batch_; ++sequence) {
+      for (uint32_t at = first; at < end; at += at_once) {
+        tokens_.clear();
+        places_.clear();
+        for (uint32_t position = at; position < std::min(at + at_once, end); ++position) {
+          tokens_.push_back(position % model_.config().vocabulary);
+          places_.push_back({sequence, position});
+        }
+        scored_ = {static_cast<uint32_t>(tokens_.size() - 1)};
+        forward(passes_[0], nullptr);
+      }
+      choose(passes_[0]);
     }
-    sequence_.logits(0, 1, logits_);
+    collect(passes_[0]);
   }
 
   void write_answer(uint32_t first, uint32_t count) {
-    for (uint32_t position = first; position < first + count; ++position) {
-      pass(position, 1);
-      sequence_.logits(0, 1, logits_);
+    for (uint32_t i = 0; i < count; ++i) {
+      Pass &pass = passes_[i % 2], &before = passes_[(i + 1) % 2];
+      if (i > 0 && !backend_->asynchronous()) collect(before);
+      tokens_.clear();
+      places_.clear();
+      scored_.clear();
+      for (uint32_t sequence = 0; sequence < batch_; ++sequence) {
+        tokens_.push_back(i > 0 ? kChosenToken | sequence : sequence % model_.config().vocabulary);
+        places_.push_back({sequence, first + i});
+        scored_.push_back(sequence);
+      }
+      forward(pass, i > 0 ? before.chosen.get() : nullptr);
+      choose(pass);
+      if (i > 0 && backend_->asynchronous()) collect(before);
     }
+    collect(passes_[(count - 1) % 2]);
   }
 
  private:
-  void pass(uint32_t first, uint32_t count) {
-    tokens_.clear();
-    places_.clear();
-    for (uint32_t i = 0; i < count; ++i) {
-      tokens_.push_back((first + i) % model_.config().vocabulary);
-      places_.push_back({0, first + i});
-    }
-    const uint32_t last = count - 1;
-    sequence_.forward(tokens_, places_, {&last, 1});
+  struct Pass {
+    std::unique_ptr<Step> step;
+    std::unique_ptr<ChosenTokens> chosen;
+  };
+
+  void forward(Pass& pass, const ChosenTokens* chosen) {
+    backend_->begin(*pass.step, {.tokens = tokens_,
+                                 .places = places_,
+                                 .pages = pages_,
+                                 .pages_per_sequence = model_.pages_per_sequence(),
+                                 .scored = scored_,
+                                 .chosen = chosen});
+    model_.forward(*pass.step, *cache_);
   }
+  void choose(Pass& pass) {
+    backend_->choose(model_.logits(*pass.step, 0, scored_.size()), std::span(draws_).first(scored_.size()), *pass.chosen);
+  }
+  void collect(const Pass& pass) { backend_->tokens(*pass.chosen, std::span(chosen_tokens_).first(scored_.size())); }
 
   std::unique_ptr<Backend> backend_;
   Model model_;
-  PlainSequences sequence_;
-  std::vector<float> logits_;
-  std::vector<uint32_t> tokens_;
+  uint32_t batch_;
+  std::unique_ptr<KeyValueCache> cache_;
+  std::vector<PageId> pages_;  // [sequences][pages of a sequence], ascending
+  Pass passes_[2];
+  std::vector<DrawSettings> draws_;  // greedy
+  std::vector<uint32_t> tokens_, scored_, chosen_tokens_;
   std::vector<TokenPlace> places_;
 };
 
@@ -83,13 +129,14 @@ int common_depth(const ModelFiles& files) {
 
 void add_rates(BenchRow& row, const BenchTest& test) {
   std::vector<double> rates;
-  for (const double seconds : row.seconds) rates.push_back(test.tokens / seconds);
+  for (const double seconds : row.seconds) rates.push_back(static_cast<double>(test.tokens) * row.batch / seconds);
   const auto count = static_cast<double>(rates.size());
   row.tokens_per_second = std::accumulate(rates.begin(), rates.end(), 0.0) / count;
   double squares = 0.0;
   for (const double rate : rates) squares += (rate - row.tokens_per_second) * (rate - row.tokens_per_second);
   row.stddev = rates.size() < 2 ? 0.0 : std::sqrt(squares / (count - 1.0));
-  row.gigabytes_per_second = test.prompt ? 0.0 : row.tokens_per_second * static_cast<double>(row.weight_bytes_per_token) * 1e-9;
+  row.gigabytes_per_second =
+      test.prompt ? 0.0 : row.tokens_per_second / row.batch * static_cast<double>(row.weight_bytes_per_token) * 1e-9;
 }
 
 }  // namespace
@@ -138,8 +185,17 @@ std::vector<BenchRow> run_bench(const BenchOptions& options, const std::function
     if (options.context_before > 0) benched.read_prompt(0, options.context_before);
     work();  // brings weights into memory
     report();
-    BenchRow row{name, test.name(), benched.model().backend().description(),  depth, pool.threads(), {},
-                 0,    0,           benched.model().weight_bytes_per_token(), 0};
+    BenchRow row{.model = name,
+                 .test = test.name(),
+                 .device = benched.model().backend().description(),
+                 .depth = depth,
+                 .threads = pool.threads(),
+                 .batch = options.batch,
+                 .seconds = {},
+                 .tokens_per_second = 0,
+                 .stddev = 0,
+                 .weight_bytes_per_token = benched.model().weight_bytes_per_token(),
+                 .gigabytes_per_second = 0};
     for (uint32_t i = 0; i < options.repetitions; ++i) {
       row.seconds.push_back(seconds_of(work));
       report();
@@ -156,6 +212,7 @@ Json to_json(const BenchRow& row) {
           {"depth", row.depth},
           {"test", row.test},
           {"threads", row.threads},
+          {"batch", row.batch},
           {"device", row.device},
           {"tokens_per_second", row.tokens_per_second},
           {"stddev", row.stddev},

@@ -1,4 +1,5 @@
-// Owns the measurement of speed: prompts of N tokens (ppN) and answers of N tokens (tgN), as llama-bench names them.
+// Owns the measurement of speed: prompts of N tokens (ppN) and answers of N tokens (tgN), as llama-bench names them. Choosing each
+// token of an answer is part of its time.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,7 @@ struct BenchOptions {
   std::optional<SyntheticModel> synthetic;
   std::vector<BenchTest> tests;
   uint32_t repetitions = 5;
+  uint32_t batch = 1;           // sequences that advance together; rates count the tokens of all
   uint32_t context_before = 0;  // tokens that are in the cache before a test begins
   std::string device = "cpu";
   Arithmetic arithmetic = Arithmetic::kInteger;
@@ -44,6 +46,7 @@ struct BenchRow {
   std::string model, test, device;
   int depth;  // 0 where weights are not ternary or depths differ
   unsigned threads;
+  uint32_t batch;
   std::vector<double> seconds;  // of each repetition
   double tokens_per_second, stddev;
   uint64_t weight_bytes_per_token;

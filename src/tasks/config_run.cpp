@@ -38,7 +38,7 @@ std::string run_fingerprint(const ModelSource& model, const std::string& config,
 // The fingerprint of the run that wrote the report.
 std::optional<std::string> reported_fingerprint(const fs::path& path) {
   if (kind_of(path) != FileKind::kRegular) return std::nullopt;
-  return json_string(parse_json(read_text_file(path), path.string()), "fingerprint", path.string());
+  return JsonView(parse_json(read_text_file(path), path.string()), path.string()).text("fingerprint");
 }
 
 constexpr const char* kReplaceRemedy = "choose another folder (options.output.folder), or have it replaced (options.output.fresh)";
@@ -67,6 +67,11 @@ ConfigRun::ConfigRun(const ModelSource& model, const Sources& sources, const Out
   plain_.plan = plan_shards(plain_units(), plain_naming());
   journal_path_ = folder_ / (request.part ? fmt::format("journal-{}.jsonl", part) : "journal.jsonl");
   report_path_ = folder_ / "report.json";
+}
+
+void ConfigRun::set_depths(const std::map<uint64_t, int>& depths) {
+  for (const auto& [position, depth] : depths) plans_[position].depth = depth;
+  packed_.plan = plan_shards(packed_units(), packed_naming());
 }
 
 std::vector<std::vector<PlannedTensor>> ConfigRun::packed_units() const {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,7 +32,7 @@ struct Part {
   uint64_t count = 1;
 };
 
-// What is to be made, apart from the configuration.
+// The options of a run other than the configuration.
 struct OutputRequest {
   std::filesystem::path folder;  // OUT
   bool emit_packed = true, emit_model = true;
@@ -41,13 +42,16 @@ struct OutputRequest {
 
 class ConfigRun {
  public:
-  // Plans the output; looks at nothing on the disk. `positions`: the tensors of this run, ascending.
+  // Plans the output; looks at nothing on the disk. `positions`: the tensors of this run, ascending. The plans given here, whatever
+  // set_depths() makes of them, are what the run is known by.
   ConfigRun(const ModelSource& model, const Sources& sources, const OutputRequest& request, codec::Config config,
             std::vector<TensorPlan> plans, std::vector<uint64_t> positions, CardFacts card, const std::string& policy);
 
   const std::string& name() const noexcept { return name_; }
   codec::Config config() const noexcept { return config_; }
   const TensorPlan& plan(uint64_t position) const { return plans_[position]; }
+  // Recipe exact: the depths that were found in place of the largest ones allowed. Needed before begin(), unless all is complete.
+  void set_depths(const std::map<uint64_t, int>& depths);
 
   // Ends the replacement of a result that a killed run had begun. Needs the lock of the output folder.
   void recover();
@@ -65,7 +69,7 @@ class ConfigRun {
   // files that somebody changed.
   std::vector<std::string> check_former_results(const std::string& digest, ThreadPool& pool) const;
 
-  // Opens folders and journal, and keeps of the earlier work what is still intact.
+  // Opens folders and journal, and keeps the intact part of earlier work.
   void begin(ThreadPool& pool);
   bool has(uint64_t position) const { return journal_->entries().contains(position); }
   TensorSinks sinks() const noexcept { return {pointer(packed_.writer), pointer(plain_.writer)}; }

@@ -12,6 +12,7 @@
 #include "core/half.h"
 #include "core/owned_folder.h"
 #include "io/hf_folder.h"
+#include "io/model_folder.h"
 #include "io/parallel_loop.h"
 #include "tasks/output_folder.h"
 
@@ -91,7 +92,7 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
     throw Error(ErrorCode::kUnsupported, packed.string(), "holds only a part of the model", "merge all parts first");
   }
   const fs::path config_path = packed / "config.json";
-  const Json config = parse_python_json(read_text_file(config_path), config_path.string());
+  const Json config = parse_python_json(read_model_file(packed, "config.json", kLargestConfig), config_path.string());
   const Manifest& manifest = checkpoint.manifest();
   LockedFolder made = begin_folder(out, packed, manifest.fingerprint, plan_shards(plain_units(manifest.tensors), plain_naming()));
   FolderWriter& plain = made.writer;

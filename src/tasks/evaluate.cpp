@@ -38,9 +38,11 @@ class WindowedModel {
     sequence_.forward(window.subspan(first, count), places, scored, observer);
   }
 
-  // Of the wanted rows [first, first + count) of the latest read(), count up to kLogitRows.
+  const ModelLimits& limits() const noexcept { return language_model_.model().limits(); }
+
+  // Of the wanted rows [first, first + count) of the latest read(), count up to limits().logit_rows.
   std::span<const float> logits(size_t first, size_t count) {
-    logits_.resize(kLogitRows * vocabulary());
+    logits_.resize(std::max(logits_.size(), count * vocabulary()));
     const auto out = std::span(logits_).first(count * vocabulary());
     sequence_.logits(first, count, out);
     return out;
@@ -132,7 +134,7 @@ class Evaluator {
   void score_window(uint64_t index) {
     const auto window = window_tokens(index);
     const size_t first_scored = options_.scored == ScoredPart::kSecondHalf ? options_.context / 2 : 0;
-    const size_t batch = std::min(options_.context, kUsualBatchTokens);
+    const size_t batch = std::min<size_t>(options_.context, least_of_both(&ModelLimits::batch_tokens));
     for (size_t first = 0; first < window.size(); first += batch) {
       const size_t count = std::min(batch, window.size() - first);
       // The last token's successor lies in the next window.
@@ -187,6 +189,10 @@ class Evaluator {
     }
   }
 
+  uint32_t least_of_both(uint32_t ModelLimits::*limit) const {
+    return std::min(model_.limits().*limit, (reference_ ? *reference_ : model_).limits().*limit);
+  }
+
   // Each window begins as a text does: with what the tokenizer puts first.
   std::vector<TokenId> window_tokens(uint64_t index) const {
     const auto begin = tokens_.begin() + static_cast<std::ptrdiff_t>(index * options_.context);
@@ -198,8 +204,9 @@ class Evaluator {
 
   // The tokens [begin, end) of the window, all of the latest read().
   void score_rows(const std::vector<TokenId>& window, size_t begin, size_t end) {
-    for (size_t at = begin; at < end; at += kLogitRows) {
-      const size_t count = std::min(kLogitRows, end - at);
+    const size_t at_once = least_of_both(&ModelLimits::logit_rows);
+    for (size_t at = begin; at < end; at += at_once) {
+      const size_t count = std::min(at_once, end - at);
       const auto own = model_.logits(at - begin, count);
       const auto reference = reference_ ? reference_->logits(at - begin, count) : std::span<const float>();
       const std::span<const TokenId> targets(window.data() + at + 1, count);

@@ -25,7 +25,7 @@ struct EvaluateOptions {
   std::optional<std::filesystem::path> reference;
   std::string text;
   uint32_t context = 512;  // tokens of a window
-  uint64_t windows = 0;    // at most so many; 0: all that the text fills
+  uint64_t windows = 0;    // the most to evaluate; 0: as many as the text fills
   ScoredPart scored = ScoredPart::kSecondHalf;
   CacheType cache = CacheType::kFloat16;
   std::string device = "cpu";

@@ -40,12 +40,12 @@ std::optional<Json> read_header(const std::filesystem::path& path) {
 std::optional<std::string> journal_fingerprint(const std::filesystem::path& path) {
   const auto header = read_header(path);
   if (!header) return std::nullopt;
-  return json_string(*header, "fingerprint", path.string());
+  return JsonView(*header, path.string()).text("fingerprint");
 }
 
 bool journal_replaces_results(const std::filesystem::path& path) {
   const auto header = read_header(path);
-  return header && json_boolean_or(*header, "replaces_results", false, path.string());
+  return header && JsonView(*header, path.string()).boolean_or("replaces_results", false);
 }
 
 Journal::Journal(std::filesystem::path path, const std::string& fingerprint, bool replaces_results)
@@ -57,16 +57,17 @@ void Journal::load(const std::string& fingerprint, bool replaces_results) {
   const std::string text = read_text_file(path_, kLargestJournal);
   std::string_view rest = text;
   if (const auto header = take_line(rest)) {
-    if (json_string(parse_json(*header, path_.string()), "fingerprint", path_.string()) != fingerprint) {
+    if (JsonView(parse_json(*header, path_.string()), path_.string()).text("fingerprint") != fingerprint) {
       throw Error(
           ErrorCode::kConflict, path_.string(), "the unfinished run here had another source or other options",
           "finish that run first, choose another folder (options.output.folder), or discard its work (options.output.fresh)");
     }
     while (const auto line = take_line(rest)) {
       const Json json = parse_json(*line, path_.string());
-      entries_.insert_or_assign(json_integer(json, "position", path_.string()),
-                                JournalEntry{parse_tensor_record(json_field(json, "record", path_.string()), path_.string()),
-                                             json_string(json, "plain_checksum", path_.string())});
+      const JsonView entry(json, path_.string());
+      entries_.insert_or_assign(
+          entry.integer("position"),
+          JournalEntry{parse_tensor_record(entry.child("record").json(), path_.string()), entry.text("plain_checksum")});
     }
   } else {
     rest = text;

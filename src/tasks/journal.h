@@ -1,5 +1,5 @@
 // Owns the record of work that is done: a file with one line for each tensor, appended once its bytes are written. A run that was
-// killed at any moment goes on from here. Lines carry their own checksum and the checksums of the bytes that they speak for, so a
+// killed at any moment goes on from here. Lines carry their own checksum and the checksums of the bytes that they describe, so a
 // torn line or a lost page is noticed and that tensor is done again; no line has to be flushed to the disk for that.
 #pragma once
 

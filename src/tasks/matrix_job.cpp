@@ -22,7 +22,7 @@ using Clock = std::chrono::steady_clock;
 
 // One thread's buffers, as large as a stripe.
 struct Scratch {
-  std::vector<float> weights, padded;
+  StripeReader reader;
   codec::EncodedStripe encoded;
   std::vector<uint16_t> padded_halves, halves;
 };
@@ -30,17 +30,6 @@ struct Scratch {
 template <typename Value>
 std::span<const std::byte> bytes_of(const std::vector<Value>& values, size_t count) {
   return std::as_bytes(std::span(values.data(), count));
-}
-
-[[noreturn]] void refuse_weight(const SourceTensor& tensor, uint64_t index, float weight) {
-  throw Error(ErrorCode::kBadInput,
-              fmt::format("{}: row {}, column {}", tensor.place, index / tensor.columns(), index % tensor.columns()),
-              fmt::format("expected a finite number up to {}, found {}", kLargestHalf, weight),
-              "the source model is damaged; fetch it again");
-}
-
-void check_weights(const SourceTensor& tensor, uint64_t first, std::span<const float> weights) {
-  if (const auto bad = codec::find_unusable_weight(weights)) refuse_weight(tensor, first + *bad, weights[*bad]);
 }
 
 // Adds up what all threads did and reports it from the calling thread.
@@ -70,11 +59,15 @@ class MatrixJob {
         tally_(on_weights),
         scratch_(pool.threads()),
         results_(targets.size()) {
-    for (const MatrixTarget& target : targets) quantizers_.emplace_back(target.config, shape_, kernels);
+    for (const MatrixTarget& target : targets) {
+      if (target.exact != nullptr) quantizers_.emplace_back(*target.exact, shape_, kernels);
+      else quantizers_.emplace_back(target.config, shape_, kernels);
+    }
   }
 
   std::vector<MatrixResult> run() {
-    pool_.parallel_for(stripes_.size(), [&](size_t stripe, unsigned worker) { collect_scales(stripe, worker); });
+    if (std::ranges::any_of(quantizers_, &codec::MatrixQuantizer::collects_scales))
+      pool_.parallel_for(stripes_.size(), [&](size_t stripe, unsigned worker) { collect_scales(stripe, worker); });
     for (size_t i = 0; i < targets_.size(); ++i) choose_codebooks(i);
     pool_.parallel_for(stripes_.size(), [&](size_t stripe, unsigned worker) { encode(stripe, worker); });
     tally_.flush();
@@ -83,25 +76,11 @@ class MatrixJob {
   }
 
  private:
-  // The stripe's groups, padded; the mapped pages behind them are given back.
-  const float* load(const codec::Stripe& stripe, Scratch& scratch) const {
-    const codec::WeightRange range = codec::weights_in_groups(shape_, stripe.first_group, stripe.groups);
-    scratch.weights.resize(range.count);
-    read_float32(tensor_, range.first, scratch.weights);
-    release_pages(stored_bytes(tensor_, range.first, range.count));
-    const size_t padded = stripe.padded_groups() * codec::kGroupSize;
-    if (range.count == padded) return scratch.weights.data();
-    scratch.padded.resize(padded);
-    codec::pad_groups(shape_, stripe.first_group, stripe.padded_groups(), scratch.weights.data(), scratch.padded.data());
-    return scratch.padded.data();
-  }
-
   void collect_scales(size_t index, unsigned worker) {
-    Scratch& scratch = scratch_[worker];
-    const codec::Stripe stripe = stripes_[index];
-    const float* const groups = load(stripe, scratch);
-    check_weights(tensor_, codec::weights_in_groups(shape_, stripe.first_group, 1).first, scratch.weights);
-    for (size_t i = 0; i < targets_.size(); ++i) timed(i, [&] { quantizers_[i].collect_scales(index, groups); });
+    const float* const groups = scratch_[worker].reader.read(tensor_, stripes_[index]);
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      if (quantizers_[i].collects_scales()) timed(i, [&] { quantizers_[i].collect_scales(index, groups); });
+    }
     tally_.add(0, worker);
   }
 
@@ -124,7 +103,7 @@ class MatrixJob {
   void encode(size_t index, unsigned worker) {
     Scratch& scratch = scratch_[worker];
     const codec::Stripe stripe = stripes_[index];
-    const float* const groups = load(stripe, scratch);
+    const float* const groups = scratch.reader.read(tensor_, stripe);
     for (size_t i = 0; i < targets_.size(); ++i) {
       timed(i, [&] { quantizers_[i].encode(index, groups, scratch.encoded); });
       if (targets_[i].sinks.packed != nullptr) write_packed(*targets_[i].sinks.packed, stripe, scratch.encoded);
@@ -216,10 +195,6 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
     tally.add(count, worker);
   });
   tally.flush();
-}
-
-codec::MatrixShape codec_shape(const SourceTensor& tensor) noexcept {
-  return {tensor.rows(), tensor.columns(), tensor.shape.size() == 3 ? tensor.shape.front() : 0};
 }
 
 uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept {

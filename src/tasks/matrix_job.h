@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "codec/config.h"
+#include "codec/exact_form.h"
 #include "codec/group_kernels.h"
 #include "codec/quantizer.h"
 #include "core/thread_pool.h"
 #include "io/folder_writer.h"
 #include "io/source_tensor.h"
+#include "tasks/stripe_reader.h"
 
 namespace tritllm {
 
@@ -24,8 +26,9 @@ struct TensorSinks {
 };
 
 struct MatrixTarget {
-  codec::Config config;
+  codec::Config config;  // with the depth of this matrix
   TensorSinks sinks;
+  const codec::ExactForm* exact = nullptr;  // of recipe exact: the form that was found, of this depth
 };
 
 struct MatrixResult {
@@ -46,9 +49,6 @@ void copy_kept_tensor(const SourceTensor& tensor, std::span<const TensorSinks> s
 
 // The type that a kept tensor is stored as.
 ElementType kept_type(ElementType source) noexcept;
-
-// A tensor as the codec sees it: a matrix, or a stack [experts, rows, columns] whose experts have codebooks of their own.
-codec::MatrixShape codec_shape(const SourceTensor& tensor) noexcept;
 
 // Bytes of memory that quantize_matrix() takes for a matrix, without its threads' buffers.
 uint64_t matrix_memory(const codec::MatrixShape& shape, size_t configs) noexcept;

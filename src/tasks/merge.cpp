@@ -11,6 +11,8 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "io/folder_mark.h"
+#include "io/hf_folder.h"
+#include "io/model_folder.h"
 #include "io/model_source.h"
 #include "io/packed_checkpoint.h"
 #include "io/parallel_loop.h"
@@ -114,7 +116,7 @@ class Parts {
   std::vector<PlacedTensor> tensors_;  // in the source's order
 };
 
-// What is stored of a tensor, as its part has it: old stacks keep the one codebook of their experts.
+// The stored tensors of a record, as in its part: old stacks keep the one codebook that their experts share.
 std::vector<PlannedTensor> stored_tensors(const PlacedTensor& tensor) {
   const TensorRecord& record = *tensor.record;
   if (record.fate == Fate::kTied) return {};
@@ -147,7 +149,7 @@ std::vector<SideFile> side_files_of(const PackedCheckpoint& part) {
   std::vector<SideFile> files;
   for (const FileRecord& file : part.manifest().files) {
     if (file.role != FileRole::kSide || file.name == "config.json" || file.name == "README.md") continue;
-    files.push_back({file.name, read_text_file(part.folder() / file.name)});
+    files.push_back({file.name, read_model_file(part.folder(), file.name, kLargestSideFile)});
   }
   return files;
 }
@@ -218,7 +220,7 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
     copy_tensor(tensor, packed ? &*packed : nullptr, plain ? &*plain : nullptr, pool);
 
   const fs::path first = parts.first().folder();
-  Json source_config = parse_python_json(read_text_file(first / "config.json"), (first / "config.json").string());
+  Json source_config = parse_python_json(read_model_file(first, "config.json", kLargestConfig), (first / "config.json").string());
   source_config.erase("quantization_config");
   const std::vector<SideFile> side_files = side_files_of(parts.first());
   FolderBytes bytes;

@@ -214,7 +214,8 @@ Fates fates_of(const Card& card) {
   bool has_head = false;
   for (const TensorRecord& record : card.manifest.tensors) {
     if (record.fate == Fate::kTied) continue;
-    if (record.fate == Fate::kKept && record.type != "F16") {
+    if (const auto type = element_type_from_safetensors(record.type);
+        record.fate == Fate::kKept && type && !is_weight_type(*type)) {
       ++fates.unchanged;
       continue;
     }

@@ -3,14 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "io/hf_folder.h"
 #include "io/mapped_file.h"
+#include "io/model_location.h"
 #include "kernels/kernel_table.h"
 #include "model/families.h"
+#include "tasks/exact_job.h"
 #include "tasks/report.h"
 
 namespace tritllm {
@@ -42,7 +46,8 @@ std::vector<uint64_t> positions_of(const ModelSource& model, const std::optional
   return mine;
 }
 
-// OUT may hold the source, as a project's folder does; OUT and OUT/CONFIG may not be it. ConfigRun::look() sees to what is below.
+// OUT may hold the source, as a project's folder does; OUT and OUT/CONFIG may not be the source. ConfigRun::look() checks the
+// folders below.
 void refuse_output_that_is_source(const QuantizeOptions& options, const fs::path& source) {
   const auto refuse_same = [&](const fs::path& folder) {
     if (!same_file(folder, source)) return;
@@ -51,6 +56,19 @@ void refuse_output_that_is_source(const QuantizeOptions& options, const fs::path
   };
   refuse_same(options.output.folder);
   for (const codec::Config config : options.configs) refuse_same(options.output.folder / codec::config_name(config));
+}
+
+[[noreturn]] void refuse_memory(uint64_t least, uint64_t allowed) {
+  throw Error(ErrorCode::kUsage, "options.max_memory",
+              fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, allowed >> 20));
+}
+
+// The files beside the weights are kept in memory: too many of them are refused before they are read.
+void require_memory_for_side_files(const QuantizeOptions& options) {
+  const fs::path found = locate_model(options.model);
+  if (kind_of_target(found) != FileKind::kFolder) return;
+  if (const uint64_t least = kFixedMemory + side_file_bytes(found); least > options.max_memory)
+    refuse_memory(least, options.max_memory);
 }
 
 class QuantizeRun {
@@ -65,8 +83,8 @@ class QuantizeRun {
     for (const codec::Config config : options.configs) {
       const auto same = [&](const ConfigRun& run) { return run.config() == config; };
       if (std::any_of(runs_.begin(), runs_.end(), same)) continue;
-      runs_.emplace_back(model_, sources_, options.output, config, plan_tensors(model_, options.policy, config.depth), positions_,
-                         card, options.policy.description());
+      runs_.emplace_back(model_, sources_, options.output, config, plan_tensors(model_, options.policy, codec::usual_depth(config)),
+                         positions_, card, options.policy.description());
     }
     choose_threads();
   }
@@ -76,6 +94,7 @@ class QuantizeRun {
 
  private:
   static ModelSource open_checked_model(const QuantizeOptions& options) {
+    require_memory_for_side_files(options);
     ModelSource model = open_model(options.model);
     refuse_output_that_is_source(options, model.path);
     return model;
@@ -91,6 +110,9 @@ class QuantizeRun {
   void check_disk_space() const;
   void check_former_results(ThreadPool& pool) const;
   std::vector<FileLock> lock_output() const;
+  uint64_t weights_to_search() const;
+  void find_exact_forms(ThreadPool& pool);
+  void start_progress();
   std::vector<ConfigResult> make_results(ThreadPool& pool);
   void process(uint64_t position, ThreadPool& pool);
   void quantize_tensor(uint64_t position, const std::vector<size_t>& wanting, const std::string& checksum, ThreadPool& pool);
@@ -104,6 +126,7 @@ class QuantizeRun {
   Sources sources_;
   std::vector<uint64_t> positions_;
   std::vector<ConfigRun> runs_;
+  std::map<uint64_t, codec::ExactForm> exact_forms_;  // by position; there is one configuration of recipe exact
   unsigned threads_ = 1;
   RunProgress progress_;
   double last_sync_ = 0;  // second of the run
@@ -147,10 +170,7 @@ uint64_t QuantizeRun::peak_memory() const {
 // As many threads as memory allows; one configuration at a time is the least that can be worked on.
 void QuantizeRun::choose_threads() {
   threads_ = options_.threads != 0 ? options_.threads : std::max(1u, std::thread::hardware_concurrency());
-  if (const uint64_t least = least_memory(1); options_.max_memory < least) {
-    throw Error(ErrorCode::kUsage, "options.max_memory",
-                fmt::format("this model needs at least {} MiB, allowed are {} MiB", (least >> 20) + 1, options_.max_memory >> 20));
-  }
+  if (const uint64_t least = least_memory(1); options_.max_memory < least) refuse_memory(least, options_.max_memory);
   while (threads_ > 1 && least_memory(threads_) > options_.max_memory) --threads_;
 }
 
@@ -200,8 +220,61 @@ void QuantizeRun::check_former_results(ThreadPool& pool) const {
   }
 }
 
+// Matrices that are searched for their ternary form before anything is written.
+uint64_t QuantizeRun::weights_to_search() const {
+  uint64_t weights = 0;
+  for (const ConfigRun& run : runs_) {
+    if (run.complete() || run.config().recipe != codec::Recipe::kExact) continue;
+    for (const uint64_t position : positions_) {
+      if (run.plan(position).fate == Fate::kTernary) weights += model_.tensors[position].elements();
+    }
+  }
+  return weights;
+}
+
+// Depths have to be known before the output is planned. Goes through all matrices, so that one error names all that are not
+// ternary.
+void QuantizeRun::find_exact_forms(ThreadPool& pool) {
+  for (ConfigRun& run : runs_) {
+    if (run.complete() || run.config().recipe != codec::Recipe::kExact) continue;
+    std::map<uint64_t, int> depths;
+    std::optional<std::pair<uint64_t, codec::ExactMisfit>> first_misfit;
+    std::vector<std::string> others;
+    uint64_t negative_zeros = 0;
+    for (const uint64_t position : positions_) {
+      if (run.plan(position).fate != Fate::kTernary) continue;
+      const SourceTensor& tensor = model_.tensors[position];
+      progress_.begin_tensor(tensor.name);
+      codec::ExactResult result = find_exact_form(tensor, run.plan(position).depth, pool, [&](uint64_t) { stop_where_asked(); });
+      progress_.end_search(tensor.elements());
+      if (result.form) {
+        depths[position] = result.form->depth;
+        negative_zeros += result.form->negative_zeros;
+        exact_forms_[position] = std::move(*result.form);
+      } else if (first_misfit) {
+        others.push_back(printable(tensor.name));
+      } else {
+        first_misfit.emplace(position, result.misfit);
+      }
+    }
+    if (first_misfit) throw not_ternary(model_.tensors[first_misfit->first], first_misfit->second, others);
+    if (negative_zeros > 0) options_.on_warning(fmt::format("{} weights are -0 in the source; trits give +0 back", negative_zeros));
+    run.set_depths(depths);
+  }
+}
+
+void QuantizeRun::start_progress() {
+  std::vector<std::string> names;
+  for (const ConfigRun& run : runs_) names.push_back(run.name());
+  progress_.start(std::move(names), positions_.size(), total_weights() + weights_to_search());
+}
+
 Json QuantizeRun::plan() {
   for (ConfigRun& run : runs_) run.look();
+  if (weights_to_search() > 0) {
+    ThreadPool pool(threads_);
+    find_exact_forms(pool);
+  }
   Json configs = Json::array();
   const TensorRoles roles(model_.config);
   for (const ConfigRun& run : runs_) {
@@ -275,11 +348,12 @@ std::vector<ConfigResult> QuantizeRun::run() {
     run.recover();
     run.look();
   }
-  check_disk_space();
-
+  start_progress();
   ThreadPool pool(threads_);
   try {
     check_former_results(pool);
+    find_exact_forms(pool);
+    check_disk_space();
     return make_results(pool);
   } catch (const Interrupted&) {
     progress_.ended("interrupted");
@@ -298,9 +372,6 @@ std::vector<ConfigResult> QuantizeRun::make_results(ThreadPool& pool) {
     if (run.complete()) run.discard_leftovers();
     else run.begin(pool);
   }
-  std::vector<std::string> names;
-  for (const ConfigRun& run : runs_) names.push_back(run.name());
-  progress_.start(std::move(names), positions_.size(), total_weights());
   for (const uint64_t position : positions_) process(position, pool);
 
   std::vector<ConfigResult> results;
@@ -366,7 +437,9 @@ void QuantizeRun::quantize_tensor(uint64_t position, const std::vector<size_t>& 
     std::vector<MatrixTarget> targets;
     for (size_t k = begin; k < end; ++k) {
       const ConfigRun& run = runs_[ternary[k]];
-      targets.push_back({{run.config().recipe, run.plan(position).depth}, run.sinks()});
+      const bool is_exact = run.config().recipe == codec::Recipe::kExact;
+      targets.push_back(
+          {{run.config().recipe, run.plan(position).depth}, run.sinks(), is_exact ? &exact_forms_.at(position) : nullptr});
     }
     const auto batch_weights = [&](uint64_t weights) { on_weights(weights * (end - begin)); };
     const auto results = quantize_matrix(tensor, targets, *kernels::active_table().groups, pool, batch_weights);

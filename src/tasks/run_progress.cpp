@@ -38,6 +38,11 @@ void RunProgress::end_tensor(uint64_t weights) {
   show();
 }
 
+void RunProgress::end_search(uint64_t weights) {
+  progress_.weights_done = weights_before_tensor_ + weights;
+  show();
+}
+
 void RunProgress::done() {
   progress_.tensor.clear();
   measure();

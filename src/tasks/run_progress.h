@@ -34,6 +34,8 @@ class RunProgress {
   void skip(uint64_t weights) noexcept { weights_skipped_ += weights; }
   // `weights`: all of the tensor, whatever was counted.
   void end_tensor(uint64_t weights);
+  // After begin_tensor(), for a look at the tensor before the work on it: it counts like weights, not like a tensor.
+  void end_search(uint64_t weights);
   void done();
   // Writes the state of a run that ended without its results, "failed" or "interrupted", so that monitors stop waiting. Errors here
   // are swallowed: the one that ended the run is reported.

@@ -46,7 +46,7 @@ constexpr std::array<std::string_view, 4> kConv1dFamilies{"gpt2", "openai-gpt", 
 constexpr std::array<std::string_view, 4> kConv1dMatrices{"c_attn", "c_proj", "c_fc", "q_attn"};
 // Families whose stacks of experts are stored [experts, in, out].
 constexpr std::array<std::string_view, 3> kTransposedStacks{"gpt_oss", "llama4", "llama4_text"};
-// A part named "gate" with more rows is a feed-forward gate: no model has so many experts.
+// A part named "gate" with more rows is a feed-forward gate: no model has that many experts.
 constexpr uint64_t kMostExperts = 2048;
 
 bool some_part_contains(const std::vector<std::string_view>& parts, std::string_view word) {

@@ -61,7 +61,7 @@ struct TensorPolicy {
 
 struct TensorPlan {
   Fate fate = Fate::kKept;
-  int depth = 0;        // ternary only
+  int depth = 0;        // ternary only; of recipe exact the most that the matrix may have, until its depth is found
   std::string tied_to;  // tied only
 };
 

@@ -10,11 +10,16 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/owned_folder.h"
+#include "io/folder_mark.h"
 #include "io/folder_writer.h"
+#include "io/hf_folder.h"
 #include "io/mapped_file.h"
+#include "io/model_location.h"
 #include "io/model_source.h"
+#include "io/packed_checkpoint.h"
 #include "io/parallel_loop.h"
 #include "kernels/kernel_table.h"
+#include "tasks/exact_job.h"
 #include "tasks/matrix_job.h"
 
 namespace tritllm {
@@ -35,7 +40,7 @@ class TemporaryFolder {
     mark_unfinished(path_, "");
   }
   ~TemporaryFolder() {
-    // The outcome of the comparison matters more than what is left in a temporary folder.
+    // The result of the comparison matters more than remains in a temporary folder.
     try {
       remove_owned_folder(path_, sources_, Removable::kUnfinished);
     } catch (const Error&) {
@@ -50,10 +55,9 @@ class TemporaryFolder {
   fs::path path_;
 };
 
-std::vector<PackedProblem> verify_source(const fs::path& path, ThreadPool& pool) {
+// Weights that are not finite, or that FP16 cannot hold: the first of each tensor.
+void check_weights(const ModelSource& model, ThreadPool& pool, ModelProblems& problems) {
   constexpr uint64_t kPiece = uint64_t{1} << 20;
-  const ModelSource model = open_model(path);
-  std::vector<PackedProblem> problems;
   for (const SourceTensor& tensor : model.tensors) {
     if (!is_weight_type(tensor.type)) continue;
     const uint64_t elements = tensor.elements();
@@ -67,12 +71,30 @@ std::vector<PackedProblem> verify_source(const fs::path& path, ThreadPool& pool)
     release_pages(tensor.bytes);
     const auto first_bad = std::find_if(bad.begin(), bad.end(), [](const auto& index) { return index.has_value(); });
     if (first_bad == bad.end()) continue;
-    problems.push_back(
-        {path.string(),
+    problems.add(
+        {model.path.string(),
          fmt::format("{}: row {}, column {}", tensor.place, **first_bad / tensor.columns(), **first_bad % tensor.columns()),
          "not a finite number that FP16 can hold"});
   }
-  return problems;
+}
+
+// A plain folder that tritllm made has the checksums of its files.
+void check_mark(const fs::path& folder, ModelProblems& problems) {
+  problems.attempt(std::string(kFolderMarkName), [&] {
+    const auto mark = read_folder_mark(folder);
+    if (!mark) return;
+    for (const FileRecord& file : mark->files) problems.attempt(file.name, [&] { check_file(folder, file); });
+  });
+}
+
+std::vector<ModelProblem> verify_source(const fs::path& path, ThreadPool& pool) {
+  ModelProblems problems;
+  if (kind_of_target(path) == FileKind::kFolder) {
+    check_mark(path, problems);
+    examine_hf_files(path, problems);
+  }
+  problems.attempt(path.string(), [&] { check_weights(open_model(path), pool, problems); });
+  return problems.take();
 }
 
 // Indices of `sample` ternary matrices spread evenly over the model, the first and the last among them.
@@ -91,7 +113,12 @@ std::vector<size_t> sampled_matrices(const Manifest& manifest, size_t sample) {
 std::string requantized_checksum(const SourceTensor& tensor, codec::Config config, const fs::path& folder, ThreadPool& pool) {
   const std::vector<PlannedTensor> unit = matrix_tensors(tensor.name, codec_shape(tensor), config.depth);
   const FolderWriter writer(folder, plan_shards({unit}, packed_naming()));
-  const MatrixTarget target{config, {&writer, nullptr}};
+  std::optional<codec::ExactForm> exact;
+  if (config.recipe == codec::Recipe::kExact) {
+    exact = find_exact_form(tensor, config.depth, pool, [](uint64_t) {}).form;
+    if (!exact || exact->depth != config.depth) return "";
+  }
+  const MatrixTarget target{config, {&writer, nullptr}, exact ? &*exact : nullptr};
   quantize_matrix(tensor, {&target, 1}, *kernels::active_table().groups, pool, [](uint64_t) {});
   Checksum checksum;
   for (const PlannedTensor& part : unit) writer.add_to_checksum(part.name, checksum);
@@ -100,19 +127,24 @@ std::string requantized_checksum(const SourceTensor& tensor, codec::Config confi
 
 }  // namespace
 
-std::vector<PackedProblem> verify_model(const fs::path& path, ThreadPool& pool) {
-  if (is_packed_checkpoint(path)) return examine_packed(path, loop_over(pool));
+std::vector<ModelProblem> verify_model(const fs::path& named, ThreadPool& pool) {
+  const fs::path path = locate_model(named);
+  if (is_packed_checkpoint(path)) return PackedCheckpoint::examine(path, loop_over(pool));
   return verify_source(path, pool);
 }
 
-std::vector<PackedProblem> verify_against_source(const fs::path& packed, const fs::path& source, size_t sample, ThreadPool& pool) {
+std::vector<ModelProblem> verify_against_source(const fs::path& named, const fs::path& source, size_t sample, ThreadPool& pool) {
+  const fs::path packed = locate_model(named);
+  if (!is_packed_checkpoint(packed)) {
+    throw Error(ErrorCode::kUsage, "options.source", "only a packed folder can be compared with its source");
+  }
   const Manifest manifest = read_manifest(packed);
   const ModelSource model = open_model(source);
   std::unordered_map<std::string, const SourceTensor*> tensors;
   for (const SourceTensor& tensor : model.tensors) tensors.emplace(tensor.name, &tensor);
   const codec::Recipe recipe = codec::parse_config(manifest.recipe).recipe;
 
-  std::vector<PackedProblem> problems;
+  std::vector<ModelProblem> problems;
   const Sources sources({packed, source});
   const TemporaryFolder scratch(sources);
   for (const size_t i : sampled_matrices(manifest, sample)) {

@@ -5,16 +5,17 @@
 #include <vector>
 
 #include "core/thread_pool.h"
-#include "io/packed_checkpoint.h"
+#include "io/model_problem.h"
 
 namespace tritllm {
 
-// Everything wrong with a packed folder. A plain folder or GGUF file is checked for structure and for weights that are not finite.
-std::vector<PackedProblem> verify_model(const std::filesystem::path& path, ThreadPool& pool);
+// Everything that is wrong with a packed folder; with a plain folder or GGUF file: structure, weights that are not finite and,
+// where tritllm made it, checksums.
+std::vector<ModelProblem> verify_model(const std::filesystem::path& model, ThreadPool& pool);
 
 // Quantises `sample` of the packed folder's matrices (all where 0) anew from the source, compares them byte for byte, and
 // compares the checksum of every source tensor that it read.
-std::vector<PackedProblem> verify_against_source(const std::filesystem::path& packed, const std::filesystem::path& source,
-                                                 size_t sample, ThreadPool& pool);
+std::vector<ModelProblem> verify_against_source(const std::filesystem::path& packed, const std::filesystem::path& source,
+                                                size_t sample, ThreadPool& pool);
 
 }  // namespace tritllm

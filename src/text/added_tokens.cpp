@@ -63,10 +63,6 @@ size_t space_start_before(std::string_view text, size_t at, size_t floor) {
   return at;
 }
 
-bool flag(const Component& component, std::string_view key, bool fallback = false) {
-  return json_boolean_or(component.json, key, fallback, component.where);
-}
-
 }  // namespace
 
 // One pass over one text.
@@ -144,42 +140,38 @@ void AddedTokens::cut(std::string_view text, Pass pass, const Accepts& accepts, 
   Cut{*this, matcher, text, accepts, scratch, sink}.run();
 }
 
-AddedToken AddedTokens::parse_token(const Component& component) {
-  component.allow_only({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
+AddedToken AddedTokens::parse_token(const JsonView& element) {
+  allow_only(element, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
   AddedToken token;
-  token.id = static_cast<TokenId>(json_integer(component.json, "id", component.where, 0, kLargestTokenId));
-  token.content = json_string(component.json, "content", component.where);
-  token.single_word = flag(component, "single_word");
-  token.lstrip = flag(component, "lstrip");
-  token.rstrip = flag(component, "rstrip");
-  token.special = flag(component, "special");
-  token.normalized = flag(component, "normalized", !token.special);
+  token.id = static_cast<TokenId>(element.integer("id", 0, kLargestTokenId));
+  token.content = element.text("content");
+  token.single_word = element.boolean_or("single_word", false);
+  token.lstrip = element.boolean_or("lstrip", false);
+  token.rstrip = element.boolean_or("rstrip", false);
+  token.special = element.boolean_or("special", false);
+  token.normalized = element.boolean_or("normalized", !token.special);
   if (token.content.size() > kLongestAddedToken) {
-    throw unsupported(component.where, fmt::format("an added token of {} bytes", token.content.size()),
+    throw unsupported(element.where(), fmt::format("an added token of {} bytes", token.content.size()),
                       fmt::format("at most {} bytes", kLongestAddedToken));
   }
   return token;
 }
 
-AddedTokens AddedTokens::parse(const Component& component, const Vocabulary& vocabulary, const Normalizer& normalizer) {
-  AddedTokens added;
-  if (component.json.is_null()) return added;
-  if (!component.json.is_array()) throw Error(ErrorCode::kBadInput, component.where, "expected an array of tokens");
-  added.where_ = component.where;
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocabulary, const Normalizer& normalizer,
+                         const std::string& where)
+    : where_(where) {
   MatchScratch scratch(0);
   // Indices by view must outlive the vector's growth.
-  added.tokens_.reserve(component.json.size());
+  tokens_.reserve(tokens.size());
   size_t index = 0;
-  for (const Json& entry : component.json) {
-    const Component part{entry, fmt::format("{}/{}", component.where, index++)};
-    AddedToken token = parse_token(part);
+  for (AddedToken& token : tokens) {
+    const std::string place = fmt::format("{}/{}", where, index++);
     if (token.content.empty()) continue;
     scratch.restart(token.content.size());
     token.match_text = token.normalized ? normalizer.apply(token.content, false, scratch).text : token.content;
-    added.add(std::move(token), vocabulary, part.where);
+    add(std::move(token), vocabulary, place);
   }
-  added.build_matchers(component.where);
-  return added;
+  build_matchers(where);
 }
 
 // HF tokenizers ignores the ids of this list: a token that the vocabulary has keeps its id there, and the others are numbered on

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "text/bpe.h"
-#include "text/component.h"
 #include "text/normalizer.h"
+#include "text/tokenizer_parts.h"
 #include "text/types.h"
 
 namespace tritllm {
@@ -65,8 +65,11 @@ class AddedTokens {
   using Accepts = std::function<bool(const AddedToken& token, TextSpan span)>;
   using Sink = std::function<void(const Part& part)>;
 
-  // `component` is the field of tokenizer.json.
-  static AddedTokens parse(const Component& component, const Vocabulary& vocabulary, const Normalizer& normalizer);
+  // An element of the field of tokenizer.json.
+  static AddedToken parse_token(const JsonView& element);
+
+  // The tokens in their order; `where` is the field.
+  AddedTokens(std::vector<AddedToken> tokens, const Vocabulary& vocabulary, const Normalizer& normalizer, const std::string& where);
 
   // Cuts a text into parts, in order. Of the tokens that `accepts` allows at the leftmost place the longest counts.
   void cut(std::string_view text, Pass pass, const Accepts& accepts, MatchScratch& scratch, const Sink& sink) const;
@@ -82,7 +85,6 @@ class AddedTokens {
  private:
   struct Cut;
 
-  static AddedToken parse_token(const Component& component);
   void add(AddedToken token, const Vocabulary& vocabulary, const std::string& where);
   void build_matchers(const std::string& where);
 

@@ -10,7 +10,7 @@
 namespace tritllm {
 namespace {
 
-TokenId parse_id(const std::string& content, const Json& value, const std::string& where) {
+TokenId parse_id(std::string_view content, const Json& value, const std::string& where) {
   const bool is_whole = value.is_number_unsigned() || (value.is_number_integer() && value.get<int64_t>() >= 0);
   if (is_whole && value.get<uint64_t>() <= kLargestTokenId) return value.get<TokenId>();
   throw Error(ErrorCode::kBadInput, where,
@@ -20,30 +20,28 @@ TokenId parse_id(const std::string& content, const Json& value, const std::strin
 
 }  // namespace
 
-Vocabulary Vocabulary::parse(const Component& component) {
-  if (!component.json.is_object()) throw Error(ErrorCode::kBadInput, component.where, "expected an object of tokens and ids");
-  Vocabulary vocabulary;
-  TokenId highest = 0;
-  for (const auto& [content, value] : component.json.items()) {
-    highest = std::max(highest, parse_id(content, value, component.where));
+void Vocabulary::add(std::string_view content, const Json& id_value, const std::string& where) {
+  const TokenId id = parse_id(content, id_value, where);
+  if (id >= contents_.size()) {
+    contents_.resize(id + 1);
+    known_.resize(id + 1);
   }
-  if (!component.json.empty()) {
-    vocabulary.contents_.resize(highest + 1);
-    vocabulary.known_.resize(highest + 1);
+  if (known_[id]) {
+    throw Error(
+        ErrorCode::kBadInput, where,
+        fmt::format("the tokens \"{}\" and \"{}\" have one id, {}", printable(contents_[id], 60), printable(content, 60), id));
   }
-  vocabulary.ids_.reserve(component.json.size());
-  for (const auto& [content, value] : component.json.items()) {
-    const TokenId id = parse_id(content, value, component.where);
-    if (vocabulary.known_[id]) {
-      throw Error(ErrorCode::kBadInput, component.where,
-                  fmt::format("the tokens \"{}\" and \"{}\" have one id, {}", printable(vocabulary.contents_[id], 60),
-                              printable(content, 60), id));
-    }
-    vocabulary.known_[id] = true;
-    vocabulary.contents_[id] = content;
-    vocabulary.ids_.emplace(vocabulary.contents_[id], id);
+  known_[id] = true;
+  contents_[id] = content;
+}
+
+void Vocabulary::finish(const std::string& where) {
+  ids_.reserve(contents_.size());
+  for (TokenId id = 0; id < contents_.size(); ++id) {
+    if (!known_[id] || ids_.emplace(contents_[id], id).second) continue;
+    throw Error(ErrorCode::kBadInput, where,
+                fmt::format("the key \"{}\" stands twice in one JSON object", printable(contents_[id], 60)));
   }
-  return vocabulary;
 }
 
 std::optional<TokenId> Vocabulary::find(std::string_view content) const {
@@ -56,26 +54,22 @@ namespace {
 
 constexpr uint64_t kEmpty = UINT64_MAX;  // no pair: ids stay below 2^20
 
-struct Texts {
-  std::string_view left, right;
-};
+// Three times as many as the largest vocabularies have.
+constexpr size_t kMostMerges = 4'194'304;
 
 Error bad_merge(const std::string& where, size_t index, const std::string& problem) {
   return Error(ErrorCode::kBadInput, fmt::format("{}/{}", where, index), problem);
 }
 
-Texts parse_texts(const Json& entry, const std::string& where, size_t index) {
-  if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
-    return {entry[0].get_ref<const std::string&>(), entry[1].get_ref<const std::string&>()};
+std::optional<MergeList::Pair> pair_of(const Json& element) {
+  if (element.is_array() && element.size() == 2 && element[0].is_string() && element[1].is_string()) {
+    return MergeList::Pair{element[0].get_ref<const std::string&>(), element[1].get_ref<const std::string&>()};
   }
-  if (entry.is_string()) {
-    const std::string_view text = entry.get_ref<const std::string&>();
-    const size_t space = text.find(' ');
-    if (space != std::string_view::npos && text.find(' ', space + 1) == std::string_view::npos) {
-      return {text.substr(0, space), text.substr(space + 1)};
-    }
-  }
-  throw bad_merge(where, index, "expected two tokens, as [\"a\", \"b\"] or \"a b\"");
+  if (!element.is_string()) return std::nullopt;
+  const std::string_view text = element.get_ref<const std::string&>();
+  const size_t space = text.find(' ');
+  if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) return std::nullopt;
+  return MergeList::Pair{text.substr(0, space), text.substr(space + 1)};
 }
 
 TokenId required(const Vocabulary& vocabulary, std::string_view content, const std::string& where, size_t index) {
@@ -85,27 +79,39 @@ TokenId required(const Vocabulary& vocabulary, std::string_view content, const s
 
 }  // namespace
 
-MergeTable MergeTable::parse(const Component& component, const Vocabulary& vocabulary) {
-  if (!component.json.is_array()) throw Error(ErrorCode::kBadInput, component.where, "expected an array of merges");
-  if (component.json.size() >= UINT32_MAX) throw Error(ErrorCode::kBadInput, component.where, "too many merges");
-  MergeTable table;
-  table.slots_.assign(std::bit_ceil(component.json.size() * 2 + 1), Slot{kEmpty, {}});
-  table.results_.reserve(component.json.size());
+void MergeList::add(const Json& element, const std::string& where) {
+  const size_t index = elements_++;
+  // The first line of a merges.txt, which older files keep.
+  if (element.is_string() && element.get_ref<const std::string&>().starts_with("#version")) return;
+  const auto pair = pair_of(element);
+  if (!pair) throw bad_merge(where, index, "expected two tokens, as [\"a\", \"b\"] or \"a b\"");
+  if (ends_.size() == kMostMerges) throw bad_merge(where, index, fmt::format("more than {} merges", kMostMerges));
+  texts_.append(pair->left);
+  const size_t left = texts_.size();
+  texts_.append(pair->right);
+  ends_.push_back({left, texts_.size()});
+}
+
+MergeList::Pair MergeList::operator[](size_t index) const noexcept {
+  const std::string_view texts = texts_;
+  const size_t begin = index == 0 ? 0 : ends_[index - 1].right;
+  const auto [left, right] = ends_[index];
+  return {texts.substr(begin, left - begin), texts.substr(left, right - left)};
+}
+
+MergeTable::MergeTable(const MergeList& merges, const Vocabulary& vocabulary, const std::string& where)
+    : slots_(std::bit_ceil(merges.count() * 2 + 1), Slot{kEmpty, {}}) {
+  results_.reserve(merges.count());
   std::string joined;
-  size_t index = 0;
-  for (const Json& entry : component.json) {
-    const size_t here = index++;
-    // The first line of a merges.txt, which older files keep.
-    if (entry.is_string() && entry.get_ref<const std::string&>().starts_with("#version")) continue;
-    const Texts texts = parse_texts(entry, component.where, here);
-    joined.assign(texts.left).append(texts.right);
-    const TokenId left = required(vocabulary, texts.left, component.where, here);
-    const TokenId right = required(vocabulary, texts.right, component.where, here);
-    const TokenId result = required(vocabulary, joined, component.where, here);
-    table.insert(left, right, {static_cast<uint32_t>(table.results_.size()), result});
-    table.results_.push_back(result);
+  for (size_t index = 0; index < merges.count(); ++index) {
+    const auto [left_text, right_text] = merges[index];
+    joined.assign(left_text).append(right_text);
+    const TokenId left = required(vocabulary, left_text, where, index);
+    const TokenId right = required(vocabulary, right_text, where, index);
+    const TokenId result = required(vocabulary, joined, where, index);
+    insert(left, right, {static_cast<uint32_t>(index), result});
+    results_.push_back(result);
   }
-  return table;
 }
 
 size_t MergeTable::first_slot(uint64_t pair) const noexcept {
@@ -141,46 +147,49 @@ constexpr uint32_t kTwoByteLimit = 0x800;  // code points below it take two byte
 constexpr size_t kLongestCachedWord = 64;
 constexpr size_t kMostCachedWords = 1 << 16;
 
-void refuse_affix(const Component& component, std::string_view key) {
-  const auto affix = json_optional_string(component.json, key, component.where);
+void refuse_affix(const JsonView& component, std::string_view key) {
+  const auto affix = component.optional_text(key);
   if (affix && !affix->empty()) {
-    throw unsupported(fmt::format("{}/{}", component.where, key), fmt::format("\"{}\"", *affix), "null or \"\"");
+    throw unsupported(fmt::format("{}/{}", component.where(), key), fmt::format("\"{}\"", *affix), "null or \"\"");
   }
 }
 
-void refuse_dropout(const Component& component) {
-  const auto dropout = component.json.find("dropout");
-  if (dropout == component.json.end() || dropout->is_null()) return;
+void refuse_dropout(const JsonView& component) {
+  const auto dropout = component.json().find("dropout");
+  if (dropout == component.json().end() || dropout->is_null()) return;
   if (dropout->is_number() && dropout->get<double>() == 0) return;
-  throw unsupported(component.where + "/dropout", "merges that are left out at random", "null or 0");
+  throw unsupported(component.where() + "/dropout", "merges that are left out at random", "null or 0");
 }
 
 }  // namespace
 
-Bpe Bpe::parse(const Component& component) {
-  if (!component.json.is_object()) throw Error(ErrorCode::kBadInput, component.where, "expected a JSON object");
+Bpe Bpe::parse(const JsonView& component, Vocabulary vocabulary, const MergeList& merges) {
+  if (!component.json().is_object()) component.refuse("a JSON object");
   // The oldest files have no type: they are BPE.
-  const std::string type = json_optional_string(component.json, "type", component.where).value_or("BPE");
-  if (type != "BPE") throw unsupported(component.where, fmt::format("the model \"{}\"", type), "BPE");
-  component.allow_only({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
-                        "byte_fallback", "ignore_merges", "vocab", "merges"});
+  const std::string type = component.optional_text("type").value_or("BPE");
+  if (type != "BPE") throw unsupported(component.where(), fmt::format("the model \"{}\"", type), "BPE");
+  allow_only(component, {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
+                         "byte_fallback", "ignore_merges", "vocab", "merges"});
   Bpe bpe;
-  bpe.where_ = component.where;
-  bpe.vocabulary_ = Vocabulary::parse(component.child("vocab"));
-  bpe.merges_ = MergeTable::parse(component.child("merges"), bpe.vocabulary_);
+  bpe.where_ = component.where();
+  if (const JsonView field = component.child("vocab"); !field.json().is_object()) field.refuse("an object of tokens and ids");
+  const JsonView merges_field = component.child("merges");
+  if (!merges_field.json().is_array()) merges_field.refuse("an array of merges");
+  bpe.vocabulary_ = std::move(vocabulary);
+  bpe.merges_ = MergeTable(merges, bpe.vocabulary_, merges_field.where());
   bpe.parse_flags(component);
   bpe.read_character_tokens();
   return bpe;
 }
 
-void Bpe::parse_flags(const Component& component) {
+void Bpe::parse_flags(const JsonView& component) {
   refuse_dropout(component);
   refuse_affix(component, "continuing_subword_prefix");
   refuse_affix(component, "end_of_word_suffix");
-  unknown_ = json_optional_string(component.json, "unk_token", component.where);
-  fuses_unknown_ = json_boolean_or(component.json, "fuse_unk", false, component.where);
-  ignores_merges_ = json_boolean_or(component.json, "ignore_merges", false, component.where);
-  if (json_boolean_or(component.json, "byte_fallback", false, component.where)) read_byte_tokens();
+  unknown_ = component.optional_text("unk_token");
+  fuses_unknown_ = component.boolean_or("fuse_unk", false);
+  ignores_merges_ = component.boolean_or("ignore_merges", false);
+  if (component.boolean_or("byte_fallback", false)) read_byte_tokens();
 }
 
 void Bpe::read_byte_tokens() {

@@ -9,14 +9,17 @@
 #include <unordered_map>
 #include <vector>
 
-#include "text/component.h"
+#include "text/tokenizer_parts.h"
 #include "text/types.h"
 
 namespace tritllm {
 
 class Vocabulary {
  public:
-  static Vocabulary parse(const Component& component);
+  // Reads one member of the field "vocab". `where` is the field.
+  void add(std::string_view content, const Json& id, const std::string& where);
+  // After the last member, before the first look-up.
+  void finish(const std::string& where);
 
   std::optional<TokenId> find(std::string_view content) const;
   bool contains(TokenId id) const noexcept { return id < known_.size() && known_[id]; }
@@ -34,6 +37,28 @@ class Vocabulary {
   std::unordered_map<std::string_view, TokenId> ids_;  // views of contents_
 };
 
+// The field "merges" as it is written: pairs of tokens, the first goes first. Millions of them take little more than their text.
+class MergeList {
+ public:
+  struct Pair {
+    std::string_view left, right;
+  };
+
+  // Reads one element, ["a", "b"] or "a b". `where` is the field.
+  void add(const Json& element, const std::string& where);
+
+  size_t count() const noexcept { return ends_.size(); }
+  Pair operator[](size_t index) const noexcept;
+
+ private:
+  struct Ends {
+    size_t left, right;  // in texts_; a pair begins where the one before it ends
+  };
+  std::string texts_;
+  std::vector<Ends> ends_;
+  size_t elements_ = 0;  // for errors: the first may be a heading
+};
+
 // Which two tokens make which third, and which pair goes first.
 class MergeTable {
  public:
@@ -42,7 +67,9 @@ class MergeTable {
     TokenId result;
   };
 
-  static MergeTable parse(const Component& component, const Vocabulary& vocabulary);
+  MergeTable() = default;
+  // `where` is the field "merges".
+  MergeTable(const MergeList& merges, const Vocabulary& vocabulary, const std::string& where);
 
   // Null where the pair does not merge.
   const Merge* find(TokenId left, TokenId right) const noexcept;
@@ -87,7 +114,8 @@ class BpeScratch {
 
 class Bpe {
  public:
-  static Bpe parse(const Component& component);
+  // `component` is the field "model", whose vocabulary and merges were read as they came.
+  static Bpe parse(const JsonView& component, Vocabulary vocabulary, const MergeList& merges);
 
   // Appends the tokens of a word, which must be shorter than kLongestWord bytes.
   void encode(std::string_view word, BpeScratch& scratch, std::vector<TokenId>& out) const;
@@ -99,7 +127,7 @@ class Bpe {
  private:
   Bpe() = default;
 
-  void parse_flags(const Component& component);
+  void parse_flags(const JsonView& component);
   void read_byte_tokens();
   void read_character_tokens();
   TokenId character_token(std::string_view character) const;

@@ -52,38 +52,36 @@ TextSpan NormalizedText::origin_of(TextSpan span) const {
   return whole;
 }
 
-Normalizer::Step Normalizer::parse_step(const Component& component) {
-  const std::string type = component.type();
+Normalizer::Step Normalizer::parse_step(const JsonView& component) {
+  const std::string type = component.text("type");
   for (const auto& [name, form] : {std::pair{"NFC", UnicodeForm::kNfc},
                                    {"NFD", UnicodeForm::kNfd},
                                    {"NFKC", UnicodeForm::kNfkc},
                                    {"NFKD", UnicodeForm::kNfkd}}) {
     if (type != name) continue;
-    component.allow_only({"type"});
-    return {form, component.where};
+    allow_only(component, {"type"});
+    return {form, component.where()};
   }
   if (type == "Replace") {
-    component.allow_only({"type", "pattern", "content"});
+    allow_only(component, {"type", "pattern", "content"});
     Pattern pattern = Pattern::parse(component.child("pattern"));
-    return {Replace{std::move(pattern), json_string(component.json, "content", component.where)}, component.where};
+    return {Replace{std::move(pattern), component.text("content")}, component.where()};
   }
   if (type == "Prepend") {
-    component.allow_only({"type", "prepend"});
-    return {Prepend{json_string(component.json, "prepend", component.where)}, component.where};
+    allow_only(component, {"type", "prepend"});
+    return {Prepend{component.text("prepend")}, component.where()};
   }
   if (type == "Strip") {
-    component.allow_only({"type", "strip_left", "strip_right"});
-    return {Strip{json_boolean_or(component.json, "strip_left", false, component.where),
-                  json_boolean_or(component.json, "strip_right", false, component.where)},
-            component.where};
+    allow_only(component, {"type", "strip_left", "strip_right"});
+    return {Strip{component.boolean_or("strip_left", false), component.boolean_or("strip_right", false)}, component.where()};
   }
-  throw unsupported(component.where, fmt::format("the normalizer \"{}\"", type),
+  throw unsupported(component.where(), fmt::format("the normalizer \"{}\"", type),
                     "NFC, NFD, NFKC, NFKD, Replace, Prepend, Strip, Sequence");
 }
 
-Normalizer Normalizer::parse(const Component& component) {
+Normalizer Normalizer::parse(const JsonView& component) {
   Normalizer normalizer;
-  for (const Component& part : flatten_sequences(component, "normalizers")) normalizer.steps_.push_back(parse_step(part));
+  for (const JsonView& part : flatten_sequences(component, "normalizers")) normalizer.steps_.push_back(parse_step(part));
   return normalizer;
 }
 

@@ -6,8 +6,8 @@
 #include <variant>
 #include <vector>
 
-#include "text/component.h"
 #include "text/pattern.h"
+#include "text/tokenizer_parts.h"
 #include "text/types.h"
 #include "text/unicode.h"
 
@@ -37,7 +37,7 @@ struct NormalizedText {
 class Normalizer {
  public:
   // `component` is the field of tokenizer.json, which may be null.
-  static Normalizer parse(const Component& component);
+  static Normalizer parse(const JsonView& component);
 
   bool changes_nothing() const noexcept { return steps_.empty(); }
 
@@ -59,7 +59,7 @@ class Normalizer {
     std::string where;  // for errors
   };
 
-  static Step parse_step(const Component& component);
+  static Step parse_step(const JsonView& component);
   struct Run;
 
   std::vector<Step> steps_;

@@ -108,13 +108,13 @@ Pattern Pattern::literal(std::string text, const std::string& where) {
   return pattern;
 }
 
-Pattern Pattern::parse(const Component& component) {
-  component.allow_only({"Regex", "String"});
-  if (component.json.size() != 1) {
-    throw Error(ErrorCode::kBadInput, component.where, "expected one of the fields \"Regex\" and \"String\"");
+Pattern Pattern::parse(const JsonView& component) {
+  allow_only(component, {"Regex", "String"});
+  if (component.json().size() != 1) {
+    throw Error(ErrorCode::kBadInput, component.where(), "expected one of the fields \"Regex\" and \"String\"");
   }
-  if (component.json.contains("String")) return literal(json_string(component.json, "String", component.where), component.where);
-  return regex(json_string(component.json, "Regex", component.where), component.where);
+  if (component.json().contains("String")) return literal(component.text("String"), component.where());
+  return regex(component.text("Regex"), component.where());
 }
 
 std::optional<TextSpan> Pattern::find(std::string_view text, size_t from, MatchScratch& scratch) const {

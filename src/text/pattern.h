@@ -8,8 +8,8 @@
 #include <string>
 #include <string_view>
 
-#include "text/component.h"
 #include "text/text_budget.h"
+#include "text/tokenizer_parts.h"
 #include "text/types.h"
 
 struct pcre2_real_code_8;
@@ -43,7 +43,7 @@ class Pattern {
   static Pattern regex(std::string_view oniguruma, const std::string& where);
   static Pattern literal(std::string text, const std::string& where);
   // {"Regex": "…"} or {"String": "…"}.
-  static Pattern parse(const Component& component);
+  static Pattern parse(const JsonView& component);
 
   // The first match that starts at byte `from` or later.
   std::optional<TextSpan> find(std::string_view text, size_t from, MatchScratch& scratch) const;

@@ -61,30 +61,30 @@ std::string undo_byte_level(std::string_view token) {
 
 namespace {
 
-PrependScheme parse_scheme(const Component& component) {
-  const std::string name = json_optional_string(component.json, "prepend_scheme", component.where).value_or("always");
+PrependScheme parse_scheme(const JsonView& component) {
+  const std::string name = component.optional_text("prepend_scheme").value_or("always");
   if (name == "always") return PrependScheme::kAlways;
   if (name == "first") return PrependScheme::kFirst;
   if (name == "never") return PrependScheme::kNever;
-  throw unsupported(component.where, fmt::format("the prepend_scheme \"{}\"", name), "always, first, never");
+  throw unsupported(component.where(), fmt::format("the prepend_scheme \"{}\"", name), "always, first, never");
 }
 
 }  // namespace
 
-MetaspaceFields parse_metaspace(const Component& component) {
-  component.allow_only({"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"});
+MetaspaceFields parse_metaspace(const JsonView& component) {
+  allow_only(component, {"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"});
   MetaspaceFields fields;
-  fields.mark = json_string(component.json, "replacement", component.where);
+  fields.mark = component.text("replacement");
   if (fields.mark.empty() || character_at(fields.mark, 0).length != fields.mark.size()) {
-    throw Error(ErrorCode::kBadInput, component.where,
+    throw Error(ErrorCode::kBadInput, component.where(),
                 fmt::format("expected a replacement of one character, found \"{}\"", printable(fields.mark)));
   }
   fields.prepend = parse_scheme(component);
   // The older field with the same meaning; files that have both agree.
-  if (!json_boolean_or(component.json, "add_prefix_space", true, component.where) && fields.prepend != PrependScheme::kNever) {
-    throw Error(ErrorCode::kBadInput, component.where, "add_prefix_space is false, but prepend_scheme is not \"never\"");
+  if (!component.boolean_or("add_prefix_space", true) && fields.prepend != PrependScheme::kNever) {
+    throw Error(ErrorCode::kBadInput, component.where(), "add_prefix_space is false, but prepend_scheme is not \"never\"");
   }
-  fields.split = json_boolean_or(component.json, "split", true, component.where);
+  fields.split = component.boolean_or("split", true);
   return fields;
 }
 
@@ -123,65 +123,64 @@ namespace {
 // GPT-2's pattern, by which ByteLevel cuts unless use_regex is false.
 constexpr std::string_view kGpt2Words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-SplitBehavior parse_behavior(const Component& component) {
-  const std::string name = json_string(component.json, "behavior", component.where);
+SplitBehavior parse_behavior(const JsonView& component) {
+  const std::string name = component.text("behavior");
   if (name == "Removed") return SplitBehavior::kRemoved;
   if (name == "Isolated") return SplitBehavior::kIsolated;
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
   if (name == "Contiguous") return SplitBehavior::kContiguous;
-  throw unsupported(component.where, fmt::format("the behavior \"{}\"", name),
+  throw unsupported(component.where(), fmt::format("the behavior \"{}\"", name),
                     "Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
 }
 
 }  // namespace
 
-PreTokenizer PreTokenizer::parse(const Component& component) {
+PreTokenizer PreTokenizer::parse(const JsonView& component) {
   PreTokenizer pre_tokenizer;
-  for (const Component& part : flatten_sequences(component, "pretokenizers")) pre_tokenizer.add_steps(part);
+  for (const JsonView& part : flatten_sequences(component, "pretokenizers")) pre_tokenizer.add_steps(part);
   return pre_tokenizer;
 }
 
-void PreTokenizer::add_steps(const Component& component) {
-  const std::string type = component.type();
+void PreTokenizer::add_steps(const JsonView& component) {
+  const std::string type = component.text("type");
   if (type == "Split") return add_split(component);
   if (type == "Digits") return add_digits(component);
   if (type == "ByteLevel") return add_byte_level(component);
   if (type == "Metaspace") return add_metaspace(component);
-  throw unsupported(component.where, fmt::format("the pre-tokenizer \"{}\"", type),
+  throw unsupported(component.where(), fmt::format("the pre-tokenizer \"{}\"", type),
                     "Split, Digits, ByteLevel, Metaspace, Sequence");
 }
 
-void PreTokenizer::add_split(const Component& component) {
-  component.allow_only({"type", "pattern", "behavior", "invert"});
+void PreTokenizer::add_split(const JsonView& component) {
+  allow_only(component, {"type", "pattern", "behavior", "invert"});
   Pattern pattern = Pattern::parse(component.child("pattern"));
-  const bool invert = json_boolean_or(component.json, "invert", false, component.where);
-  steps_.push_back({Split{std::move(pattern), parse_behavior(component), invert}, component.where});
+  const bool invert = component.boolean_or("invert", false);
+  steps_.push_back({Split{std::move(pattern), parse_behavior(component), invert}, component.where()});
 }
 
-void PreTokenizer::add_digits(const Component& component) {
-  component.allow_only({"type", "individual_digits"});
-  const bool individual = json_boolean_or(component.json, "individual_digits", false, component.where);
+void PreTokenizer::add_digits(const JsonView& component) {
+  allow_only(component, {"type", "individual_digits"});
+  const bool individual = component.boolean_or("individual_digits", false);
   const SplitBehavior behavior = individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous;
-  steps_.push_back({Split{Pattern::regex(R"(\p{N})", component.where), behavior, false}, component.where});
+  steps_.push_back({Split{Pattern::regex(R"(\p{N})", component.where()), behavior, false}, component.where()});
 }
 
-void PreTokenizer::add_byte_level(const Component& component) {
-  component.allow_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
-  if (json_boolean_or(component.json, "add_prefix_space", true, component.where))
-    steps_.push_back({AddPrefixSpace{}, component.where});
-  if (json_boolean_or(component.json, "use_regex", true, component.where)) {
-    steps_.push_back({Split{Pattern::regex(kGpt2Words, component.where), SplitBehavior::kIsolated, false}, component.where});
+void PreTokenizer::add_byte_level(const JsonView& component) {
+  allow_only(component, {"type", "add_prefix_space", "trim_offsets", "use_regex"});
+  if (component.boolean_or("add_prefix_space", true)) steps_.push_back({AddPrefixSpace{}, component.where()});
+  if (component.boolean_or("use_regex", true)) {
+    steps_.push_back({Split{Pattern::regex(kGpt2Words, component.where()), SplitBehavior::kIsolated, false}, component.where()});
   }
-  steps_.push_back({MapBytes{}, component.where});
+  steps_.push_back({MapBytes{}, component.where()});
 }
 
-void PreTokenizer::add_metaspace(const Component& component) {
+void PreTokenizer::add_metaspace(const JsonView& component) {
   const MetaspaceFields fields = parse_metaspace(component);
-  steps_.push_back({MarkSpaces{fields.mark, fields.prepend}, component.where});
+  steps_.push_back({MarkSpaces{fields.mark, fields.prepend}, component.where()});
   if (fields.split) {
-    Pattern pattern = Pattern::literal(fields.mark, component.where);
-    steps_.push_back({Split{std::move(pattern), SplitBehavior::kMergedWithNext, false}, component.where});
+    Pattern pattern = Pattern::literal(fields.mark, component.where());
+    steps_.push_back({Split{std::move(pattern), SplitBehavior::kMergedWithNext, false}, component.where()});
   }
 }
 

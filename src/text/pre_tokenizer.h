@@ -11,8 +11,8 @@
 #include <variant>
 #include <vector>
 
-#include "text/component.h"
 #include "text/pattern.h"
+#include "text/tokenizer_parts.h"
 
 namespace tritllm {
 
@@ -33,7 +33,7 @@ struct MetaspaceFields {
   bool split;             // whether each mark starts a word
 };
 
-MetaspaceFields parse_metaspace(const Component& component);
+MetaspaceFields parse_metaspace(const JsonView& component);
 
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
@@ -61,7 +61,7 @@ class PreTokenizer {
   using Sink = std::function<void(std::string_view word)>;
 
   // `component` is the field of tokenizer.json, which may be null.
-  static PreTokenizer parse(const Component& component);
+  static PreTokenizer parse(const JsonView& component);
 
   // Gives the words of `text` to `sink`, in order; a word lives only for its call. `begins_text` says whether this is the start of
   // the whole text rather than the text after an added token.
@@ -99,11 +99,11 @@ class PreTokenizer {
     void apply(const MarkSpaces& step, size_t index, std::string_view text, bool begins_text);
   };
 
-  void add_steps(const Component& component);
-  void add_split(const Component& component);
-  void add_digits(const Component& component);
-  void add_byte_level(const Component& component);
-  void add_metaspace(const Component& component);
+  void add_steps(const JsonView& component);
+  void add_split(const JsonView& component);
+  void add_digits(const JsonView& component);
+  void add_byte_level(const JsonView& component);
+  void add_metaspace(const JsonView& component);
 
   std::vector<Step> steps_;
 };

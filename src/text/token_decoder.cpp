@@ -80,48 +80,47 @@ std::optional<unsigned> hexadecimal(char c) {
 
 }  // namespace
 
-TokenDecoder TokenDecoder::parse(const Component& component) {
+TokenDecoder TokenDecoder::parse(const JsonView& component) {
   TokenDecoder decoder;
-  if (component.json.is_null()) {
-    decoder.stages_.push_back({JoinWithSpaces{}, component.where});
+  if (component.json().is_null()) {
+    decoder.stages_.push_back({JoinWithSpaces{}, component.where()});
     return decoder;
   }
-  for (const Component& part : flatten_sequences(component, "decoders")) decoder.stages_.push_back(parse_stage(part));
+  for (const JsonView& part : flatten_sequences(component, "decoders")) decoder.stages_.push_back(parse_stage(part));
   return decoder;
 }
 
-TokenDecoder::Stage TokenDecoder::parse_stage(const Component& component) {
-  const std::string type = component.type();
+TokenDecoder::Stage TokenDecoder::parse_stage(const JsonView& component) {
+  const std::string type = component.text("type");
   if (type == "ByteLevel") {
-    component.allow_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
-    return {ByteLevel{}, component.where};
+    allow_only(component, {"type", "add_prefix_space", "trim_offsets", "use_regex"});
+    return {ByteLevel{}, component.where()};
   }
   if (type == "Metaspace") {
     const MetaspaceFields fields = parse_metaspace(component);
-    return {Metaspace{fields.mark, fields.prepend != PrependScheme::kNever}, component.where};
+    return {Metaspace{fields.mark, fields.prepend != PrependScheme::kNever}, component.where()};
   }
   if (type == "Replace") {
-    component.allow_only({"type", "pattern", "content"});
+    allow_only(component, {"type", "pattern", "content"});
     Pattern pattern = Pattern::parse(component.child("pattern"));
     const bool fits_fragments = is_one_character(pattern.literal_text());
-    return {Replace{std::move(pattern), json_string(component.json, "content", component.where), fits_fragments}, component.where};
+    return {Replace{std::move(pattern), component.text("content"), fits_fragments}, component.where()};
   }
-  if (type == "Strip") return {parse_strip(component), component.where};
+  if (type == "Strip") return {parse_strip(component), component.where()};
   if (type == "ByteFallback" || type == "Fuse") {
-    component.allow_only({"type"});
-    if (type == "Fuse") return {Fuse{}, component.where};
-    return {ByteFallback{}, component.where};
+    allow_only(component, {"type"});
+    if (type == "Fuse") return {Fuse{}, component.where()};
+    return {ByteFallback{}, component.where()};
   }
-  throw unsupported(component.where, fmt::format("the decoder \"{}\"", type),
+  throw unsupported(component.where(), fmt::format("the decoder \"{}\"", type),
                     "ByteLevel, Metaspace, Replace, Strip, ByteFallback, Fuse, Sequence");
 }
 
-TokenDecoder::Strip TokenDecoder::parse_strip(const Component& component) {
-  component.allow_only({"type", "content", "start", "stop"});
-  Strip strip{json_string(component.json, "content", component.where), json_integer(component.json, "start", component.where),
-              json_integer(component.json, "stop", component.where)};
+TokenDecoder::Strip TokenDecoder::parse_strip(const JsonView& component) {
+  allow_only(component, {"type", "content", "start", "stop"});
+  Strip strip{component.text("content"), component.integer("start"), component.integer("stop")};
   if (is_one_character(strip.content)) return strip;
-  throw Error(ErrorCode::kBadInput, component.where,
+  throw Error(ErrorCode::kBadInput, component.where(),
               fmt::format("expected a content of one character, found \"{}\"", printable(strip.content)));
 }
 

@@ -10,8 +10,8 @@
 #include <variant>
 #include <vector>
 
-#include "text/component.h"
 #include "text/pattern.h"
+#include "text/tokenizer_parts.h"
 
 namespace tritllm {
 
@@ -31,7 +31,7 @@ class Utf8Repair {
 class TokenDecoder {
  public:
   // `component` is the field of tokenizer.json, which may be null.
-  static TokenDecoder parse(const Component& component);
+  static TokenDecoder parse(const JsonView& component);
 
   // The bytes of one token within a text.
   std::string token_bytes(std::string_view token) const;
@@ -61,8 +61,8 @@ class TokenDecoder {
     std::string where;  // for errors
   };
 
-  static Stage parse_stage(const Component& component);
-  static Strip parse_strip(const Component& component);
+  static Stage parse_stage(const JsonView& component);
+  static Strip parse_strip(const JsonView& component);
 
   std::vector<Stage> stages_;
 };

@@ -26,60 +26,57 @@ struct PostProcessor {
 constexpr size_t kMostTokens = 1024;
 
 // The ids of a template's special token.
-std::vector<TokenId> special_ids(const Component& tokens, const std::string& name, const IsKnown& is_known) {
-  const Component entry = tokens.child(name);
-  const Component ids = entry.child("ids");
-  if (!ids.json.is_array() || ids.json.size() > kMostTokens)
-    throw Error(ErrorCode::kBadInput, ids.where, "expected an array of ids");
+std::vector<TokenId> special_ids(const JsonView& tokens, const std::string& name, const IsKnown& is_known) {
+  const JsonView entry = tokens.child(name);
+  const JsonView ids = entry.child("ids");
+  if (!ids.json().is_array() || ids.json().size() > kMostTokens) ids.refuse("an array of ids");
   std::vector<TokenId> result;
-  for (const Json& id : ids.json) {
+  for (const Json& id : ids.json()) {
     const bool is_whole = id.is_number_unsigned() || (id.is_number_integer() && id.get<int64_t>() >= 0);
     if (!is_whole || id.get<uint64_t>() > kLargestTokenId || !is_known(id.get<TokenId>())) {
-      throw Error(ErrorCode::kBadInput, ids.where, "expected the id of a token");
+      throw Error(ErrorCode::kBadInput, ids.where(), "expected the id of a token");
     }
     result.push_back(id.get<TokenId>());
   }
   return result;
 }
 
-PostProcessor parse_template(const Component& component, const IsKnown& is_known) {
-  component.allow_only({"type", "single", "pair", "special_tokens"});
-  const Component single = component.child("single");
-  const Component tokens = component.child("special_tokens");
-  if (!single.json.is_array()) throw Error(ErrorCode::kBadInput, single.where, "expected an array of pieces");
+PostProcessor parse_template(const JsonView& component, const IsKnown& is_known) {
+  allow_only(component, {"type", "single", "pair", "special_tokens"});
+  const JsonView single = component.child("single");
+  const JsonView tokens = component.child("special_tokens");
   PostProcessor result;
   bool has_text = false;
-  for (const Json& piece : single.json) {
-    const Component part{piece, single.where};
-    part.allow_only({"Sequence", "SpecialToken"});
-    if (piece.contains("Sequence")) {
-      const Component sequence = part.child("Sequence");
-      const std::string name = json_string(sequence.json, "id", sequence.where);
-      if (name != "A" || has_text) throw unsupported(single.where, "a template that holds more than one text", "one text, \"A\"");
+  for (const JsonView& part : single.items()) {
+    allow_only(part, {"Sequence", "SpecialToken"});
+    if (part.has("Sequence")) {
+      const JsonView sequence = part.child("Sequence");
+      const std::string name = sequence.text("id");
+      if (name != "A" || has_text) throw unsupported(single.where(), "a template that holds more than one text", "one text, \"A\"");
       has_text = true;
       continue;
     }
-    const Component token = part.child("SpecialToken");
+    const JsonView token = part.child("SpecialToken");
     auto& side = has_text ? result.suffix : result.prefix;
-    for (const TokenId id : special_ids(tokens, json_string(token.json, "id", token.where), is_known)) side.push_back(id);
-    if (side.size() > kMostTokens) throw unsupported(single.where, fmt::format("more than {} tokens", kMostTokens), "fewer");
+    for (const TokenId id : special_ids(tokens, token.text("id"), is_known)) side.push_back(id);
+    if (side.size() > kMostTokens) throw unsupported(single.where(), fmt::format("more than {} tokens", kMostTokens), "fewer");
   }
-  if (!has_text) throw Error(ErrorCode::kBadInput, single.where, "expected a template that holds the text \"A\"");
+  if (!has_text) throw Error(ErrorCode::kBadInput, single.where(), "expected a template that holds the text \"A\"");
   return result;
 }
 
-PostProcessor parse_post_processor(const Component& component, const IsKnown& is_known) {
+PostProcessor parse_post_processor(const JsonView& component, const IsKnown& is_known) {
   PostProcessor result;
   bool has_template = false;
-  for (const Component& part : flatten_sequences(component, "processors")) {
-    const std::string type = part.type();
+  for (const JsonView& part : flatten_sequences(component, "processors")) {
+    const std::string type = part.text("type");
     if (type == "ByteLevel") {
       // It trims the places of tokens in the text, which nothing here reports.
-      part.allow_only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+      allow_only(part, {"type", "add_prefix_space", "trim_offsets", "use_regex"});
     } else if (type != "TemplateProcessing") {
-      throw unsupported(part.where, fmt::format("the post-processor \"{}\"", type), "TemplateProcessing, ByteLevel, Sequence");
+      throw unsupported(part.where(), fmt::format("the post-processor \"{}\"", type), "TemplateProcessing, ByteLevel, Sequence");
     } else if (has_template) {
-      throw unsupported(part.where, "a second template", "one template");
+      throw unsupported(part.where(), "a second template", "one template");
     } else {
       has_template = true;
       result = parse_template(part, is_known);
@@ -121,11 +118,32 @@ bool overlaps(std::span<const TextSpan> literal, TextSpan span) {
   return next != literal.end() && next->begin < span.end && next->begin < next->end;
 }
 
-Component field(const Json& document, std::string_view key, const std::string& where) {
+// Fields that may be missing are read as null.
+JsonView field(const JsonView& document, std::string_view key) {
   static const Json absent = nullptr;
-  const auto found = document.find(key);
-  return {found == document.end() ? absent : *found, fmt::format("{}: /{}", where, key)};
+  return document.has(key) ? document.child(key) : JsonView(absent, fmt::format("{}: /{}", document.where(), key));
 }
+
+// The long lists of tokenizer.json, read one element at a time: a tree of them would take some forty times their bytes.
+struct LongLists {
+  Vocabulary vocabulary;
+  MergeList merges;
+  std::vector<AddedToken> added_tokens;
+
+  // Returns the rest of the document.
+  Json read(std::string_view text, const std::string& where) {
+    static constexpr std::string_view kLists[] = {"/model/vocab", "/model/merges", "/added_tokens"};
+    const std::string vocabulary_place = where + ": /model/vocab", merges_place = where + ": /model/merges";
+    Json rest = parse_json_in_parts(text, where, kLists, [&](size_t list, const std::string& key, const Json& value) {
+      if (list == 0) return vocabulary.add(key, value, vocabulary_place);
+      if (list == 1) return merges.add(value, merges_place);
+      const JsonView element(value, fmt::format("{}: /added_tokens/{}", where, added_tokens.size()));
+      added_tokens.push_back(AddedTokens::parse_token(element));
+    });
+    vocabulary.finish(vocabulary_place);
+    return rest;
+  }
+};
 
 }  // namespace
 
@@ -201,22 +219,25 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::parse(std::string_view tokenizer_json, const std::string& where) {
-  const Json document = parse_json(tokenizer_json, where);
-  if (const std::string version = json_string(document, "version", where); version != "1.0") {
+  LongLists lists;
+  const Json rest = lists.read(tokenizer_json, where);
+  const JsonView document(rest, where);
+  if (const std::string version = document.text("version"); version != "1.0") {
     throw unsupported(where, fmt::format("the version \"{}\"", version), "1.0");
   }
   // Truncation and padding are for batches of training data; here a text is encoded as it is.
-  Component{document, where}.allow_only(
-      {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model"});
-  Bpe model = Bpe::parse(field(document, "model", where));
-  Normalizer normalizer = Normalizer::parse(field(document, "normalizer", where));
-  AddedTokens added_tokens = AddedTokens::parse(field(document, "added_tokens", where), model.vocabulary(), normalizer);
+  allow_only(document, {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
+                        "decoder", "model"});
+  Bpe model = Bpe::parse(field(document, "model"), std::move(lists.vocabulary), lists.merges);
+  Normalizer normalizer = Normalizer::parse(field(document, "normalizer"));
+  const JsonView added_field = field(document, "added_tokens");
+  if (!added_field.json().is_null() && !added_field.json().is_array()) added_field.refuse("an array of tokens");
+  AddedTokens added_tokens(std::move(lists.added_tokens), model.vocabulary(), normalizer, added_field.where());
   const auto is_known = [&](TokenId id) { return model.vocabulary().contains(id) || added_tokens.find(id) != nullptr; };
-  PostProcessor post_processor = parse_post_processor(field(document, "post_processor", where), is_known);
-  return Tokenizer(
-      std::make_unique<const Parts>(Parts{std::move(model), std::move(normalizer), std::move(added_tokens),
-                                          PreTokenizer::parse(field(document, "pre_tokenizer", where)), std::move(post_processor),
-                                          TokenDecoder::parse(field(document, "decoder", where))}));
+  PostProcessor post_processor = parse_post_processor(field(document, "post_processor"), is_known);
+  return Tokenizer(std::make_unique<const Parts>(
+      Parts{std::move(model), std::move(normalizer), std::move(added_tokens), PreTokenizer::parse(field(document, "pre_tokenizer")),
+            std::move(post_processor), TokenDecoder::parse(field(document, "decoder"))}));
 }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {

@@ -336,6 +336,80 @@ TEST_P(Conformance, StoredHeadsAreAttendedTo) {
   }
 }
 
+// One row each of several sequences, short and long: what one operation does is what the two do that it consists of.
+TEST_P(Conformance, StoreAndAttendIsBothOperations) {
+  struct Case {
+    uint32_t heads, shared, width;
+    std::vector<uint32_t> positions;  // of the sequences' rows
+    uint32_t window;
+    CacheType type;
+    bool head_norms;
+  };
+  for (const Case& test : {Case{6, 2, 14, {0}, 0, CacheType::kFloat16, true},
+                           {8, 2, 128, {37}, 0, CacheType::kFloat16, false},
+                           {8, 2, 128, {600}, 0, CacheType::kFloat16, false},
+                           {32, 8, 128, {2103}, 0, CacheType::kFloat16, false},
+                           {9, 3, 64, {63, 64, 701}, 0, CacheType::kFloat16, true},
+                           {8, 1, 64, {511, 3, 0, 1023, 95, 512, 17}, 200, CacheType::kFloat16, false},
+                           {4, 2, 256, {300, 5}, 0, CacheType::kFloat32, true}}) {
+    const auto sequences = static_cast<uint32_t>(test.positions.size());
+    const uint32_t longest = *std::ranges::max_element(test.positions) + 1, page = device->page_positions(),
+                   pages_each = (longest + page - 1) / page, pairs = test.width / 2;
+    RotaryFrequencies frequencies;
+    for (uint32_t i = 0; i < pairs; ++i) frequencies.inverse_wavelengths.push_back(std::pow(0.001f, float(i) / float(pairs)));
+    const auto rotary = device->make_rotary_table(frequencies, longest);
+    const auto query_gains = device->upload_vector(random_values(test.width, 1)),
+               key_gains = device->upload_vector(random_values(test.width, 2));
+    const Norm query_norm{query_gains.get(), 1e-3f}, key_norm{key_gains.get(), 1e-3f};
+    const HeadRules rules{test.head_norms ? &query_norm : nullptr, test.head_norms ? &key_norm : nullptr, rotary.get()};
+    const AttentionSettings settings{1, test.heads, test.window, 0.2f, 0.0f};
+    const size_t wide = size_t{test.heads} * test.width, narrow = size_t{test.shared} * test.width;
+    std::vector<float> outputs[2];
+    for (const bool together : {false, true}) {
+      const auto cache = device->make_cache({2, test.shared, test.width, sequences * pages_each, test.type});
+      TestStep inputs;
+      inputs.pages.clear();
+      inputs.pages_per_sequence = pages_each;
+      for (uint32_t i = 0; i < sequences * pages_each; ++i) inputs.pages.push_back(sequences * pages_each - 1 - i);
+      TestStep last = inputs;
+      for (uint32_t s = 0; s < sequences; ++s) {
+        last.places.push_back({s, test.positions[s]});
+        if (test.positions[s] == 0) continue;
+        TestStep before = inputs;
+        for (uint32_t i = 0; i < test.positions[s]; ++i) before.places.push_back({s, i});
+        const size_t rows = before.places.size();
+        const auto step = before.begin(device);
+        const auto q = device.rows(wide, random_values(rows * wide, s)),
+                   k = device.rows(narrow, random_values(rows * narrow, 20 + s)),
+                   v = device.rows(narrow, random_values(rows * narrow, 40 + s));
+        device->store_heads(first_rows(q, rows), first_rows(k, rows), first_rows(v, rows), rules, *step, 1, *cache);
+      }
+      const auto step = last.begin(device);
+      const auto q = device.rows(wide, random_values(sequences * wide, 60)),
+                 k = device.rows(narrow, random_values(sequences * narrow, 61)),
+                 v = device.rows(narrow, random_values(sequences * narrow, 62)), out = device.empty(sequences, wide);
+      const Rows queries = first_rows(q, sequences), keys = first_rows(k, sequences), values = first_rows(v, sequences);
+      if (together) {
+        device->store_and_attend(queries, keys, values, rules, *step, *cache, settings, first_rows(out, sequences));
+        // The keys and values are in the cache as well: attending to them again gives the same.
+        const auto again = device.rows(wide, random_values(sequences * wide, 60));
+        device->store_heads(first_rows(again, sequences), keys, values, rules, *step, 0, *cache);
+        const auto second = device.empty(sequences, wide);
+        device->attend(first_rows(again, sequences), *cache, settings, *step, first_rows(second, sequences));
+        outputs[1] = device.values(second);
+        EXPECT_EQ(device.values(out), outputs[1]);
+      } else {
+        device->store_heads(queries, keys, values, rules, *step, 1, *cache);
+        device->attend(queries, *cache, settings, *step, first_rows(out, sequences));
+        outputs[0] = device.values(out);
+      }
+    }
+    for (size_t i = 0; i < outputs[0].size(); ++i) {
+      ASSERT_NEAR(outputs[0][i], outputs[1][i], 1e-5) << "width " << test.width << ", element " << i;
+    }
+  }
+}
+
 TEST_P(Conformance, ACopiedPageIsThePage) {
   constexpr uint32_t kHeads = 2, kWidth = 16, kTokens = 20;
   const auto rotary = device->make_rotary_table({{1.0f, 0.5f}, 1.0f}, 64);
@@ -384,6 +458,46 @@ TEST_P(Conformance, GateAndSoftCap) {
   const std::vector<float> capped = device.values(rows);
   for (size_t i = 0; i < capped.size(); ++i) {
     ASSERT_NEAR(double{capped[i]}, double{0.7f} * std::tanh(double{gate[i]} / double{0.7f}), GetParam().float_error);
+  }
+}
+
+TEST_P(Conformance, MultiplyGatedIsBothOperations) {
+  for (const size_t width : {77u, 1100u}) {
+    for (const int depth : {0, 1, 2, 3, 4}) {
+      constexpr size_t kRows = 150;
+      const std::vector<float> dense = random_values(kRows * width, 1), gain = random_values(width, 3),
+                               bias = random_values(kRows, 4);
+      // Two parts of one matrix.
+      const RandomTernary ternary(std::max(depth, 1), 2 * kRows, width);
+      const auto matrix = [&](uint64_t seed) {
+        if (depth == 0) return device.matrix(random_values(kRows * width, seed), width);
+        return device->upload_matrix(ternary.matrix, {.first_row = kRows * (seed % 2), .rows = kRows});
+      };
+      const auto gate_weights = matrix(5), up_weights = matrix(6);
+      const auto gains = device->upload_vector(gain), biases = device->upload_vector(bias);
+      const Norm norm{gains.get(), 1e-3f};
+      for (const size_t tokens : {1u, 3u}) {
+        const auto input = device.rows(width, random_values(tokens * width, 7));
+        for (const Activation activation : {Activation::kSilu, Activation::kGeluErf, Activation::kGeluTanh}) {
+          const bool normed_and_biased = activation != Activation::kGeluErf;
+          const Norm* const used = normed_and_biased ? &norm : nullptr;
+          const DeviceVector* const added = normed_and_biased ? biases.get() : nullptr;
+          const auto a = device.empty(tokens, kRows), b = device.empty(tokens, kRows), c = device.empty(tokens, kRows),
+                     d = device.empty(tokens, kRows);
+          const Projection parts[] = {{gate_weights.get(), added, first_rows(a, tokens)},
+                                      {up_weights.get(), nullptr, first_rows(b, tokens)}};
+          device->multiply(first_rows(input, tokens), used, parts);
+          device->gate(activation, first_rows(a, tokens), first_rows(b, tokens), first_rows(a, tokens));
+          device->multiply_gated(first_rows(input, tokens), used, {gate_weights.get(), added, first_rows(c, tokens)},
+                                 {up_weights.get(), nullptr, first_rows(d, tokens)}, activation);
+          const std::vector<float> expected = device.values(a), found = device.values(c);
+          for (size_t i = 0; i < found.size(); ++i) {
+            ASSERT_NEAR(found[i], expected[i], 1e-3 * std::max(1.0f, std::abs(expected[i])))
+                << "depth " << depth << ", element " << i;
+          }
+        }
+      }
+    }
   }
 }
 

@@ -233,25 +233,6 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, name, kind):
     refused(model, tmp_path / "out", "model")
 
 
-def test_fifos_and_folders_beside_the_weights_are_left_alone(tmp_path):
-    model = tiny_model(tmp_path / "model")
-    os.mkfifo(model / "generation_config.json")
-    (model / "additional_chat_templates").mkdir()
-    os.mkfifo(model / "additional_chat_templates" / "tool.jinja")
-    (model / "NOTICE.d").mkdir()
-    succeeded(quantize(model, tmp_path / "out"))
-    assert not (tmp_path / "out" / CONFIG / "packed" / "generation_config.json").exists()
-
-
-def test_symbolic_links_of_a_download_cache_are_followed(tmp_path):
-    cache = tiny_model(tmp_path / "cache")
-    model = tmp_path / "model"
-    model.mkdir()
-    for file in cache.iterdir():
-        (model / file.name).symlink_to(file)
-    succeeded(quantize(model, tmp_path / "out"))
-
-
 def test_two_tensors_that_would_get_one_name(tmp_path):
     tensors = tiny_tensors()
     tensors[MATRIX + ".trits"] = "U8", [3], b"abc"

@@ -405,7 +405,7 @@ def test_eval_refuses_tokens_that_the_model_does_not_have(models, memory):
             tokenizer["model"]["vocab"]["Ġlighthouse"] = 1_000_000
             (folder / path.name).write_text(json.dumps(tokenizer))
         else:
-            (folder / path.name).symlink_to(path)
+            shutil.copy(path, folder)
     error_line(run("eval", "--model", folder, "--text", models["text"], "--context", 64, "--windows", 1, "--quiet"), folder, "token 1000000", "49152")
 
 

@@ -184,18 +184,19 @@ class JsonFields : public testing::Test {
   const Json object_ = parse_json(R"({"name": "x", "rows": 16, "negative": -1, "half": 0.5, "big": 18446744073709551615,
                                       "flag": true, "nothing": null})",
                                   "a.json");
+  const JsonView view_{object_, "a.json"};
   uint64_t integer(const char* key, uint64_t least = 0, uint64_t most = kLargestJsonInteger) const {
-    return json_integer(object_, key, "a.json", least, most);
+    return view_.integer(key, least, most);
   }
 };
 
 TEST_F(JsonFields, Strings) {
-  EXPECT_EQ(json_string(object_, "name", "a.json"), "x");
-  EXPECT_EQ(message_of([&] { json_string(object_, "rows", "a.json"); }), "a.json: /rows: expected a string, found 16");
-  EXPECT_EQ(message_of([&] { json_string(object_, "nobody", "a.json"); }), "a.json: the field \"nobody\" is missing");
-  EXPECT_EQ(json_optional_string(object_, "nothing", "a.json"), std::nullopt);
-  EXPECT_EQ(json_optional_string(object_, "nobody", "a.json"), std::nullopt);
-  EXPECT_NE(message_of([&] { json_optional_string(object_, "rows", "a.json"); }), "");
+  EXPECT_EQ(view_.text("name"), "x");
+  EXPECT_EQ(message_of([&] { view_.text("rows"); }), "a.json: /rows: expected a string, found 16");
+  EXPECT_EQ(message_of([&] { view_.text("nobody"); }), "a.json: the field \"nobody\" is missing");
+  EXPECT_EQ(view_.optional_text("nothing"), std::nullopt);
+  EXPECT_EQ(view_.optional_text("nobody"), std::nullopt);
+  EXPECT_NE(message_of([&] { view_.optional_text("rows"); }), "");
 }
 
 TEST_F(JsonFields, IntegersWithinTheirRange) {
@@ -207,26 +208,25 @@ TEST_F(JsonFields, IntegersWithinTheirRange) {
   EXPECT_NE(message_of([&] { integer("big"); }), "");  // beyond int64_t, the default's end
   EXPECT_EQ(integer("big", 0, UINT64_MAX), UINT64_MAX);
   EXPECT_NE(message_of([&] { integer("flag"); }), "");
-  EXPECT_EQ(json_optional_integer(object_, "nothing", "a.json"), std::nullopt);
-  EXPECT_EQ(json_optional_integer(object_, "rows", "a.json"), 16u);
+  EXPECT_EQ(view_.optional_integer("nothing"), std::nullopt);
+  EXPECT_EQ(view_.optional_integer("rows"), 16u);
 }
 
 TEST_F(JsonFields, Booleans) {
-  EXPECT_TRUE(json_boolean_or(object_, "flag", false, "a.json"));
-  EXPECT_TRUE(json_boolean_or(object_, "nobody", true, "a.json"));
-  EXPECT_FALSE(json_boolean_or(object_, "nothing", false, "a.json"));
-  EXPECT_EQ(message_of([&] { json_boolean_or(object_, "rows", false, "a.json"); }),
-            "a.json: /rows: expected true or false, found 16");
+  EXPECT_TRUE(view_.boolean_or("flag", false));
+  EXPECT_TRUE(view_.boolean_or("nobody", true));
+  EXPECT_FALSE(view_.boolean_or("nothing", false));
+  EXPECT_EQ(message_of([&] { view_.boolean_or("rows", false); }), "a.json: /rows: expected true or false, found 16");
 }
 
 TEST_F(JsonFields, OfSomethingThatIsNoObject) {
-  EXPECT_NE(message_of([&] { json_field(Json::array(), "a", "a.json"); }), "");
-  EXPECT_NE(message_of([&] { json_string(Json("text"), "a", "a.json"); }), "");
+  EXPECT_NE(message_of([&] { JsonView(Json::array(), "a.json").child("a").json(); }), "");
+  EXPECT_NE(message_of([&] { JsonView(Json("text"), "a.json").text("a"); }), "");
 }
 
 TEST_F(JsonFields, ErrorShowsOnlyTheStartOfALargeValue) {
   const Json large = {{"name", Json::array_t(100000, 1)}};
-  EXPECT_LT(message_of([&] { json_string(large, "name", "a.json"); }).size(), 200u);
+  EXPECT_LT(message_of([&] { JsonView(large, "a.json").text("name"); }).size(), 200u);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -169,5 +170,32 @@ class PlainModel {
   Model model_;
   PlainSequences sequence_;
 };
+
+using Tokens = std::vector<TokenId>;
+
+inline std::shared_ptr<EventSink> sink_of(std::function<void(const GenerationEvent&)> function) {
+  return std::make_shared<FunctionSink>(std::move(function));
+}
+
+inline Tokens joined(const Tokens& a, const Tokens& b) {
+  Tokens both = a;
+  both.insert(both.end(), b.begin(), b.end());
+  return both;
+}
+
+// Prompts from one token to more than a batch, two of them with a common beginning.
+inline std::vector<Tokens> eight_prompts() {
+  std::vector<Tokens> prompts;
+  for (const size_t length : {1u, 2u, 7u, 16u, 33u, 64u, 100u}) prompts.push_back(random_prompt(length, length));
+  prompts.push_back(joined(prompts[4], random_prompt(5, 99)));
+  return prompts;
+}
+
+inline std::vector<Tokens> expected_answers(const std::vector<Tokens>& prompts, CacheType cache = CacheType::kFloat32) {
+  PlainModel plain(SmallLlama(kSmallVocabulary), cache);
+  std::vector<Tokens> answers;
+  for (const Tokens& prompt : prompts) answers.push_back(plain.greedy_answer(prompt, 24));
+  return answers;
+}
 
 }  // namespace tritllm

@@ -161,7 +161,7 @@ TEST_F(HfFolder, CarriesSideFilesAndLeavesTheRest) {
        {"pytorch_model.bin", "model.onnx", "modeling_x.py", "README.md", "other.index.json", "original/params.json", "logo.png"}) {
     write_plainly(path() / name, "x");
   }
-  fs::create_directory(path() / "folder.json");
+  fs::create_directory(path() / "folder");
   const ModelSource model = open_hf_folder(path());
   std::vector<std::string> found;
   for (const SideFile& file : model.side_files) {

@@ -91,12 +91,12 @@ class PackedDamage : public testing::Test {
     }
   }
   std::vector<std::string> warnings() const { return PackedCheckpoint::open(packed(), kLoop).warnings(); }
-  std::vector<PackedProblem> problems() const { return examine_packed(packed(), kLoop); }
+  std::vector<ModelProblem> problems() const { return PackedCheckpoint::examine(packed(), kLoop); }
 
   // Replaces the contents of one file, however they are damaged, and expects it to be noticed as the file's role asks for.
   void expect_noticed(const std::string& name, std::string_view contents, const std::string& what) const {
     write(packed() / name, contents);
-    const std::vector<PackedProblem> found = problems();
+    const std::vector<ModelProblem> found = problems();
     ASSERT_FALSE(found.empty()) << name << ": " << what;
     if (name == kManifestName || name.find("safetensors") != name.npos) {
       ASSERT_FALSE(opens()) << name << ": " << what;
@@ -168,7 +168,7 @@ class PackedDamage : public testing::Test {
 
   // Every checksum fits, so that only a look at the values can tell.
   void expect_matrix_is_refused(const std::string& word) const {
-    const std::vector<PackedProblem> found = problems();
+    const std::vector<ModelProblem> found = problems();
     ASSERT_EQ(found.size(), 1u);
     EXPECT_NE((found.front().where + ": " + found.front().message).find(word), std::string::npos) << found.front().message;
     EXPECT_NE(found.front().where.find(kMatrix), std::string::npos) << found.front().where;

@@ -22,7 +22,7 @@ namespace {
 using Random = std::mt19937_64;
 
 constexpr TileFormat kAllFormats[] = {TileFormat::kTriples, TileFormat::kFourBits, TileFormat::kFiveBits,
-                                      TileFormat::kSixAndAHalfBits, TileFormat::kSqueezedFourBits};
+                                      TileFormat::kPairsOf13Bits, TileFormat::kPairsOf7Bits};
 static_assert(std::size(kAllFormats) == kTileFormats);
 constexpr float kUntouched = 12345.0f;
 
@@ -110,7 +110,7 @@ struct Activations {
 
 Activations quantized(const TernaryKernels& kernels, const std::vector<float>& x, size_t tokens, size_t columns,
                       TileFormat format) {
-  const TernaryProduct& product = kernels.products[static_cast<size_t>(format)];
+  const TernaryFormatKernels& product = kernels.products[static_cast<size_t>(format)];
   const size_t lines_of_part = product.activation_bytes(tokens) / sizeof(ActivationBlock);
   Activations out{std::vector<ActivationBlock>(blocks_of(columns) * tokens * lines_of_part), tokens, lines_of_part};
   for (size_t token = 0; token < tokens; ++token) {
@@ -214,7 +214,7 @@ TEST(TernaryTiles, AGroupOfDepth1IsThirtyTwoBits) { EXPECT_EQ(block_bytes(TileFo
 
 TEST(TernaryTiles, SqueezingSavesAnEighthOfTheFields) {
   EXPECT_EQ(block_bytes(TileFormat::kFourBits), 256u + 20);
-  EXPECT_EQ(block_bytes(TileFormat::kSqueezedFourBits), 224u + 20);
+  EXPECT_EQ(block_bytes(TileFormat::kPairsOf7Bits), 224u + 20);
 }
 
 TEST(TernaryTiles, UnpacksSingleRows) {

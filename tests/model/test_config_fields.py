@@ -191,7 +191,7 @@ def changes_of(base, family):
 def write_changed(source, folder, base, change):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    os.symlink(source / "model.safetensors", folder / "model.safetensors")
+    os.link(source / "model.safetensors", folder / "model.safetensors")
     config = base | change
     (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value != ABSENT}))
 

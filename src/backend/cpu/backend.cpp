@@ -15,6 +15,7 @@
 #include "backend/cpu/quantized_rows.h"
 #include "backend/cpu/rows.h"
 #include "core/error.h"
+#include "core/memory.h"
 
 namespace tritllm {
 
@@ -106,6 +107,8 @@ class CpuBackend final : public Backend {
 
   uint32_t page_positions() const noexcept override { return kCpuPagePositions; }
   std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) override { return std::make_unique<CpuCache>(shape); }
+  uint64_t cache_bytes(const CacheShape& shape) const override { return CpuCache::bytes_of(shape).value_or(UINT64_MAX); }
+  uint64_t free_memory() const override { return available_memory(); }
   void copy_page(KeyValueCache& cache, PageId from, PageId to) override { own<CpuCache>(cache).copy_page(from, to); }
 
   std::unique_ptr<Step> make_step(const StepLimits&) override { return std::make_unique<CpuStep>(); }
@@ -294,7 +297,7 @@ class CpuBackend final : public Backend {
   }
 
   static auto& of_format(auto& values, TileFormat format) noexcept { return values[static_cast<size_t>(format)]; }
-  const kernels::TernaryProduct& kernel_of(TileFormat format) const noexcept { return of_format(ternary_.products, format); }
+  const kernels::TernaryFormatKernels& kernel_of(TileFormat format) const noexcept { return of_format(ternary_.products, format); }
 
   // `out` gets zeros up to the stride of `rows`.
   void norm_into(const float* row, const FloatRows& rows, const Norm& norm, float* out) const noexcept {

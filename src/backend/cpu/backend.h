@@ -13,7 +13,7 @@ namespace tritllm {
 // How products with ternary matrices are computed; those with dense ones are always in floats.
 enum class Arithmetic : uint8_t {
   kInteger,  // activations in 8 bits, 13 at depth 1, with a scale for each 16 or 32 (docs/kernels.md): many times faster
-  kFloat,    // each weight as the float32 that it stands for
+  kFloat,    // each weight decoded to float32
 };
 
 // The pool outlives the backend and is not used by others during an operation. Operations are called from one thread at a time.

@@ -17,10 +17,15 @@ CpuCache::CpuCache(const CacheShape& shape)
     : shape_(shape),
       head_stride_(kernels::padded_row(shape.head_width)),
       element_bytes_(shape.type == CacheType::kFloat32 ? 4 : 2) {
-  const uint64_t parts[] = {shape.pages, shape.layers, shape.key_value_heads, 2, kCpuPagePositions, head_stride_, element_bytes_};
-  const auto bytes = checked_product(parts);
+  const auto bytes = bytes_of(shape);
   if (!bytes || *bytes > SIZE_MAX / 2) throw std::bad_alloc();
   memory_ = PageMemory(static_cast<size_t>(*bytes));
+}
+
+std::optional<uint64_t> CpuCache::bytes_of(const CacheShape& shape) noexcept {
+  const uint64_t element = shape.type == CacheType::kFloat32 ? 4 : 2, stride = kernels::padded_row(shape.head_width);
+  const uint64_t parts[] = {shape.pages, shape.layers, shape.key_value_heads, 2, kCpuPagePositions, stride, element};
+  return checked_product(parts);
 }
 
 size_t CpuCache::offset(Part part, uint32_t layer, PageId page, uint32_t head) const noexcept {

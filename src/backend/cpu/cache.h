@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "backend/backend.h"
 #include "core/page_memory.h"
@@ -19,6 +20,8 @@ class CpuCache final : public KeyValueCache {
  public:
   // The system gives memory as pages are written: an unused page costs none. What was never written is zero. Throws std::bad_alloc.
   explicit CpuCache(const CacheShape& shape);
+  // Nothing where the product does not fit 64 bits.
+  static std::optional<uint64_t> bytes_of(const CacheShape& shape) noexcept;
 
   const CacheShape& shape() const noexcept { return shape_; }
   uint64_t bytes() const noexcept override { return memory_.bytes(); }

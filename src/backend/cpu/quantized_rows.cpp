@@ -9,7 +9,7 @@ namespace {
 // Bytes that are written before another thread would have woken.
 constexpr size_t kBytesWorthSharing = 24 * 1024;
 
-size_t bytes_of(FloatRows x, const kernels::TernaryProduct& product) noexcept {
+size_t bytes_of(FloatRows x, const kernels::TernaryFormatKernels& product) noexcept {
   return kernels::blocks_of(x.stride) * x.count * product.activation_bytes(x.count);
 }
 
@@ -19,19 +19,19 @@ void QuantizedRows::make_room(size_t bytes) {
   if (parts_.bytes() < bytes) parts_ = PageMemory(bytes);
 }
 
-void QuantizedRows::quantize_blocks(FloatRows x, const kernels::TernaryProduct& product, size_t row, size_t first,
+void QuantizedRows::quantize_blocks(FloatRows x, const kernels::TernaryFormatKernels& product, size_t row, size_t first,
                                     size_t end) noexcept {
   const size_t column = first * kernels::kTileColumns, columns = std::min(end * kernels::kTileColumns, x.stride) - column;
   uint8_t* const out = parts_.data() + (first * x.count + row) * product.activation_bytes(x.count);
   product.quantize(x.row(row) + column, columns, x.count, out, x.count);
 }
 
-void QuantizedRows::quantize(FloatRows x, const kernels::TernaryProduct& product) {
+void QuantizedRows::quantize(FloatRows x, const kernels::TernaryFormatKernels& product) {
   make_room(bytes_of(x, product));
   for (size_t row = 0; row < x.count; ++row) quantize_blocks(x, product, row, 0, kernels::blocks_of(x.stride));
 }
 
-void QuantizedRows::quantize(FloatRows x, const kernels::TernaryProduct& product, ThreadPool& pool) {
+void QuantizedRows::quantize(FloatRows x, const kernels::TernaryFormatKernels& product, ThreadPool& pool) {
   const size_t bytes = bytes_of(x, product);
   if (bytes < kBytesWorthSharing) return quantize(x, product);
   make_room(bytes);

@@ -10,16 +10,16 @@ namespace tritllm {
 
 class QuantizedRows {
  public:
-  void quantize(FloatRows x, const kernels::TernaryProduct& product);
+  void quantize(FloatRows x, const kernels::TernaryFormatKernels& product);
   // By all threads, where there is work for them.
-  void quantize(FloatRows x, const kernels::TernaryProduct& product, ThreadPool& pool);
+  void quantize(FloatRows x, const kernels::TernaryFormatKernels& product, ThreadPool& pool);
 
   // What the multiply() of the product last quantised for wants, x.count parts for each block.
   const void* parts() const noexcept { return parts_.data(); }
 
  private:
   void make_room(size_t bytes);
-  void quantize_blocks(FloatRows x, const kernels::TernaryProduct& product, size_t row, size_t first, size_t end) noexcept;
+  void quantize_blocks(FloatRows x, const kernels::TernaryFormatKernels& product, size_t row, size_t first, size_t end) noexcept;
 
   PageMemory parts_;
 };

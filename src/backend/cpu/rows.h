@@ -1,5 +1,5 @@
 // Owns the CPU's activations, rows of float32 that end in zeros up to a multiple of kRowPadding, and the inputs of a step in main
-// memory. Does not own any operation on them.
+// memory. Rows that were never used take no memory. Does not own any operation on them.
 #pragma once
 
 #include <cassert>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "core/page_memory.h"
 #include "kernels/tensor_kernels.h"
 
 namespace tritllm {
@@ -25,13 +26,15 @@ struct FloatRows {
 class CpuRowBuffer final : public RowBuffer {
  public:
   CpuRowBuffer(size_t capacity, size_t width)
-      : RowBuffer(capacity, width), stride_(kernels::padded_row(width)), values_(capacity * stride_, 0.0f) {}
+      : RowBuffer(capacity, width), stride_(kernels::padded_row(width)), memory_(capacity * stride_ * sizeof(float)) {}
 
-  FloatRows rows(size_t first, size_t count) noexcept { return {values_.data() + first * stride_, count, width(), stride_}; }
+  FloatRows rows(size_t first, size_t count) noexcept {
+    return {reinterpret_cast<float*>(memory_.data()) + first * stride_, count, width(), stride_};
+  }
 
  private:
   size_t stride_;
-  std::vector<float> values_;
+  PageMemory memory_;
 };
 
 // An object of the interface as the CPU's own class. Objects of different backends never meet.

@@ -3,8 +3,12 @@
 //
 // A block of four warps takes one row, one key/value head with some of the query heads that share it, and a part of the row's
 // positions; eight lanes hold one position, so that sixteen are at work, each with sums of its own that are merged at the end.
-// Where the positions of a row are split over several blocks, the last one to come merges their parts in order.
+// Where the positions of a row are split over several blocks, blocks of a cluster (Hopper) merge their parts through shared memory,
+// and the last block to come merges those of the clusters, both in order. Short rows use one cluster only.
+//
+// A row whose sequence has no other row in the batch can have its own key and value normed, rotated and stored by the same kernel.
 #include <algorithm>
+#include <bit>
 
 #include "backend/cuda/attention.cuh"
 #include "backend/cuda/kernel_launch.cuh"
@@ -16,6 +20,8 @@ namespace {
 constexpr int kTeam = 8, kThreads = 128, kTeams = kThreads / kTeam, kWarps = kThreads / kLanes;
 constexpr int kChunk = 8;  // elements that a lane loads at once
 constexpr int kMostSplits = 64;
+constexpr int kMostMembers = 8;  // of a cluster
+constexpr int kPagesAhead = 2;
 constexpr int kAtOnce = 2;  // positions whose keys and values a team asks for together
 
 TRIT_DEVICE void store_element(const CacheView& cache, int64_t at, float value) {
@@ -26,7 +32,34 @@ TRIT_DEVICE void store_element(const CacheView& cache, int64_t at, float value) 
   }
 }
 
+// The heads that a row brings with it, where the kernel that attends is to store them.
+struct OwnHeads {
+  HeadTask heads;
+  bool stores;
+};
+
 constexpr int kHeadThreads = 128, kHeadWarps = kHeadThreads / kLanes;
+
+// A warp norms and rotates one head of queries or keys, into shared memory. Returns after all lanes have written.
+TRIT_DEVICE void prepare_head(const float* from, const float* gain, float epsilon, int width, const float* cosines,
+                              const float* sines, int pairs, float* to, int lane) {
+  float factor = 1.0f;
+  if (gain != nullptr) {
+    float squares = 0.0f;
+    for (int i = lane; i < width; i += kLanes) squares += from[i] * from[i];
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, distance);
+    factor = rsqrtf(squares / static_cast<float>(width) + epsilon);
+  }
+  const auto value = [&](int i) { return gain != nullptr ? from[i] * factor * __ldg(gain + i) : from[i]; };
+  for (int i = lane; i < pairs; i += kLanes) {
+    const float c = cosines[i], s = sines[i], a = value(i), b = value(i + pairs);
+    to[i] = a * c - b * s;
+    to[i + pairs] = b * c + a * s;
+  }
+  for (int i = 2 * pairs + lane; i < width; i += kLanes) to[i] = value(i);
+  __syncwarp();
+}
 
 // One block a row; its warps take the heads of queries, keys and values in turn.
 __global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task, CacheView cache, int layer, StepView step) {
@@ -52,26 +85,9 @@ __global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task
       }
       continue;
     }
-    const float* gain = query ? task.query_gain : task.key_gain;
-    float factor = 1.0f;
-    if (gain != nullptr) {
-      float squares = 0.0f;
-      for (int i = lane; i < width; i += kLanes) squares += from[i] * from[i];
-#pragma unroll
-      for (int distance = 16; distance > 0; distance /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, distance);
-      factor = rsqrtf(squares / static_cast<float>(width) + (query ? task.query_epsilon : task.key_epsilon));
-    }
-    __syncwarp();
-    for (int i = lane; i < width; i += kLanes) head_values[i] = gain != nullptr ? from[i] * factor * __ldg(gain + i) : from[i];
-    __syncwarp();
-    for (int i = lane; i < task.pairs; i += kLanes) {
-      const float c = __ldg(task.cosines + static_cast<int64_t>(position) * task.pairs + i);
-      const float s = __ldg(task.sines + static_cast<int64_t>(position) * task.pairs + i);
-      const float a = head_values[i], b = head_values[i + task.pairs];
-      head_values[i] = a * c - b * s;
-      head_values[i + task.pairs] = b * c + a * s;
-    }
-    __syncwarp();
+    const int64_t angle = static_cast<int64_t>(position) * task.pairs;
+    prepare_head(from, query ? task.query_gain : task.key_gain, query ? task.query_epsilon : task.key_epsilon, width,
+                 task.cosines + angle, task.sines + angle, task.pairs, head_values, lane);
     if (query) {
       for (int i = lane; i < width; i += kLanes) from[i] = head_values[i];
     } else {
@@ -119,10 +135,14 @@ struct Chunk<float> {
 
 // Query heads of a block, and chunks of a head that a lane holds: together as many as registers allow.
 template <typename Element, int kHeads, int kChunks>
-__global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, CacheView cache, StepView step, bool tiled) {
+__global__ void __launch_bounds__(kThreads)
+    attend_kernel(const __grid_constant__ AttentionTask task, const __grid_constant__ CacheView cache,
+                  const __grid_constant__ StepView step, const __grid_constant__ OwnHeads own, bool tiled) {
   constexpr int kWidth = kChunks * kTeam * kChunk;
   __shared__ float largest_of[kWarps][kHeads], total_of[kWarps][kHeads];
-  __shared__ float sums_of[kWarps][kHeads][kWidth];
+  __shared__ __align__(16) float sums_of[kWarps][kHeads][kWidth];
+  __shared__ float own_heads[kHeads + 1][kWidth];  // queries, and the key of the row's own position
+  __shared__ float angles[2][kWidth / 2];
   __shared__ float split_weights[kHeads][kMostSplits], merged_totals[kHeads];
   __shared__ bool last_to_come;
   allow_next_kernel();
@@ -130,24 +150,76 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
   const int row = static_cast<int>(blockIdx.z), sharing = task.heads / cache.heads, groups = (sharing + kHeads - 1) / kHeads;
   const int key_head = static_cast<int>(blockIdx.y) / groups, group = static_cast<int>(blockIdx.y) % groups;
   const int first_head = key_head * sharing + group * kHeads, heads = min(kHeads, sharing - group * kHeads);
-  wait_for_previous_kernel();
-  if (tiled && has_neighbours(step, row, task.queries.count)) return;
+  if (tiled) {
+    // A launch whose blocks all left without waiting would end before the one before it.
+    wait_for_previous_kernel();
+    if (has_neighbours(step, row, task.queries.count)) return;
+  }
 
+  // The step's inputs and the cache's earlier positions were written long ago.
   const uint32_t sequence = step.places[2 * row], position = step.places[2 * row + 1];
   const uint32_t begin = task.window != 0 && position >= task.window ? position - task.window + 1 : 0,
                  length = position + 1 - begin;
-  constexpr uint32_t kStep = kTeams * kAtOnce;
-  const uint32_t each = (length + gridDim.x - 1) / gridDim.x, per_split = (each + kStep - 1) / kStep * kStep;
+  constexpr uint32_t kStep = kTeams * kAtOnce, kShortSteps = 2;
+  // Short rows stay within one cluster.
+  const uint32_t cluster = cluster_size(), wanted = length <= cluster * kStep * kShortSteps ? cluster : gridDim.x;
+  const uint32_t each = (length + wanted - 1) / wanted, per_split = (each + kStep - 1) / kStep * kStep;
   const uint32_t splits = (length + per_split - 1) / per_split;
   if (blockIdx.x >= splits) return;
   const uint32_t first = begin + blockIdx.x * per_split, end = min(first + per_split, position + 1);
+  const uint32_t* pages = step.pages + static_cast<int64_t>(sequence) * step.pages_of_sequence;
+  const auto* elements = static_cast<const Element*>(cache.data);
+  // The first keys and values come closer while the kernel before ends.
+  if (const uint32_t page = first / kPagePositions + static_cast<uint32_t>(thread / 2);
+      thread < 2 * kPagesAhead && page * kPagePositions < end) {
+    const uint32_t from = max(first, page * kPagePositions), to = min(end, (page + 1) * kPagePositions);
+    bring_to_l2(elements + cache_offset(cache, task.layer, __ldg(pages + page), key_head, thread % 2,
+                                        static_cast<int>(from % kPagePositions)),
+                (to - from) * static_cast<uint32_t>(cache.head_stride) * static_cast<uint32_t>(sizeof(Element)));
+  }
+  if (own.stores) {
+    for (int i = thread; i < 2 * own.heads.pairs; i += kThreads) {
+      const int part = i >= own.heads.pairs ? 1 : 0, pair = i - part * own.heads.pairs;
+      angles[part][pair] =
+          __ldg((part == 0 ? own.heads.cosines : own.heads.sines) + static_cast<int64_t>(position) * own.heads.pairs + pair);
+    }
+    __syncthreads();
+  }
+  wait_for_previous_kernel();
+  if (own.stores) {
+    // The block whose positions end with the row's own one stores its key and value. Blocks of other query heads that share them
+    // write the same bits.
+    const int jobs = heads + (end == position + 1 ? 2 : 0), width = cache.head_width;
+    for (int job = warp; job < jobs; job += kWarps) {
+      if (job < heads) {
+        prepare_head(task.queries.data + row * task.queries.stride + static_cast<int64_t>(first_head + job) * width,
+                     own.heads.query_gain, own.heads.query_epsilon, width, angles[0], angles[1], own.heads.pairs, own_heads[job],
+                     lane);
+        continue;
+      }
+      const bool key = job == heads;
+      const RowsView& rows = key ? own.heads.keys : own.heads.values;
+      const float* from = rows.data + row * rows.stride + static_cast<int64_t>(key_head) * width;
+      if (key) {
+        prepare_head(from, own.heads.key_gain, own.heads.key_epsilon, width, angles[0], angles[1], own.heads.pairs,
+                     own_heads[kHeads], lane);
+        from = own_heads[kHeads];
+      }
+      const int64_t at = cache_offset(cache, task.layer, pages[position / kPagePositions], key_head, key ? 0 : 1,
+                                      static_cast<int>(position % kPagePositions));
+      for (int i = lane; i < cache.head_stride; i += kLanes) store_element(cache, at + i, i < width ? from[i] : 0.0f);
+    }
+    __syncthreads();
+  }
 
   const float query_scale = task.softcap > 0.0f ? task.scale / task.softcap : task.scale * kLog2e;
   float queries[kHeads][kChunks][kChunk], sums[kHeads][kChunks][kChunk], largest[kHeads], totals[kHeads];
 #pragma unroll
   for (int h = 0; h < kHeads; ++h) {
+    const int head = min(h, heads - 1);
     const float* from =
-        task.queries.data + row * task.queries.stride + static_cast<int64_t>(first_head + min(h, heads - 1)) * cache.head_width;
+        own.stores ? own_heads[head]
+                   : task.queries.data + row * task.queries.stride + static_cast<int64_t>(first_head + head) * cache.head_width;
     largest[h] = kLowest, totals[h] = 0.0f;
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
@@ -160,8 +232,6 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
     }
   }
 
-  const uint32_t* pages = step.pages + static_cast<int64_t>(sequence) * step.pages_of_sequence;
-  const auto* elements = static_cast<const Element*>(cache.data);
   const uint32_t team = static_cast<uint32_t>(thread / kTeam);
 #pragma unroll 1
   for (uint32_t base = first; base < end; base += kStep) {
@@ -242,27 +312,64 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
   };
   constexpr int kPartial = kHeads * (kWidth + 2);  // [head][element], then [head][largest, total]
   static_assert(kPartial % 4 == 0);
-  const int64_t place = static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y;
-  float* partial = task.partial + (place * gridDim.x + blockIdx.x) * kPartial;
+  // The warps' parts become the block's, in the place of the first warp's.
   for (int i = thread; i < heads * kWidth; i += kThreads) {
     const int h = i / kWidth, element = i % kWidth;
-    float top = kLowest, total = 0.0f, sum = 0.0f;
+    float top = kLowest, sum = 0.0f;
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) top = fmaxf(top, largest_of[w][h]);
 #pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      const float keep = exp2f(largest_of[w][h] - top);
-      total += total_of[w][h] * keep;
-      sum += sums_of[w][h][element] * keep;
+    for (int w = 0; w < kWarps; ++w) sum += sums_of[w][h][element] * exp2f(largest_of[w][h] - top);
+    sums_of[0][h][element] = sum;
+  }
+  __syncthreads();
+  if (thread < heads) {
+    float top = kLowest, total = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) top = fmaxf(top, largest_of[w][thread]);
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) total += total_of[w][thread] * exp2f(largest_of[w][thread] - top);
+    largest_of[0][thread] = top, total_of[0][thread] = total;
+  }
+
+  // The blocks of a cluster share the elements among them; each adds up its own of all blocks.
+  const uint32_t clusters = (splits + cluster - 1) / cluster, number = blockIdx.x / cluster;
+  const uint32_t members = min(cluster, splits - number * cluster), rank = blockIdx.x % cluster;
+  const int64_t place = static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y, places = gridDim.x / cluster;
+  float* partial = task.partial + (place * places + number) * kPartial;
+  cluster_barrier(cluster);
+  for (int i = 4 * (static_cast<int>(rank) * kThreads + thread); i < heads * kWidth;
+       i += 4 * kThreads * static_cast<int>(members)) {
+    const int h = i / kWidth, element = i % kWidth;
+    float4 parts[kMostMembers];
+    float tops[kMostMembers], totals_of[kMostMembers], top = kLowest, total = 0.0f, sum[4] = {};
+#pragma unroll
+    for (uint32_t m = 0; m < kMostMembers; ++m) {
+      if (m >= members) break;
+      parts[m] = *reinterpret_cast<const float4*>(of_member(&sums_of[0][h][element], m, cluster));
+      tops[m] = *of_member(&largest_of[0][h], m, cluster), totals_of[m] = *of_member(&total_of[0][h], m, cluster);
+      top = fmaxf(top, tops[m]);
     }
-    if (splits == 1) {
-      if (element < cache.head_width) out_row(h)[element] = sum / total;
+#pragma unroll
+    for (uint32_t m = 0; m < kMostMembers; ++m) {
+      if (m >= members) break;
+      const float weight = exp2f(tops[m] - top);
+      total = fmaf(totals_of[m], weight, total);
+      sum[0] = fmaf(parts[m].x, weight, sum[0]), sum[1] = fmaf(parts[m].y, weight, sum[1]);
+      sum[2] = fmaf(parts[m].z, weight, sum[2]), sum[3] = fmaf(parts[m].w, weight, sum[3]);
+    }
+    if (clusters == 1) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if (element + j < cache.head_width) out_row(h)[element + j] = sum[j] / total;
+      }
     } else {
-      __stcg(partial + i, sum);
+      __stcg(reinterpret_cast<float4*>(partial + i), make_float4(sum[0], sum[1], sum[2], sum[3]));
       if (element == 0) __stcg(partial + kHeads * kWidth + 2 * h, top), __stcg(partial + kHeads * kWidth + 2 * h + 1, total);
     }
   }
-  if (splits == 1) return;
+  cluster_barrier(cluster);  // nobody leaves while others read its memory
+  if (clusters == 1) return;
   __threadfence();
   __syncthreads();
   if (thread == 0) {
@@ -272,16 +379,16 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
   __syncthreads();
   if (!last_to_come) return;
   __threadfence();
-  const float* parts = task.partial + place * gridDim.x * kPartial;
+  const float* parts = task.partial + place * places * kPartial;
   // A warp finds the weights of all parts of a head, then each thread adds up four elements.
   for (int h = warp; h < heads; h += kWarps) {
     float tops[kMostSplits / kLanes], part_totals[kMostSplits / kLanes], top = kLowest, total = 0.0f;
 #pragma unroll
     for (int i = 0; i < kMostSplits / kLanes; ++i) {
       const uint32_t split = static_cast<uint32_t>(lane + i * kLanes);
-      const float* numbers = parts + min(split, splits - 1) * kPartial + kHeads * kWidth + 2 * h;
-      tops[i] = split < splits ? __ldcg(numbers) : kLowest;
-      part_totals[i] = split < splits ? __ldcg(numbers + 1) : 0.0f;
+      const float* numbers = parts + min(split, clusters - 1) * kPartial + kHeads * kWidth + 2 * h;
+      tops[i] = split < clusters ? __ldcg(numbers) : kLowest;
+      part_totals[i] = split < clusters ? __ldcg(numbers + 1) : 0.0f;
       top = fmaxf(top, tops[i]);
     }
 #pragma unroll
@@ -301,7 +408,7 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(AttentionTask task, Ca
     const int h = i / kWidth, element = i % kWidth;
     float sum[4] = {};
 #pragma unroll 8
-    for (uint32_t split = 0; split < splits; ++split) {
+    for (uint32_t split = 0; split < clusters; ++split) {
       const float4 part = __ldcg(reinterpret_cast<const float4*>(parts + split * kPartial + i));
       const float weight = split_weights[h][split];
       sum[0] = fmaf(part.x, weight, sum[0]), sum[1] = fmaf(part.y, weight, sum[1]);
@@ -319,23 +426,25 @@ int wanted_blocks(const DeviceTraits& traits) { return 2 * traits.multiprocessor
 
 template <typename Element, int kHeads, int kChunks>
 Status launch_attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
-                     bool tiled, Stream stream) {
+                     const OwnHeads& own, bool tiled, Stream stream) {
   const int sharing = task.heads / cache.heads, groups = (sharing + kHeads - 1) / kHeads;
   const int64_t pieces = int64_t{task.queries.count} * cache.heads * groups;
   // Few pieces are split; many are not, and then need neither counters nor room for partial sums.
-  const int splits = static_cast<int>(std::clamp<int64_t>(wanted_blocks(traits) / pieces, 1, kMostSplits));
-  const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(cache.heads * groups),
+  const auto splits = static_cast<unsigned>(std::clamp<int64_t>(wanted_blocks(traits) / pieces, 1, kMostSplits));
+  const unsigned cluster = traits.clusters() ? std::min<unsigned>(std::bit_floor(splits), kMostMembers) : 1;
+  const dim3 grid(splits / cluster * cluster, static_cast<unsigned>(cache.heads * groups),
                   static_cast<unsigned>(task.queries.count));
-  return launch_kernel(attend_kernel<Element, kHeads, kChunks>, traits, grid, kThreads, 0, stream, task, cache, step, tiled);
+  return launch_clusters(attend_kernel<Element, kHeads, kChunks>, traits, cluster, grid, kThreads, 0, stream, task, cache, step,
+                         own, tiled);
 }
 
 template <typename Element>
-Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, bool tiled,
-                   Stream stream) {
+Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
+                   const OwnHeads& own, bool tiled, Stream stream) {
   const int chunks = (cache.head_stride + kTeam * kChunk - 1) / (kTeam * kChunk);
-  if (chunks <= 1) return launch_attend<Element, 4, 1>(traits, task, cache, step, tiled, stream);
-  if (chunks == 2) return launch_attend<Element, 4, 2>(traits, task, cache, step, tiled, stream);
-  return launch_attend<Element, 2, 4>(traits, task, cache, step, tiled, stream);
+  if (chunks <= 1) return launch_attend<Element, 4, 1>(traits, task, cache, step, own, tiled, stream);
+  if (chunks == 2) return launch_attend<Element, 4, 2>(traits, task, cache, step, own, tiled, stream);
+  return launch_attend<Element, 2, 4>(traits, task, cache, step, own, tiled, stream);
 }
 
 }  // namespace
@@ -355,12 +464,20 @@ Status store_heads(const DeviceTraits& traits, const HeadTask& task, const Cache
 }
 
 Status attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream) {
-  if (!cache.halves) return attend_rows<float>(traits, task, cache, step, false, stream);
+  constexpr OwnHeads kStored{};
+  if (!cache.halves) return attend_rows<float>(traits, task, cache, step, kStored, false, stream);
   const bool tiled = task.queries.count >= kFewestTiledRows;
   if (tiled) {
     if (const Status status = attend_tiles(traits, task, cache, step, stream); status != cudaSuccess) return status;
   }
-  return attend_rows<__half>(traits, task, cache, step, tiled, stream);
+  return attend_rows<__half>(traits, task, cache, step, kStored, tiled, stream);
+}
+
+Status store_and_attend(const DeviceTraits& traits, const HeadTask& heads, const AttentionTask& task, const CacheView& cache,
+                        const StepView& step, Stream stream) {
+  const OwnHeads own{heads, true};
+  return cache.halves ? attend_rows<__half>(traits, task, cache, step, own, false, stream)
+                      : attend_rows<float>(traits, task, cache, step, own, false, stream);
 }
 
 }  // namespace tritllm::cuda

@@ -132,6 +132,8 @@ class CudaStep final : public Step {
 
   uint32_t tokens() const noexcept override { return tokens_; }
   uint32_t scored() const noexcept override { return scored_; }
+  // Whether each token is of a sequence of its own.
+  bool separate() const noexcept { return separate_; }
 
   StepView view() const noexcept {
     uint32_t* const data = memory_.as<uint32_t>();
@@ -148,6 +150,12 @@ class CudaStep final : public Step {
                               sequences, inputs.pages_per_sequence, limits_.tokens, limits_.sequences, limits_.pages_per_sequence),
                   "make a larger step");
     }
+    sequences_seen_.assign(limits_.sequences, false);
+    separate_ = std::ranges::all_of(inputs.places, [&](TokenPlace place) {
+      if (place.sequence >= sequences_seen_.size() || sequences_seen_[place.sequence]) return false;
+      sequences_seen_[place.sequence] = true;
+      return true;
+    });
     tokens_ = static_cast<uint32_t>(inputs.tokens.size());
     scored_ = static_cast<uint32_t>(inputs.scored.size());
     Staging& staging = staging_[turn_++ % 2];
@@ -161,10 +169,15 @@ class CudaStep final : public Step {
       std::ranges::copy(inputs.pages.subspan(sequence * inputs.pages_per_sequence, inputs.pages_per_sequence),
                         host + pages_at() + sequence * limits_.pages_per_sequence);
     }
-    copy(host, 0, inputs.tokens.size());
-    copy(host, scored_at(), inputs.scored.size());
-    copy(host, places_at(), 2 * inputs.places.size());
-    copy(host, pages_at(), sequences * limits_.pages_per_sequence);
+    // A copy costs more than the few thousand words between the parts.
+    if (const size_t used = pages_at() + sequences * limits_.pages_per_sequence; used <= kWordsInOneCopy) {
+      copy(host, 0, used);
+    } else {
+      copy(host, 0, inputs.tokens.size());
+      copy(host, scored_at(), inputs.scored.size());
+      copy(host, places_at(), 2 * inputs.places.size());
+      copy(host, pages_at(), sequences * limits_.pages_per_sequence);
+    }
     check(cudaEventRecord(staging.copied, context_.stream()), "record a copy");
   }
 
@@ -177,6 +190,8 @@ class CudaStep final : public Step {
     PinnedMemory memory;
     cudaEvent_t copied = nullptr;
   };
+
+  static constexpr size_t kWordsInOneCopy = 16384;
 
   // In words: tokens, scored rows, places, pages.
   size_t scored_at() const noexcept { return limits_.tokens; }
@@ -193,15 +208,36 @@ class CudaStep final : public Step {
   Staging staging_[2];
   size_t turn_ = 0;
   uint32_t tokens_ = 0, scored_ = 0;
+  bool separate_ = false;
+  std::vector<bool> sequences_seen_;
 };
 
 class CudaChosenTokens final : public ChosenTokens {
  public:
-  CudaChosenTokens(Context& context, uint32_t capacity) : memory_(context, capacity * sizeof(uint32_t)) {}
+  CudaChosenTokens(Context& context, uint32_t capacity)
+      : context_(context), memory_(context, capacity * sizeof(uint32_t)), host_(capacity * sizeof(uint32_t)) {
+    check(cudaEventCreateWithFlags(&copied_, cudaEventDisableTiming), "make an event");
+  }
+  ~CudaChosenTokens() override { cudaEventDestroy(copied_); }
   uint32_t* data() const noexcept { return memory_.as<uint32_t>(); }
 
+  // To be called when `count` tokens have been chosen: the host gets them although later work is already on the stream.
+  void send(size_t count) const {
+    check(
+        cudaMemcpyAsync(host_.as<void>(), memory_.as<void>(), count * sizeof(uint32_t), cudaMemcpyDeviceToHost, context_.stream()),
+        "copy tokens");
+    check(cudaEventRecord(copied_, context_.stream()), "record a copy");
+  }
+  void receive(std::span<uint32_t> out) const {
+    check(cudaEventSynchronize(copied_), "wait for tokens");
+    std::copy_n(host_.as<uint32_t>(), out.size(), out.data());
+  }
+
  private:
+  Context& context_;
   DeviceMemory memory_;
+  PinnedMemory host_;
+  cudaEvent_t copied_ = nullptr;
 };
 
 class CudaMoments final : public Moments {
@@ -239,12 +275,19 @@ class GrowingMemory {
   std::optional<DeviceMemory> memory_;
 };
 
+struct RecordingKey {
+  StepKey step;
+  bool separate;  // CudaStep::separate(): other kernels
+  bool operator==(const RecordingKey&) const = default;
+};
+
 struct KeyHash {
-  size_t operator()(const StepKey& key) const noexcept {
+  size_t operator()(const RecordingKey& recording) const noexcept {
+    const StepKey& key = recording.step;
     size_t hash = 0;
     for (const uint64_t part :
          {reinterpret_cast<uint64_t>(key.owner), reinterpret_cast<uint64_t>(key.step), reinterpret_cast<uint64_t>(key.cache),
-          uint64_t{key.tokens} << 32 | key.first, uint64_t{key.scored}}) {
+          uint64_t{key.tokens} << 32 | key.first, uint64_t{key.scored} << 1 | uint64_t{recording.separate}}) {
       hash = (hash ^ part) * 0x9e3779b97f4a7c15u;
     }
     return hash;
@@ -257,11 +300,11 @@ class Recordings {
   explicit Recordings(Context& context) : context_(context) {}
   ~Recordings() { clear(); }
 
-  void run(const StepKey& key, const std::function<void()>& operations) {
+  void run(const RecordingKey& key, const std::function<void()>& operations) {
     // The launches of long prompts hide behind their work, and their lengths hardly ever repeat.
     constexpr uint32_t kLongestRecorded = 64;
     constexpr size_t kMostRecordings = 256;
-    if (key.tokens > kLongestRecorded) return operations();
+    if (key.step.tokens > kLongestRecorded) return operations();
     if (generation_ != context_.generation() || graphs_.size() > kMostRecordings) {
       clear();
       generation_ = context_.generation();
@@ -303,7 +346,7 @@ class Recordings {
   }
 
   Context& context_;
-  std::unordered_map<StepKey, cudaGraphExec_t, KeyHash> graphs_;
+  std::unordered_map<RecordingKey, cudaGraphExec_t, KeyHash> graphs_;
   uint64_t generation_ = 0;
 };
 
@@ -373,7 +416,7 @@ class CudaBackend final : public Backend {
   }
   void run(const StepKey& key, const std::function<void()>& operations) override {
     context_.use();
-    recordings_.run(key, operations);
+    recordings_.run({key, own<const CudaStep>(*key.step).separate()}, operations);
   }
 
   void embed(const DeviceMatrix& table, const Step& step, float scale, Rows out) override {
@@ -385,8 +428,7 @@ class CudaBackend final : public Backend {
     for (size_t first = 0; first < x.count; first += kTokensAtOnce) {
       const size_t count = std::min(kTokensAtOnce, x.count - first);
       const RowsView rows = view_of(x.slice(first, count));
-      const Input input{rows.data, rows.stride, rows.count, norm == nullptr ? nullptr : own<const CudaVector>(*norm->gain).data(),
-                        norm == nullptr ? 0.0f : norm->epsilon};
+      const Input input = input_of(rows, norm);
       const Workspace workspace{operands_.sized(operand_bytes(static_cast<int64_t>(std::min(x.count, kTokensAtOnce)), rows.width)),
                                 partial_sums_.as<void>(), counters_.as<uint32_t>()};
       // Matrices of one depth that follow each other share a launch.
@@ -397,12 +439,9 @@ class CudaBackend final : public Backend {
         const int depth = own<const CudaMatrix>(*projections[begin].weights).view().depth;
         for (; begin < projections.size() && taken < kMaxProducts; ++begin, ++taken) {
           const Projection& projection = projections[begin];
-          const Matrix& matrix = own<const CudaMatrix>(*projection.weights).view();
-          if (matrix.depth != depth) break;
-          const RowsView out = view_of(projection.out.slice(first, count));
-          products[taken] = {matrix, projection.bias == nullptr ? nullptr : own<const CudaVector>(*projection.bias).data(),
-                             out.data, out.stride, projection.adds};
-          in_place |= out.data == rows.data;
+          products[taken] = product_of(projection, projection.out.slice(first, count));
+          if (products[taken].weights.depth != depth) break;
+          in_place |= products[taken].out == rows.data;
         }
         // Blocks of the kernel for one token read all of x, and some may have written their rows before others have.
         const ProductKernel kernel = in_place && count == 1 ? ProductKernel::kBatch : ProductKernel::kAutomatic;
@@ -411,37 +450,31 @@ class CudaBackend final : public Backend {
     }
   }
 
+  void multiply_gated(Rows x, const Norm* norm, const Projection& gate, const Projection& up, Activation activation) override {
+    const Input input = input_of(view_of(x), norm);
+    const Product products[] = {product_of(gate, gate.out), product_of(up, up.out)};
+    if (!fits_gated(traits(), input, products[0], products[1])) return Backend::multiply_gated(x, norm, gate, up, activation);
+    launch(cuda::multiply_gated(traits(), static_cast<GateKind>(activation), input, products[0], products[1], stream()));
+  }
+
   void store_heads(Rows queries, Rows keys, Rows values, const HeadRules& rules, const Step& step, uint32_t layer,
                    KeyValueCache& cache) override {
     if (queries.count == 0) return;
-    const auto& angles = own<const CudaRotaryTable>(*rules.rotary);
-    const auto gain_of = [](const Norm* norm) { return norm == nullptr ? nullptr : own<const CudaVector>(*norm->gain).data(); };
-    const auto epsilon_of = [](const Norm* norm) { return norm == nullptr ? 0.0f : norm->epsilon; };
-    const HeadTask task{view_of(queries),
-                        view_of(keys),
-                        view_of(values),
-                        gain_of(rules.query_norm),
-                        gain_of(rules.key_norm),
-                        epsilon_of(rules.query_norm),
-                        epsilon_of(rules.key_norm),
-                        angles.cosines(),
-                        angles.sines(),
-                        angles.pairs()};
-    launch(cuda::store_heads(traits(), task, own<CudaCache>(cache).view(), static_cast<int>(layer), view_of(step), stream()));
+    launch(cuda::store_heads(traits(), head_task(queries, keys, values, rules), own<CudaCache>(cache).view(),
+                             static_cast<int>(layer), view_of(step), stream()));
   }
-
   void attend(Rows queries, const KeyValueCache& cache, const AttentionSettings& settings, const Step& step, Rows out) override {
     if (queries.count == 0) return;
-    const AttentionTask task{view_of(queries),
-                             view_of(out),
-                             static_cast<int32_t>(settings.layer),
-                             static_cast<int32_t>(settings.heads),
-                             settings.window,
-                             settings.scale,
-                             settings.softcap,
-                             partial_sums_.as<float>(),
-                             counters_.as<uint32_t>()};
-    launch(cuda::attend(traits(), task, own<const CudaCache>(cache).view(), view_of(step), stream()));
+    launch(cuda::attend(traits(), attention_task(queries, settings, out), own<const CudaCache>(cache).view(), view_of(step),
+                        stream()));
+  }
+  void store_and_attend(Rows queries, Rows keys, Rows values, const HeadRules& rules, const Step& step, KeyValueCache& cache,
+                        const AttentionSettings& settings, Rows out) override {
+    if (queries.count == 0 || !own<const CudaStep>(step).separate()) {
+      return Backend::store_and_attend(queries, keys, values, rules, step, cache, settings, out);
+    }
+    launch(cuda::store_and_attend(traits(), head_task(queries, keys, values, rules), attention_task(queries, settings, out),
+                                  own<CudaCache>(cache).view(), view_of(step), stream()));
   }
 
   void gate(Activation activation, Rows gate, Rows up, Rows out) override {
@@ -473,7 +506,7 @@ class CudaBackend final : public Backend {
     for (size_t row = 0; row < logits.count; ++row) {
       if (draws[row].temperature != 0) drawn.push_back(row);
     }
-    if (drawn.empty()) return;
+    if (drawn.empty()) return own<CudaChosenTokens>(chosen).send(logits.count);
     const size_t width = logits.width();
     std::vector<float> values(drawn.size() * width);
     for (size_t i = 0; i < drawn.size(); ++i) {
@@ -492,10 +525,11 @@ class CudaBackend final : public Backend {
     });
     for (size_t i = 0; i < drawn.size(); ++i) context_.upload(&tokens[i], out + drawn[i], sizeof(uint32_t));
     context_.wait();
+    own<CudaChosenTokens>(chosen).send(logits.count);
   }
   void tokens(const ChosenTokens& chosen, std::span<uint32_t> out) override {
     context_.use();
-    context_.download(own<const CudaChosenTokens>(chosen).data(), out.data(), out.size_bytes());
+    own<const CudaChosenTokens>(chosen).receive(out);
   }
 
   std::unique_ptr<Moments> make_moments(size_t columns, MomentKind kind) override {
@@ -552,6 +586,42 @@ class CudaBackend final : public Backend {
   static StepView view_of(const Step& step) noexcept { return own<const CudaStep>(step).view(); }
   static RowsView view_of(Rows rows) noexcept { return cuda::view_of(rows); }
   static void launch(Status status) { check(status, "start a kernel"); }
+
+  static const float* gain_of(const Norm* norm) { return norm == nullptr ? nullptr : own<const CudaVector>(*norm->gain).data(); }
+  static float epsilon_of(const Norm* norm) { return norm == nullptr ? 0.0f : norm->epsilon; }
+  static Input input_of(const RowsView& rows, const Norm* norm) {
+    return {rows.data, rows.stride, rows.count, gain_of(norm), epsilon_of(norm)};
+  }
+  static Product product_of(const Projection& projection, Rows out) {
+    const RowsView rows = view_of(out);
+    return {own<const CudaMatrix>(*projection.weights).view(),
+            projection.bias == nullptr ? nullptr : own<const CudaVector>(*projection.bias).data(), rows.data, rows.stride,
+            projection.adds};
+  }
+  static HeadTask head_task(Rows queries, Rows keys, Rows values, const HeadRules& rules) {
+    const auto& angles = own<const CudaRotaryTable>(*rules.rotary);
+    return {view_of(queries),
+            view_of(keys),
+            view_of(values),
+            gain_of(rules.query_norm),
+            gain_of(rules.key_norm),
+            epsilon_of(rules.query_norm),
+            epsilon_of(rules.key_norm),
+            angles.cosines(),
+            angles.sines(),
+            angles.pairs()};
+  }
+  AttentionTask attention_task(Rows queries, const AttentionSettings& settings, Rows out) const {
+    return {view_of(queries),
+            view_of(out),
+            static_cast<int32_t>(settings.layer),
+            static_cast<int32_t>(settings.heads),
+            settings.window,
+            settings.scale,
+            settings.softcap,
+            partial_sums_.as<float>(),
+            counters_.as<uint32_t>()};
+  }
 
   ThreadPool& pool_;
   int index_;

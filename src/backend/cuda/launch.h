@@ -21,6 +21,7 @@ struct DeviceTraits {
   int shared_bytes = 0;        // that one block may have
   bool warpgroup_mma = false;  // Hopper, in a build that has code for sm_90a
   bool dependent_launch() const noexcept { return compute_capability >= 90; }
+  bool clusters() const noexcept { return compute_capability >= 90; }
 };
 Status device_traits(int device, DeviceTraits& traits);
 
@@ -63,11 +64,17 @@ size_t operand_bytes(int64_t tokens, int64_t columns) noexcept;
 size_t partial_sum_bytes(const DeviceTraits& traits) noexcept;
 
 // Which kernel multiplies: chosen by the number of tokens unless a test or a benchmark asks for one.
-enum class ProductKernel { kAutomatic, kSingle, kBatch, kPrefill };
+enum class ProductKernel { kAutomatic, kSingle, kBatch, kCluster, kPrefill };
 
 // Up to three matrices of one depth and one number of columns, multiplied with the same input.
 Status multiply(const DeviceTraits& traits, const Input& input, const Product* products, int count, const Workspace& workspace,
                 Stream stream, ProductKernel kernel = ProductKernel::kAutomatic);
+
+enum class GateKind : int { kSilu, kGeluTanh, kGeluErf };
+// gate.out = activation(gate)·up in one launch, for one token; up.out is not touched. Only where fits_gated().
+bool fits_gated(const DeviceTraits& traits, const Input& input, const Product& gate, const Product& up) noexcept;
+Status multiply_gated(const DeviceTraits& traits, GateKind kind, const Input& input, const Product& gate, const Product& up,
+                      Stream stream);
 
 // Rows of FP32, `stride` elements apart, each 16-byte aligned.
 struct RowsView {
@@ -92,7 +99,6 @@ Status resolve_tokens(const DeviceTraits& traits, uint32_t* tokens, int count, c
 Status embed(const DeviceTraits& traits, const Matrix& table, const float* floats, const StepView& step, float scale,
              const RowsView& out, Stream stream);
 
-enum class GateKind : int { kSilu, kGeluTanh, kGeluErf };
 Status gate(const DeviceTraits& traits, GateKind kind, const RowsView& gate, const RowsView& up, const RowsView& out,
             Stream stream);
 // to += norm(x)
@@ -142,5 +148,8 @@ size_t attention_partial_bytes(const DeviceTraits& traits) noexcept;
 // The largest head that attend() handles.
 inline constexpr int kLargestHead = 256;
 Status attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream);
+// store_heads() and attend() in one launch, for rows of as many sequences as rows. Queries stay as they are.
+Status store_and_attend(const DeviceTraits& traits, const HeadTask& heads, const AttentionTask& task, const CacheView& cache,
+                        const StepView& step, Stream stream);
 
 }  // namespace tritllm::cuda

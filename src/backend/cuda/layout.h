@@ -73,7 +73,7 @@ struct FieldPlace {
   int count = 0;
 };
 
-// The place of each slot. What is left over at the top of a half-word holds, bit by bit, the slots that found no room of their own.
+// The place of each slot. The spare bits at the top of the half-words hold, bit by bit, the slots that did not fit.
 constexpr FieldPlace field_place(int depth, int slot) noexcept {
   FieldPlace place;
   const auto add = [&](int word, int word_bit, int slot_bit, int bits) {

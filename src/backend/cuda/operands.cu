@@ -28,19 +28,25 @@ TRIT_DEVICE void reduce_block(float& squares, uint32_t& largest, float* scratch)
 
 template <int kDepth>
 __global__ void __launch_bounds__(kThreads) prepare(const __grid_constant__ OperandTask task) {
-  extern __shared__ __align__(16) float row[];  // the token's values, normed but for the common factor
+  extern __shared__ __align__(16) float row[];  // the token's values, normed but for the common factor; then the gains
   __shared__ float scratch[2 * kWarps];
   const Operands& operands = task.operands;
   const int token = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   const int columns = operands.chunks * kChunkColumns;
   const bool inside = token < operands.tokens;
   allow_next_kernel();
+  // Gains do not depend on the kernel before.
+  const bool normed = task.input.gain != nullptr;
+  float* const gains = row + columns;
+  for (int column = 4 * thread; normed && column < columns; column += 4 * kThreads) {
+    const int count = max(0, min(4, task.columns - column));
+    copy_async_part(shared_address(gains + column), count > 0 ? task.input.gain + column : task.input.gain, 4 * count);
+  }
   wait_for_previous_kernel();
 
   float squares = 0.0f;
   uint32_t largest = 0;
   const float* from = task.input.rows + static_cast<int64_t>(inside ? token : 0) * task.input.stride;
-  // Copies and gains of four columns a thread are under way together.
   for (int column = 4 * thread; column < columns; column += 4 * kThreads) {
     const int count = inside ? max(0, min(4, task.columns - column)) : 0;
     copy_async_part(shared_address(row + column), count > 0 ? from + column : from, 4 * count);
@@ -51,9 +57,9 @@ __global__ void __launch_bounds__(kThreads) prepare(const __grid_constant__ Oper
 #pragma unroll
     for (int i = column; i < column + 4; ++i) {
       float value = row[i];
-      if (task.input.gain != nullptr && i < task.columns) {
+      if (normed) {
         squares += value * value;
-        value *= __ldg(task.input.gain + i);
+        value *= gains[i];
         row[i] = value;
       }
       largest = max(largest, __float_as_uint(value) & 0x7fffffffu);
@@ -61,7 +67,7 @@ __global__ void __launch_bounds__(kThreads) prepare(const __grid_constant__ Oper
   }
   reduce_block(squares, largest, scratch);  // its barrier covers `row`
   float norm = 1.0f;
-  if (task.input.gain != nullptr) {
+  if (normed) {
     norm = rsqrtf(squares / static_cast<float>(task.columns) + task.input.epsilon);
     largest = __float_as_uint(__uint_as_float(largest) * norm);
   }
@@ -95,7 +101,8 @@ Status prepare_operands(const DeviceTraits& traits, int depth, const Input& inpu
   const OperandTask task{input, operands, columns};
   const auto launch = [&](auto kernel) {
     return launch_kernel(kernel, traits, static_cast<unsigned>(operands.tile_count() * operands.tile_tokens), kThreads,
-                         operands.chunks * kChunkColumns * static_cast<int>(sizeof(float)), stream, task);
+                         (input.gain != nullptr ? 2 : 1) * operands.chunks * kChunkColumns * static_cast<int>(sizeof(float)),
+                         stream, task);
   };
   switch (depth) {
     case 0: return launch(prepare<0>);

@@ -39,6 +39,10 @@ int batch_tile_tokens(const DeviceTraits& traits, int tokens) noexcept;
 Status multiply_several_tokens(const DeviceTraits& traits, int depth, const ProductTask& task, const Operands& operands,
                                const Workspace& workspace, Stream stream);
 
+// product_cluster.cu: the same on Hopper, one tile of tokens.
+Status multiply_in_clusters(const DeviceTraits& traits, int depth, const ProductTask& task, const Operands& operands,
+                            Stream stream);
+
 // product_prefill.cu: tiles of 64 or 128 tokens.
 Status multiply_many_tokens(const DeviceTraits& traits, int depth, const ProductTask& task, const Operands& operands,
                             Stream stream);

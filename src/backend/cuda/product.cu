@@ -40,8 +40,9 @@ Status multiply(const DeviceTraits& traits, const Input& input, const Product* p
   const int depth = products[0].weights.depth;
   if (kernel == ProductKernel::kAutomatic) {
     kernel = input.tokens == 1 && fits_single(traits, task.columns, input.gain != nullptr) ? ProductKernel::kSingle
-             : input.tokens >= kPrefillTokens && traits.warpgroup_mma                      ? ProductKernel::kPrefill
-                                                                                           : ProductKernel::kBatch;
+             : !traits.warpgroup_mma                                                       ? ProductKernel::kBatch
+             : input.tokens >= kPrefillTokens                                              ? ProductKernel::kPrefill
+                                                                                           : ProductKernel::kCluster;
   }
   if (kernel == ProductKernel::kSingle) return multiply_single_token(traits, depth, task, stream);
   const bool many = kernel == ProductKernel::kPrefill;
@@ -49,8 +50,21 @@ Status multiply(const DeviceTraits& traits, const Input& input, const Product* p
   const Operands operands = place_operands(workspace, input.tokens, tile_tokens, task.blocks);
   if (const Status status = prepare_operands(traits, depth, input, task.columns, operands, stream); status != cudaSuccess)
     return status;
+  if (kernel == ProductKernel::kCluster) return multiply_in_clusters(traits, depth, task, operands, stream);
   return many ? multiply_many_tokens(traits, depth, task, operands, stream)
               : multiply_several_tokens(traits, depth, task, operands, workspace, stream);
+}
+
+bool fits_gated(const DeviceTraits& traits, const Input& input, const Product& gate, const Product& up) noexcept {
+  return input.tokens == 1 && gate.weights.depth == up.weights.depth && gate.weights.rows == up.weights.rows &&
+         gate.weights.columns == up.weights.columns && !gate.adds && !up.adds &&
+         fits_single(traits, gate.weights.columns, input.gain != nullptr, 2);
+}
+
+Status multiply_gated(const DeviceTraits& traits, GateKind kind, const Input& input, const Product& gate, const Product& up,
+                      Stream stream) {
+  const Product products[] = {gate, up};
+  return multiply_single_gated(traits, gate.weights.depth, kind, make_task(input, products, 2), stream);
 }
 
 }  // namespace tritllm::cuda

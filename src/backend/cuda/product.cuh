@@ -94,13 +94,18 @@ struct HalfSteps {
   }
 };
 
-// Writes one element of the output. `sum` lacks the unit of a dense matrix only.
+// The product of a row of a part. `sum` lacks the unit of a dense matrix only.
+TRIT_DEVICE float completed(const TaskPart& part, int row, float sum) {
+  sum *= part.unit;
+  return part.bias != nullptr ? sum + __ldg(part.bias + row) : sum;
+}
+
+// Writes one element of the output.
 TRIT_DEVICE void finish(const ProductTask& task, int tile, int row_of_tile, int64_t token, float sum) {
   const TaskPart& part = task.parts[part_of_tile(task, tile)];
   const int row = (tile - part.first_tile) * kTileRows + row_of_tile;
   if (row >= part.rows) return;
-  sum *= part.unit;
-  if (part.bias != nullptr) sum += __ldg(part.bias + row);
+  sum = completed(part, row, sum);
   float* out = part.out + token * part.out_stride + row;
   *out = part.adds ? *out + sum : sum;
 }
@@ -118,7 +123,9 @@ TRIT_DEVICE float operand_scale(uint32_t largest_bits) {
 }
 
 // product_single.cu
-bool fits_single(const DeviceTraits& traits, int64_t columns, bool norm) noexcept;
+bool fits_single(const DeviceTraits& traits, int64_t columns, bool norm, int tiles = 1) noexcept;
 Status multiply_single_token(const DeviceTraits& traits, int depth, const ProductTask& task, Stream stream);
+// The task's two parts have as many rows; the first one's output gets the gated product.
+Status multiply_single_gated(const DeviceTraits& traits, int depth, GateKind kind, const ProductTask& task, Stream stream);
 
 }  // namespace tritllm::cuda

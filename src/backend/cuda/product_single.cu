@@ -6,6 +6,7 @@
 // that is thrown away. Weights are asked for before the kernel that computes the activations has ended.
 #include <algorithm>
 
+#include "backend/cuda/activation.cuh"
 #include "backend/cuda/kernel_launch.cuh"
 #include "backend/cuda/product.cuh"
 
@@ -194,13 +195,28 @@ struct OperandPreparation {
   }
 };
 
-template <int kDepth>
-__global__ void __launch_bounds__(kThreads, 1) multiply_single(const __grid_constant__ ProductTask task, const Runs runs) {
+// Of which part a tile is, and its number there. Gated: tiles of the two parts take turns, so that the two numbers which become one
+// are in one block.
+struct TilePlace {
+  int part, tile;
+};
+template <bool kGated>
+TRIT_DEVICE TilePlace place_of_tile(const ProductTask& task, int tile) {
+  if constexpr (kGated) return {tile % 2, tile / 2};
+  const int part = part_of_tile(task, tile);
+  return {part, tile - task.parts[part].first_tile};
+}
+
+template <int kDepth, bool kGated>
+__global__ void __launch_bounds__(kThreads, 1)
+    multiply_single(const __grid_constant__ ProductTask task, const Runs runs, const GateKind gate) {
+  constexpr int kTogether = kGated ? 2 : 1;  // tiles that stay in one block
   extern __shared__ __align__(128) uint32_t memory[];
   __shared__ float scratch[2 * kWarps];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes;
   allow_next_kernel();
-  const int first_tile = runs.begin(static_cast<int>(blockIdx.x)), end_tile = runs.begin(static_cast<int>(blockIdx.x) + 1);
+  const int first_tile = runs.begin(static_cast<int>(blockIdx.x)) * kTogether,
+            end_tile = runs.begin(static_cast<int>(blockIdx.x) + 1) * kTogether;
   const SharedLayout layout(task.blocks, end_tile - first_tile, task.input.gain != nullptr);
   float* starts = reinterpret_cast<float*>(memory) + layout.starts;
   float* sums = reinterpret_cast<float*>(memory) + layout.sums;
@@ -212,7 +228,11 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_single(const __grid_cons
   };
   normalise(tile, index);
   using Blocks = Item<kDepth>;
-  const auto address = [&](int tile, int index) { return tile_address(task, tile) + static_cast<size_t>(index) * Blocks::kBytes; };
+  const auto address = [&](int tile, int index) {
+    const TilePlace place = place_of_tile<kGated>(task, tile);
+    return task.parts[place.part].tiles + static_cast<uint64_t>(place.tile) * task.tile_bytes +
+           static_cast<size_t>(index) * Blocks::kBytes;
+  };
   const auto blocks_in = [&](int index) { return min(Blocks::kBlocks, task.blocks - index * Blocks::kBlocks); };
 
   Blocks item;
@@ -258,7 +278,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_single(const __grid_cons
     const bool more = next_tile < end_tile;
     const uint8_t* next = more ? address(next_tile, next_index) : nullptr;
     const int count = blocks_in(index), next_count = more ? blocks_in(next_index) : 0;
-    const float steps = kDepth > 0 ? tables.of_part(part_of_tile(task, tile)) : 0.0f;
+    const float steps = kDepth > 0 ? tables.of_part(place_of_tile<kGated>(task, tile).part) : 0.0f;
     uint32_t scales[kScaleWords];
     if constexpr (kDepth > 0) {
 #pragma unroll
@@ -295,43 +315,67 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_single(const __grid_cons
   __syncthreads();
 
   // Eight threads add up one row.
-  for (int i = thread; i < (end_tile - first_tile) * kTileRows * 8; i += kThreads) {
-    const int row = i / 8, part = i % 8, tile_of_block = row / kTileRows;
-    const float* from = sums + (tile_of_block * kWarps + part) * kTileRows + row % kTileRows;
+  const auto total_of = [&](int tile, int row, int member) {
+    const float* from = sums + ((tile - first_tile) * kWarps + member) * kTileRows + row;
     float total = from[0] + from[8 * kTileRows];
     total += __shfl_xor_sync(0xffffffffu, total, 1);
     total += __shfl_xor_sync(0xffffffffu, total, 2);
     total += __shfl_xor_sync(0xffffffffu, total, 4);
-    if (part == 0) finish(task, first_tile + tile_of_block, row % kTileRows, 0, total * factor);
+    return total * factor;
+  };
+  for (int i = thread; i < (end_tile - first_tile) / kTogether * kTileRows * 8; i += kThreads) {
+    const int row = i / 8 % kTileRows, member = i % 8, tile = first_tile + i / 8 / kTileRows * kTogether;
+    const float total = total_of(tile, row, member);
+    if constexpr (kGated) {
+      const float up = total_of(tile + 1, row, member);
+      const TaskPart& part = task.parts[0];
+      const int out_row = tile / 2 * kTileRows + row;
+      if (member == 0 && out_row < part.rows) {
+        part.out[out_row] = activation(gate, completed(part, out_row, total)) * completed(task.parts[1], out_row, up);
+      }
+    } else {
+      if (member == 0) finish(task, tile, row, 0, total);
+    }
   }
 }
 
-template <int kDepth>
-Status launch_single(const DeviceTraits& traits, const ProductTask& task, Stream stream) {
+template <int kDepth, bool kGated>
+Status launch_single(const DeviceTraits& traits, const ProductTask& task, Stream stream, GateKind gate = {}) {
   // One wave where its sums fit into shared memory, else as many blocks as they need.
   const bool norm = task.input.gain != nullptr;
   const int room = traits.shared_bytes - SharedLayout(task.blocks, 0, norm).bytes - kReservedBytes;
-  const int most_tiles = room / (kWarps * kTileRows * 4);
-  if (most_tiles < 1) return cudaErrorInvalidValue;
-  const int each = std::min((task.tiles + traits.multiprocessors - 1) / traits.multiprocessors, most_tiles);
-  const int grid = (task.tiles + each - 1) / each;
-  return launch_kernel(multiply_single<kDepth>, traits, static_cast<unsigned>(grid), kThreads,
-                       SharedLayout(task.blocks, each, norm).bytes, stream, task, Runs(task.tiles, grid));
+  constexpr int kTogether = kGated ? 2 : 1;
+  const int units = task.tiles / kTogether, most_units = room / (kWarps * kTileRows * 4) / kTogether;
+  if (most_units < 1) return cudaErrorInvalidValue;
+  const int each = std::min((units + traits.multiprocessors - 1) / traits.multiprocessors, most_units);
+  const int grid = (units + each - 1) / each;
+  return launch_kernel(multiply_single<kDepth, kGated>, traits, static_cast<unsigned>(grid), kThreads,
+                       SharedLayout(task.blocks, each * kTogether, norm).bytes, stream, task, Runs(units, grid), gate);
 }
 
 }  // namespace
 
-bool fits_single(const DeviceTraits& traits, int64_t columns, bool norm) noexcept {
-  return columns <= kMostColumns && SharedLayout(blocks_of(columns), 1, norm).bytes + kReservedBytes <= traits.shared_bytes;
+bool fits_single(const DeviceTraits& traits, int64_t columns, bool norm, int tiles) noexcept {
+  return columns <= kMostColumns && SharedLayout(blocks_of(columns), tiles, norm).bytes + kReservedBytes <= traits.shared_bytes;
 }
 
 Status multiply_single_token(const DeviceTraits& traits, int depth, const ProductTask& task, Stream stream) {
   switch (depth) {
-    case 0: return launch_single<0>(traits, task, stream);
-    case 1: return launch_single<1>(traits, task, stream);
-    case 2: return launch_single<2>(traits, task, stream);
-    case 3: return launch_single<3>(traits, task, stream);
-    default: return launch_single<4>(traits, task, stream);
+    case 0: return launch_single<0, false>(traits, task, stream);
+    case 1: return launch_single<1, false>(traits, task, stream);
+    case 2: return launch_single<2, false>(traits, task, stream);
+    case 3: return launch_single<3, false>(traits, task, stream);
+    default: return launch_single<4, false>(traits, task, stream);
+  }
+}
+
+Status multiply_single_gated(const DeviceTraits& traits, int depth, GateKind kind, const ProductTask& task, Stream stream) {
+  switch (depth) {
+    case 0: return launch_single<0, true>(traits, task, stream, kind);
+    case 1: return launch_single<1, true>(traits, task, stream, kind);
+    case 2: return launch_single<2, true>(traits, task, stream, kind);
+    case 3: return launch_single<3, true>(traits, task, stream, kind);
+    default: return launch_single<4, true>(traits, task, stream, kind);
   }
 }
 

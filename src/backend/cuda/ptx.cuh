@@ -65,6 +65,45 @@ TRIT_DEVICE void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+// Blocks of a cluster: their number, a barrier of all that have not ended, and the address of a member's shared memory. `size`:
+// cluster_size(); a cluster of one is a block, and all that cards before Hopper have.
+TRIT_DEVICE uint32_t cluster_size() {
+#if __CUDA_ARCH__ >= 900
+  uint32_t size;
+  asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(size));
+  return size;
+#else
+  return 1;
+#endif
+}
+TRIT_DEVICE void cluster_barrier([[maybe_unused]] uint32_t size) {
+#if __CUDA_ARCH__ >= 900
+  if (size > 1) {
+    asm volatile("barrier.cluster.arrive;\nbarrier.cluster.wait;" ::: "memory");
+    return;
+  }
+#endif
+  __syncthreads();
+}
+template <typename T>
+TRIT_DEVICE const T* of_member(const T* own, [[maybe_unused]] uint32_t member, [[maybe_unused]] uint32_t size) {
+#if __CUDA_ARCH__ >= 900
+  if (size > 1) {
+    uint64_t address;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(address) : "l"(own), "r"(member));
+    return reinterpret_cast<const T*>(address);
+  }
+#endif
+  return own;
+}
+
+// Asks for bytes that a later kernel reads; both are multiples of 16. Hopper and later.
+TRIT_DEVICE void bring_to_l2(const void* from, uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+#endif
+}
+
 // Weights are read once: they leave no trace in the first-level cache. Volatile keeps the loads where they are written, ahead of
 // the wait for the previous kernel. Where `wanted` is false nothing is read and the words stay as they are; a predicate rather than
 // a branch, so that the loads of one step mix with the arithmetic of the next.

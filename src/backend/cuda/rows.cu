@@ -1,4 +1,5 @@
 // Operations on rows that are no products: embedding, gate, norm and sum, gathering, soft cap, the greedy choice, moments.
+#include "backend/cuda/activation.cuh"
 #include "backend/cuda/decode.cuh"
 #include "backend/cuda/kernel_launch.cuh"
 
@@ -72,14 +73,6 @@ __global__ void embed_floats_kernel(const float* table, int64_t rows, StepView s
 }
 
 template <GateKind kKind>
-TRIT_DEVICE float activation(float x) {
-  if constexpr (kKind == GateKind::kSilu) return x / (1.0f + expf(-x));
-  // sqrt(2/π) and the cubic's coefficient: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
-  if constexpr (kKind == GateKind::kGeluTanh) return 0.5f * x * (1.0f + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
-  if constexpr (kKind == GateKind::kGeluErf) return 0.5f * x * (1.0f + erff(x * 0.7071067812f));
-}
-
-template <GateKind kKind>
 __global__ void __launch_bounds__(kThreads) gate_kernel(RowsView gate, RowsView up, RowsView out) {
   allow_next_kernel();
   wait_for_previous_kernel();
@@ -90,7 +83,7 @@ __global__ void __launch_bounds__(kThreads) gate_kernel(RowsView gate, RowsView 
   const float4 g = *reinterpret_cast<const float4*>(gate.data + row * gate.stride + column);
   const float4 u = *reinterpret_cast<const float4*>(up.data + row * up.stride + column);
   *reinterpret_cast<float4*>(out.data + row * out.stride + column) = make_float4(
-      activation<kKind>(g.x) * u.x, activation<kKind>(g.y) * u.y, activation<kKind>(g.z) * u.z, activation<kKind>(g.w) * u.w);
+      activation(kKind, g.x) * u.x, activation(kKind, g.y) * u.y, activation(kKind, g.z) * u.z, activation(kKind, g.w) * u.w);
 }
 
 TRIT_DEVICE float sum_of_block(float value, float* scratch) {

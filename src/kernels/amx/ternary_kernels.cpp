@@ -20,6 +20,8 @@ namespace {
 #include "kernels/ternary_kernels_simd.h"
 #include "kernels/ternary_quantize_x86.h"
 
+#include "kernels/avx512/vector.h"
+// After the vector of floats that it extends.
 #include "kernels/avx512/ternary_vector.h"
 
 constexpr size_t kTileTokens = 16;     // lines of a tile of activations or of sums
@@ -243,7 +245,7 @@ void multiply_panel(const Panel& panel, size_t tiles, const Activations& x, cons
 
 template <TileFormat kFormat>
 struct Product {
-  static const TernaryProduct& of_few_tokens() noexcept {
+  static const TernaryFormatKernels& of_few_tokens() noexcept {
     return avx512vbmi::ternary_kernels().products[static_cast<size_t>(kFormat)];
   }
 
@@ -307,7 +309,7 @@ struct Product {
     }
   }
 
-  static constexpr TernaryProduct functions() noexcept { return {activation_bytes, quantize, multiply}; }
+  static constexpr TernaryFormatKernels functions() noexcept { return {activation_bytes, quantize, multiply}; }
 };
 
 // Linux: arch/x86/include/uapi/asm/prctl.h.
@@ -330,9 +332,9 @@ const TernaryKernels& ternary_kernels() noexcept {
       .most_exact_tokens = kFewestTokens - 1,
       .activation_bytes_at_once = size_t{16} << 20,
       .products = {Product<TileFormat::kTriples>::functions(), Product<TileFormat::kFourBits>::functions(),
-                   Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSixAndAHalfBits>::functions(),
-                   Product<TileFormat::kSqueezedFourBits>::functions()},
-      .formats = {TileFormat::kTriples, TileFormat::kSqueezedFourBits, TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
+                   Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kPairsOf13Bits>::functions(),
+                   Product<TileFormat::kPairsOf7Bits>::functions()},
+      .formats = {TileFormat::kTriples, TileFormat::kPairsOf7Bits, TileFormat::kFiveBits, TileFormat::kPairsOf13Bits},
   };
   return kTable;
 }

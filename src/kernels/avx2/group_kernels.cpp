@@ -10,26 +10,15 @@
 namespace tritllm::kernels::avx2 {
 namespace {
 
+#include "kernels/avx2/vector.h"
 #include "kernels/group_kernels_simd.h"
 
-struct Vector {
-  using Float = __m256;
+struct Vector : FloatVector {
   using Int = __m256i;
   using Mask = __m256;
-  static constexpr size_t kLanes = 8;
 
-  static Float set(float x) noexcept { return _mm256_set1_ps(x); }
-  static Float load(const float* p) noexcept { return _mm256_loadu_ps(p); }
-  static void store(float* p, Float x) noexcept { _mm256_storeu_ps(p, x); }
-  static Float multiply(Float a, Float b) noexcept { return _mm256_mul_ps(a, b); }
-  static Float add(Float a, Float b) noexcept { return _mm256_add_ps(a, b); }
-  static Float subtract(Float a, Float b) noexcept { return _mm256_sub_ps(a, b); }
-  static Float divide(Float a, Float b) noexcept { return _mm256_div_ps(a, b); }
-  static Float min(Float a, Float b) noexcept { return _mm256_min_ps(a, b); }
-  static Float max(Float a, Float b) noexcept { return _mm256_max_ps(a, b); }
   static Float root(Float a) noexcept { return _mm256_sqrt_ps(a); }
   static Float absolute(Float a) noexcept { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
-  static Float round_even(Float a) noexcept { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static Mask greater(Float a, Float b) noexcept { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
   static Mask not_less(Float a, Float b) noexcept { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
   static Mask both(Mask a, Mask b) noexcept { return _mm256_and_ps(a, b); }

@@ -12,17 +12,12 @@ namespace {
 #include "kernels/tensor_kernels_simd.h"
 // After the operations it uses.
 #include "kernels/attention_simd.h"
+#include "kernels/avx2/vector.h"
 
-struct Vector {
-  using Float = __m256;
-  static constexpr size_t kLanes = 8;
+struct Vector : FloatVector {
   static constexpr size_t kTileTokens = 3;                         // 4 × 3 sums, 3 inputs and a weight: all 16 registers
   static constexpr size_t kAccumulators = 12, kAttentionRows = 6;  // the same for attention
 
-  static Float zero() noexcept { return _mm256_setzero_ps(); }
-  static Float set(float x) noexcept { return _mm256_set1_ps(x); }
-  static Float load(const float* p) noexcept { return _mm256_loadu_ps(p); }
-  static void store(float* p, Float x) noexcept { _mm256_storeu_ps(p, x); }
   static Float load_half(const uint16_t* p) noexcept {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
@@ -33,14 +28,6 @@ struct Vector {
   static Float load_codes(const int8_t* p) noexcept {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }
-  static Float multiply(Float a, Float b) noexcept { return _mm256_mul_ps(a, b); }
-  static Float add(Float a, Float b) noexcept { return _mm256_add_ps(a, b); }
-  static Float subtract(Float a, Float b) noexcept { return _mm256_sub_ps(a, b); }
-  static Float divide(Float a, Float b) noexcept { return _mm256_div_ps(a, b); }
-  static Float fma(Float a, Float b, Float c) noexcept { return _mm256_fmadd_ps(a, b, c); }
-  static Float min(Float a, Float b) noexcept { return _mm256_min_ps(a, b); }
-  static Float max(Float a, Float b) noexcept { return _mm256_max_ps(a, b); }
-  static Float round_even(Float a) noexcept { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
   static float sum(Float x) noexcept {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));

@@ -11,21 +11,14 @@
 namespace tritllm::kernels::avx2 {
 namespace {
 
+#include "kernels/avx2/vector.h"
 #include "kernels/ternary_kernels_simd.h"
 #include "kernels/ternary_quantize_x86.h"
 #include "kernels/ternary_triples_simd.h"
 
 // What both descriptions of vectors share.
-struct Common {
-  using Float = __m256;
+struct Common : FloatVector {
   static constexpr size_t kVectorRows = 8;
-
-  static Float zero() noexcept { return _mm256_setzero_ps(); }
-  static Float set(float x) noexcept { return _mm256_set1_ps(x); }
-  static Float load(const float* p) noexcept { return _mm256_loadu_ps(p); }
-  static void store(float* p, Float x) noexcept { _mm256_storeu_ps(p, x); }
-  static Float multiply(Float a, Float b) noexcept { return _mm256_mul_ps(a, b); }
-  static Float fma(Float a, Float b, Float c) noexcept { return _mm256_fmadd_ps(a, b, c); }
 
   static __m256i bytes(const void* p) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static __m256i and_bytes(__m256i a, int mask) noexcept { return _mm256_and_si256(a, _mm256_set1_epi8(static_cast<char>(mask))); }
@@ -42,7 +35,7 @@ struct Common {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
   }
 
-  // Byte `entry` of a table of 32.
+  // Byte `scale_code` of a table of 32.
   static __m256i bytes_of_scale_codes(const uint8_t* table, __m256i scale_codes, __m256i upper) noexcept {
     return _mm256_blendv_epi8(_mm256_shuffle_epi8(both_halves(table), scale_codes),
                               _mm256_shuffle_epi8(both_halves(table + 16), scale_codes), upper);

@@ -10,26 +10,15 @@
 namespace tritllm::kernels::avx512 {
 namespace {
 
+#include "kernels/avx512/vector.h"
 #include "kernels/group_kernels_simd.h"
 
-struct Vector {
-  using Float = __m512;
+struct Vector : FloatVector {
   using Int = __m512i;
   using Mask = __mmask16;
-  static constexpr size_t kLanes = 16;
 
-  static Float set(float x) noexcept { return _mm512_set1_ps(x); }
-  static Float load(const float* p) noexcept { return _mm512_loadu_ps(p); }
-  static void store(float* p, Float x) noexcept { _mm512_storeu_ps(p, x); }
-  static Float multiply(Float a, Float b) noexcept { return _mm512_mul_ps(a, b); }
-  static Float add(Float a, Float b) noexcept { return _mm512_add_ps(a, b); }
-  static Float subtract(Float a, Float b) noexcept { return _mm512_sub_ps(a, b); }
-  static Float divide(Float a, Float b) noexcept { return _mm512_div_ps(a, b); }
-  static Float min(Float a, Float b) noexcept { return _mm512_min_ps(a, b); }
-  static Float max(Float a, Float b) noexcept { return _mm512_max_ps(a, b); }
   static Float root(Float a) noexcept { return _mm512_sqrt_ps(a); }
   static Float absolute(Float a) noexcept { return _mm512_abs_ps(a); }
-  static Float round_even(Float a) noexcept { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static Mask greater(Float a, Float b) noexcept { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
   static Mask not_less(Float a, Float b) noexcept { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
   static Mask both(Mask a, Mask b) noexcept { return a & b; }

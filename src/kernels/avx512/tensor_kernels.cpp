@@ -12,17 +12,12 @@ namespace {
 #include "kernels/tensor_kernels_simd.h"
 // After the operations it uses.
 #include "kernels/attention_simd.h"
+#include "kernels/avx512/vector.h"
 
-struct Vector {
-  using Float = __m512;
-  static constexpr size_t kLanes = 16;
+struct Vector : FloatVector {
   static constexpr size_t kTileTokens = 6;                          // 4 × 6 sums, 6 inputs and a weight: 31 of 32 registers
   static constexpr size_t kAccumulators = 24, kAttentionRows = 12;  // the same for attention
 
-  static Float zero() noexcept { return _mm512_setzero_ps(); }
-  static Float set(float x) noexcept { return _mm512_set1_ps(x); }
-  static Float load(const float* p) noexcept { return _mm512_loadu_ps(p); }
-  static void store(float* p, Float x) noexcept { _mm512_storeu_ps(p, x); }
   static Float load_half(const uint16_t* p) noexcept {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
@@ -33,14 +28,6 @@ struct Vector {
   static Float load_codes(const int8_t* p) noexcept {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
-  static Float multiply(Float a, Float b) noexcept { return _mm512_mul_ps(a, b); }
-  static Float add(Float a, Float b) noexcept { return _mm512_add_ps(a, b); }
-  static Float subtract(Float a, Float b) noexcept { return _mm512_sub_ps(a, b); }
-  static Float divide(Float a, Float b) noexcept { return _mm512_div_ps(a, b); }
-  static Float fma(Float a, Float b, Float c) noexcept { return _mm512_fmadd_ps(a, b, c); }
-  static Float min(Float a, Float b) noexcept { return _mm512_min_ps(a, b); }
-  static Float max(Float a, Float b) noexcept { return _mm512_max_ps(a, b); }
-  static Float round_even(Float a) noexcept { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static float sum(Float x) noexcept { return _mm512_reduce_add_ps(x); }
   static float largest(Float x) noexcept { return _mm512_reduce_max_ps(x); }
   static Float scale_by_power(Float x, Float power) noexcept { return _mm512_scalef_ps(x, power); }

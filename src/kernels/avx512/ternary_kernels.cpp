@@ -15,6 +15,8 @@ namespace {
 #include "kernels/ternary_kernels_simd.h"
 #include "kernels/ternary_quantize_x86.h"
 
+#include "kernels/avx512/vector.h"
+// After the vector of floats that it extends.
 #include "kernels/avx512/ternary_vector.h"
 
 }  // namespace

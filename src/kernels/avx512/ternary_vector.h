@@ -2,18 +2,10 @@
 // squeezed format. Included inside the namespace of each table that uses them, after ternary_kernels_simd.h and
 // ternary_quantize_x86.h.
 
-struct Vector {
-  using Float = __m512;
+struct Vector : FloatVector {
   using Codes = __m512i;   // of row i: bytes 4·i to 4·i + 3
   using Scales = __m512i;  // 32 bits for each row
   static constexpr size_t kVectorRows = 16;
-
-  static Float zero() noexcept { return _mm512_setzero_ps(); }
-  static Float set(float x) noexcept { return _mm512_set1_ps(x); }
-  static Float load(const float* p) noexcept { return _mm512_loadu_ps(p); }
-  static void store(float* p, Float x) noexcept { _mm512_storeu_ps(p, x); }
-  static Float multiply(Float a, Float b) noexcept { return _mm512_mul_ps(a, b); }
-  static Float fma(Float a, Float b, Float c) noexcept { return _mm512_fmadd_ps(a, b, c); }
 
   static __m512i bytes(const void* p) noexcept { return _mm512_loadu_si512(p); }
   static __m512i and_bytes(__m512i a, int mask) noexcept { return _mm512_and_si512(a, _mm512_set1_epi8(static_cast<char>(mask))); }

@@ -12,17 +12,12 @@ namespace {
 #include "kernels/tensor_kernels_simd.h"
 // After the operations it uses.
 #include "kernels/attention_simd.h"
+#include "kernels/neon/vector.h"
 
-struct Vector {
-  using Float = float32x4_t;
-  static constexpr size_t kLanes = 4;
+struct Vector : FloatVector {
   static constexpr size_t kTileTokens = 6;                         // 4 × 6 sums, 6 inputs and a weight: 31 of 32 registers
   static constexpr size_t kAccumulators = 24, kAttentionRows = 6;  // 6 × 4 sums of a tile, its 4 vectors and a coefficient
 
-  static Float zero() noexcept { return vdupq_n_f32(0.0f); }
-  static Float set(float x) noexcept { return vdupq_n_f32(x); }
-  static Float load(const float* p) noexcept { return vld1q_f32(p); }
-  static void store(float* p, Float x) noexcept { vst1q_f32(p, x); }
   static Float load_half(const uint16_t* p) noexcept { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
   static Float load_bfloat16(const uint16_t* p) noexcept { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
   static Float load_codes(const int8_t* p) noexcept {
@@ -30,15 +25,6 @@ struct Vector {
     __builtin_memcpy(&word, p, sizeof(word));
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word))))));
   }
-  static Float multiply(Float a, Float b) noexcept { return vmulq_f32(a, b); }
-  static Float add(Float a, Float b) noexcept { return vaddq_f32(a, b); }
-  static Float subtract(Float a, Float b) noexcept { return vsubq_f32(a, b); }
-  static Float divide(Float a, Float b) noexcept { return vdivq_f32(a, b); }
-  static Float fma(Float a, Float b, Float c) noexcept { return vfmaq_f32(c, a, b); }
-  // What is no number stays none, in whichever operand it is.
-  static Float min(Float a, Float b) noexcept { return vminq_f32(a, b); }
-  static Float max(Float a, Float b) noexcept { return vmaxq_f32(a, b); }
-  static Float round_even(Float a) noexcept { return vrndnq_f32(a); }
   static float sum(Float x) noexcept { return vaddvq_f32(x); }
   static float largest(Float x) noexcept { return vmaxvq_f32(x); }
 

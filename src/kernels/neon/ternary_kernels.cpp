@@ -11,21 +11,14 @@
 namespace tritllm::kernels::neon {
 namespace {
 
+#include "kernels/neon/vector.h"
 #include "kernels/ternary_kernels_simd.h"
 #include "kernels/ternary_triples_simd.h"
 
 // What both descriptions of vectors share.
-struct Common {
-  using Float = float32x4_t;
+struct Common : FloatVector {
   using Scales = int32x4_t;
   static constexpr size_t kVectorRows = 4;
-
-  static Float zero() noexcept { return vdupq_n_f32(0.0f); }
-  static Float set(float x) noexcept { return vdupq_n_f32(x); }
-  static Float load(const float* p) noexcept { return vld1q_f32(p); }
-  static void store(float* p, Float x) noexcept { vst1q_f32(p, x); }
-  static Float multiply(Float a, Float b) noexcept { return vmulq_f32(a, b); }
-  static Float fma(Float a, Float b, Float c) noexcept { return vfmaq_f32(c, a, b); }
 
   static uint8x16_t and_bytes(uint8x16_t a, uint8_t mask) noexcept { return vandq_u8(a, vdupq_n_u8(mask)); }
   // Where the mask has ones, b, else a: one operation.

@@ -25,7 +25,7 @@ Halves sums_of_magnitudes(const float* x) noexcept {
   return {columns[0] + columns[1], columns[2] + columns[3]};
 }
 
-// NaN or infinity where an activation is no finite number.
+// NaN or infinity where an activation is NaN or infinite.
 float reach_of(const float* x, TileFormat format) noexcept {
   if (!all_finite(x)) return NAN;
   float largest = 0.0f;
@@ -142,7 +142,7 @@ struct Product {
     }
   }
 
-  static constexpr TernaryProduct functions() noexcept { return {activation_bytes, quantize, multiply}; }
+  static constexpr TernaryFormatKernels functions() noexcept { return {activation_bytes, quantize, multiply}; }
 };
 
 constexpr TernaryKernels kTable{
@@ -150,9 +150,9 @@ constexpr TernaryKernels kTable{
     .most_exact_tokens = SIZE_MAX,
     .activation_bytes_at_once = kUsualActivationBytesAtOnce,
     .products = {Product<TileFormat::kTriples>::functions(), Product<TileFormat::kFourBits>::functions(),
-                 Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kSixAndAHalfBits>::functions(),
-                 Product<TileFormat::kSqueezedFourBits>::functions()},
-    .formats = {TileFormat::kTriples, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kSixAndAHalfBits},
+                 Product<TileFormat::kFiveBits>::functions(), Product<TileFormat::kPairsOf13Bits>::functions(),
+                 Product<TileFormat::kPairsOf7Bits>::functions()},
+    .formats = {TileFormat::kTriples, TileFormat::kFourBits, TileFormat::kFiveBits, TileFormat::kPairsOf13Bits},
 };
 
 }  // namespace

@@ -162,6 +162,17 @@ TEST_P(CudaProduct, OddShapesWithSeveralTokens) {
   expect_close(traits_, {GetParam(), {4096}, 4096, 4, ProductKernel::kBatch});
 }
 
+TEST_P(CudaProduct, OddShapesInClusters) {
+  if (!traits_.warpgroup_mma) GTEST_SKIP() << "warpgroup instructions need a Hopper card and a build for sm_90a";
+  for (const int tokens : {1, 2, 8, 9, 16, 17, 32}) {
+    for (const int64_t columns : {1, 100, 128, 576, 1536, 2100, 4096}) {
+      for (const int64_t rows : {1, 17, 300}) expect_close(traits_, {GetParam(), {rows}, columns, tokens, ProductKernel::kCluster});
+    }
+    expect_close(traits_, {GetParam(), {9000}, 1100, tokens, ProductKernel::kCluster});
+    expect_close(traits_, {GetParam(), {40}, 14336, tokens, ProductKernel::kCluster});
+  }
+}
+
 TEST_P(CudaProduct, OddShapesWithManyTokens) {
   if (!traits_.warpgroup_mma) GTEST_SKIP() << "warpgroup instructions need a Hopper card and a build for sm_90a";
   for (const int tokens : {1, 33, 64, 65, 130, 257}) {

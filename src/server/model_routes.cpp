@@ -1,0 +1,79 @@
+// The routes that tell about the server and its models: /health, /v1/models, /metrics, /props.
+#include <fmt/format.h>
+
+#include "server/api_error.h"
+#include "server/api_server.h"
+
+namespace tritllm::server {
+namespace {
+
+void health(const Call& call) {
+  const bool draining = call.server.draining(), ready = call.server.models().ready();
+  const char* const status = draining ? "shutting_down" : ready ? "ok" : "loading";
+  call.exchange->respond({.status = ready && !draining ? 200u : 503u, .body = json_line({{"status", status}})});
+}
+
+Json model_json(const ServedModel& model) {
+  return {{"id", model.name},
+          {"object", "model"},
+          {"created", static_cast<int64_t>(model.loaded)},
+          {"owned_by", "tritllm"},
+          {"context_length", model.context()}};
+}
+
+void models(const Call& call) {
+  Json data = Json::array();
+  for (const auto& model : call.server.models().loaded()) data.push_back(model_json(*model));
+  call.respond({{"object", "list"}, {"data", std::move(data)}});
+}
+
+void one_model(const Call& call) {
+  call.respond(model_json(*call.server.models().get(call.request.path.substr(std::string_view("/v1/models/").size()))));
+}
+
+void write_engine_metrics(std::string& text, const std::vector<std::shared_ptr<ServedModel>>& models) {
+  struct Row {
+    const char *name, *type, *help;
+    double (*value)(const EngineMetrics&);
+  };
+  static constexpr Row kRows[] = {
+      {"tritllm_queue_requests", "gauge", "Requests that wait.", [](const EngineMetrics& m) { return double(m.queued); }},
+      {"tritllm_live_sequences", "gauge", "Sequences that are computed.", [](const EngineMetrics& m) { return double(m.live); }},
+      {"tritllm_cache_pages", "gauge", "Pages of the key/value cache.", [](const EngineMetrics& m) { return double(m.pages); }},
+      {"tritllm_cache_pages_used", "gauge", "Pages that live sequences hold.",
+       [](const EngineMetrics& m) { return double(m.pages_used); }},
+      {"tritllm_cache_pages_shared", "gauge", "Pages that several sequences hold.",
+       [](const EngineMetrics& m) { return double(m.pages_shared); }},
+      {"tritllm_prompt_tokens_computed_total", "counter", "Tokens of prompts that were computed.",
+       [](const EngineMetrics& m) { return double(m.prompt_tokens); }},
+      {"tritllm_prefill_tokens_per_second", "gauge", "Speed of prefill, lately.",
+       [](const EngineMetrics& m) { return m.prompt_tokens_per_second; }},
+  };
+  for (const Row& row : kRows) {
+    text += fmt::format("# HELP {0} {1}\n# TYPE {0} {2}\n", row.name, row.help, row.type);
+    for (const auto& model : models) {
+      text += fmt::format("{}{{model={}}} {}\n", row.name, json_line(model->name), row.value(model->engine.metrics()));
+    }
+  }
+}
+
+void metrics(const Call& call) {
+  std::string text = call.server.metrics().text();
+  write_engine_metrics(text, call.server.models().loaded());
+  call.exchange->respond({.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = std::move(text)});
+}
+
+}  // namespace
+
+void add_model_routes(Routes& routes) {
+  routes.push_back({.method = "GET",
+                    .path = "/health",
+                    .summary = "200 when ready; 503 while loading or shutting down",
+                    .open = true,
+                    .run = health});
+  routes.push_back({.method = "GET", .path = "/v1/models", .summary = "The models that are served", .run = models});
+  routes.push_back({.method = "GET", .path = "/v1/models/*", .summary = "One model", .run = one_model});
+  routes.push_back({.method = "GET", .path = "/metrics", .summary = "Counters for Prometheus", .run = metrics});
+}
+
+}  // namespace tritllm::server

@@ -1,0 +1,58 @@
+#include "server/openai_writer.h"
+
+#include <algorithm>
+
+#include "server/api_error.h"
+
+namespace tritllm::server {
+
+FieldTable labels() {
+  constexpr auto kNone = FieldUse::kWithoutEffect;
+  return {{"user", FieldType::kText, "", 0, 0, false, kNone},
+          {"metadata", FieldType::kObject, "", 0, 0, false, kNone},
+          {"safety_identifier", FieldType::kText, "", 0, 0, false, kNone},
+          {"prompt_cache_key", FieldType::kText, "", 0, 0, false, kNone}};
+}
+
+StreamOptions read_stream_options(const JsonView& request) {
+  StreamOptions options;
+  options.stream = request.optional_boolean("stream").value_or(false);
+  const auto given = request.optional_child("stream_options");
+  if (!given) return options;
+  if (!options.stream) given->refuse("none without \"stream\": true");
+  for (const auto& [name, value] : given->members()) {
+    if (name == "include_usage") options.include_usage = value.boolean();
+    else if (name != "include_obfuscation" || value.boolean()) value.refuse("no such field");
+  }
+  return options;
+}
+
+void UsageCount::note(size_t choice, const GenerationEvent& event) {
+  counts_[choice] = {event.prompt_tokens, event.reused_tokens, event.generated_tokens};
+}
+
+Json UsageCount::json() const {
+  uint64_t prompt = 0, reused = 0, generated = 0;
+  for (size_t i = 0; i < counts_.size(); ++i) {
+    generated += counts_[i].generated;
+    if (i % per_prompt_ != 0) continue;
+    prompt += counts_[i].prompt;
+    reused += counts_[i].reused;
+  }
+  return {{"prompt_tokens", prompt},
+          {"completion_tokens", generated},
+          {"total_tokens", prompt + generated},
+          {"prompt_tokens_details", {{"cached_tokens", reused}}}};
+}
+
+std::string_view openai_finish_reason(FinishReason reason) noexcept {
+  return reason == FinishReason::kLength || reason == FinishReason::kContext ? "length" : "stop";
+}
+
+std::string event_text(const Json& json) { return "data: " + json_line(json) + "\n\n"; }
+
+std::string stream_end(const StreamOptions& options, const Json& last) {
+  return (options.include_usage ? event_text(last) : "") + "data: [DONE]\n\n";
+}
+
+}  // namespace tritllm::server
