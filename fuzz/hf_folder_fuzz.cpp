@@ -28,7 +28,7 @@ void use(const ModelSource& model) {
   const std::vector<TensorPlan> plans = plan_tensors(model, {}, 2);
   Manifest manifest;
   manifest.recipe = "optimal-d2";
-  manifest.source_name = model.base_model.value_or("fuzz");
+  manifest.source_name = model.identity.hub_id.value_or("fuzz");
   for (size_t i = 0; i < plans.size(); ++i) {
     TensorRecord record;
     record.name = model.tensors[i].name;
@@ -39,8 +39,10 @@ void use(const ModelSource& model) {
     record.tied_to = plans[i].tied_to;
     manifest.tensors.push_back(std::move(record));
   }
-  const CardFacts facts = card_facts(model, "");
-  for (const CardKind kind : {CardKind::kPacked, CardKind::kPlain}) model_card(kind, manifest, facts, 1000);
+  manifest.card = card_facts(model, "");
+  for (const CardKind kind : {CardKind::kPacked, CardKind::kPlain}) {
+    model_card(manifest, {.kind = kind, .config = model.config, .weight_bytes = 1000});
+  }
   // What is written is a document that can be read again.
   parse_json(json_text(packed_config(model.config, manifest)), "fuzz", kJsonDepthLimit + 2);
   parse_json(json_text(plain_config(model.config)), "fuzz");

@@ -77,7 +77,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     const PackedCheckpoint checkpoint = PackedCheckpoint::open(folder.path(), kLoop);
     opened = true;
-    card_facts_of(checkpoint);
     for (const TensorRecord& record : checkpoint.manifest().tensors) {
       if (record.fate == Fate::kTernary) decode(checkpoint, record);
     }

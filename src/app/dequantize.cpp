@@ -8,6 +8,7 @@
 
 #include "app/command.h"
 #include "core/error.h"
+#include "io/model_location.h"
 #include "io/packed_checkpoint.h"
 
 namespace tritllm::app {
@@ -20,16 +21,17 @@ struct Arguments {
 
 int run(const Arguments& arguments) {
   ThreadPool pool(arguments.common.threads);
-  const bool packed = is_packed_checkpoint(arguments.model);
+  const std::filesystem::path model = locate_model(arguments.model);
+  const bool packed = is_packed_checkpoint(model);
   if (packed && arguments.type == "f32") {
     throw Error(ErrorCode::kUsage, "--type", "a packed checkpoint decodes to FP16, so that its bytes are those of the FP16 folder");
   }
   const auto warn = [&](const std::string& warning) {
     if (!arguments.common.quiet) print_message("warning: " + printable(warning, 2000));
   };
-  if (packed) dequantize_packed(arguments.model, arguments.out, pool, warn);
-  else write_plain_model(arguments.model, arguments.out, arguments.type == "f16" ? ElementType::kF16 : ElementType::kF32, pool);
-  if (arguments.common.json) print_json({{"model", arguments.model}, {"out", arguments.out}});
+  if (packed) dequantize_packed(model, arguments.out, pool, warn);
+  else write_plain_model(model, arguments.out, arguments.type == "f16" ? ElementType::kF16 : ElementType::kF32, pool, warn);
+  if (arguments.common.json) print_json({{"model", model.string()}, {"out", arguments.out}});
   else if (!arguments.common.quiet) print_message(fmt::format("wrote {}", printable(arguments.out)));
   return 0;
 }

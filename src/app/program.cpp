@@ -153,6 +153,10 @@ int run_program(int argc, char** argv) {
 
   const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (words.empty()) throw Error(ErrorCode::kUsage, "tritllm", "expected a command", "'tritllm help' lists them");
+  if (words[0] == "version") {
+    print(app.version() + "\n");
+    return 0;
+  }
   if (words[0] == "help") return show_help(app, {words.begin() + 1, words.end()});
   const auto chosen = std::ranges::find(commands, words[0], &Commands::value_type::first);
   if (chosen == commands.end() && !words[0].starts_with('-')) refuse_command(app, words[0]);

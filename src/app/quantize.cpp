@@ -21,7 +21,7 @@ namespace {
 
 struct Arguments {
   CommonOptions common;
-  std::string model, out, max_memory = "2G", shard;
+  std::string model, out, max_memory = "2G", shard, name, base_model, license;
   std::vector<std::string> configs{"optimal-d2"}, emit{"packed", "model"}, depth_rules;
   int embedding_depth = 0, head_depth = 0;
   bool dry_run = false, fresh = false;
@@ -90,6 +90,21 @@ QuantizeOptions to_options(const Arguments& arguments) {
   if (arguments.head_depth != 0) {
     options.policy.head_depth = arguments.head_depth;
     options.card_options += fmt::format(" --head-depth {}", arguments.head_depth);
+  }
+  if (!arguments.name.empty()) {
+    options.card.name = arguments.name;
+    options.card_options += fmt::format(" --name {}", shell_word(arguments.name));
+  }
+  if (!arguments.license.empty()) {
+    options.card.license = arguments.license;
+    options.card_options += fmt::format(" --license {}", shell_word(arguments.license));
+  }
+  if (!arguments.base_model.empty()) {
+    options.card.base_model = hub_id(arguments.base_model);
+    if (!options.card.base_model) {
+      throw Error(ErrorCode::kUsage, "--base-model",
+                  fmt::format("expected OWNER/NAME, found '{}'", printable(arguments.base_model)));
+    }
   }
   options.threads = arguments.common.threads;
   options.max_memory = parse_bytes(arguments.max_memory, "--max-memory");
@@ -229,6 +244,10 @@ void add_result_options(CLI::App& command, Arguments& a) {
   command.add_option("--head-depth", a.head_depth, "Quantise the output head too, at this depth")
       ->check(CLI::Range(1, 4))
       ->envname("TRITLLM_HEAD_DEPTH");
+  command.add_option("--name", a.name,
+                     "Name of the model for cards, NAME or OWNER/NAME; default: what its files or its place tell");
+  command.add_option("--base-model", a.base_model, "OWNER/NAME of the source on the hub, for cards");
+  command.add_option("--license", a.license, "Licence of the source for cards, such as apache-2.0; default: what its files tell");
   add_option(command, "--max-memory", a.max_memory, "Limit of memory, e.g. 512M", "MAX_MEMORY");
   add_option(command, "--shard", a.shard, "i/n: quantise only the i-th of n parts; 'tritllm merge' joins them", "SHARD");
   command.add_flag("--dry-run", a.dry_run, "Show sizes, memory and time; write nothing")->envname("TRITLLM_DRY_RUN");

@@ -7,6 +7,7 @@
 
 #include "app/command.h"
 #include "core/error.h"
+#include "io/model_location.h"
 
 namespace tritllm::app {
 namespace {
@@ -19,9 +20,10 @@ struct Arguments {
 
 std::vector<ModelProblem> problems_of(const Arguments& arguments) {
   ThreadPool pool(arguments.common.threads);
-  std::vector<ModelProblem> problems = verify_model(arguments.path, pool);
+  const std::filesystem::path path = locate_model(arguments.path);
+  std::vector<ModelProblem> problems = verify_model(path, pool);
   if (!problems.empty() || arguments.source.empty()) return problems;
-  return verify_against_source(arguments.path, arguments.source, arguments.sample, pool);
+  return verify_against_source(path, locate_model(arguments.source), arguments.sample, pool);
 }
 
 void print_report(const std::vector<ModelProblem>& problems) {
@@ -48,7 +50,8 @@ int run(const Arguments& arguments) {
   } else {
     for (const ModelProblem& problem : problems)
       print_message(fmt::format("error: {}: {}", printable(problem.where), printable(problem.message)));
-    if (problems.empty() && !arguments.common.quiet) print(fmt::format("{}: sound\n", printable(arguments.path)));
+    if (problems.empty() && !arguments.common.quiet)
+      print(fmt::format("{}: sound\n", printable(locate_model(arguments.path).string())));
   }
   return problems.empty() ? 0 : 1;
 }

@@ -19,7 +19,8 @@ constexpr RecipeRow kRecipes[] = {
      .most_depth = kMaxDepth,
      .weights_per_second = 150e6,
      .needs = "Made without calibration data.",
-     .codebook = "27 scales a matrix in geometric progression (scale_depth=3)"},
+     .codebook = "27-entry log-spaced (scale_depth=3)",
+     .method = "Uniform PTQ"},
     {.recipe = Recipe::kOptimal,
      .name = "optimal",
      .search = ScaleSearch::kLeastError,
@@ -27,7 +28,8 @@ constexpr RecipeRow kRecipes[] = {
      .most_depth = kMaxDepth,
      .weights_per_second = 40e6,
      .needs = "Made without calibration data.",
-     .codebook = "27 scales a matrix by dynamic programming and Lloyd's rounds (scale_depth=3)"},
+     .codebook = "27-entry by dynamic programming and Lloyd's rounds (scale_depth=3)",
+     .method = "Optimal PTQ: the least squared error of each group"},
     {.recipe = Recipe::kExact,
      .name = "exact",
      .search = ScaleSearch::kGivesBack,
@@ -35,7 +37,8 @@ constexpr RecipeRow kRecipes[] = {
      .most_depth = kDepthOfMatrix,
      .weights_per_second = 60e6,
      .needs = "The source's matrices were ternary already: every value of them is kept.",
-     .codebook = "27 scales a matrix, recovered from the source's values (scale_depth=3)"},
+     .codebook = "27-entry, recovered from the source's values (scale_depth=3)",
+     .method = "Exact: no value is changed"},
 };
 
 std::string known_configs() {

@@ -29,6 +29,7 @@ struct RecipeRow {
   double weights_per_second;    // on one thread of an AVX2 machine (docs/performance.md): enough to tell minutes from hours
   std::string_view needs;       // for the model card: what went in besides the weights
   std::string_view codebook;    // for the model card: how the 27 scales were chosen
+  std::string_view method;      // for the model card
 };
 
 std::span<const RecipeRow> recipes() noexcept;

@@ -278,7 +278,7 @@ Json parse_json_in_parts(std::string_view text, const std::string& where, std::s
 
 Json parse_python_json(std::string_view text, const std::string& where, int depth_limit) {
   const std::string replaced = without_special_words(text);
-  return parse_json(replaced.empty() ? text : replaced, where, depth_limit);
+  return parse_json_in_parts(replaced.empty() ? text : replaced, where, {}, {}, depth_limit);
 }
 
 std::string json_text(const Json& document) {

@@ -23,7 +23,8 @@ inline constexpr uint64_t kLargestJsonInteger = std::numeric_limits<int64_t>::ma
 // `where` names the source in errors, usually a path.
 Json parse_json(std::string_view text, const std::string& where, int depth_limit = kJsonDepthLimit);
 
-// The same for files that Python's json module may have written: the words NaN, Infinity and -Infinity are numbers.
+// For files that Python's json module may have written: the words NaN, Infinity and -Infinity are numbers. Refuses documents of
+// more than a million values, which would take gigabytes.
 Json parse_python_json(std::string_view text, const std::string& where, int depth_limit = kJsonDepthLimit);
 
 // The text of a document as this project writes files: two spaces of indent, UTF-8, newline at the end. Numbers that are not

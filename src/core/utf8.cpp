@@ -30,4 +30,12 @@ bool is_valid_utf8(std::string_view text) noexcept {
   return true;
 }
 
+std::string ascii_capitals(std::string_view text) {
+  std::string capitals(text);
+  for (char& c : capitals) {
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  }
+  return capitals;
+}
+
 }  // namespace tritllm

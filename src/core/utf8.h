@@ -1,7 +1,9 @@
-// Owns the question "is this well-formed UTF-8?". Does not own normalisation or character classes (src/text, by libraries).
+// Owns the question "is this well-formed UTF-8?", and ASCII capitals. Does not own normalisation or character classes (src/text, by
+// libraries).
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace tritllm {
@@ -11,5 +13,8 @@ namespace tritllm {
 size_t utf8_sequence_length(std::string_view text) noexcept;
 
 bool is_valid_utf8(std::string_view text) noexcept;
+
+// a to z as capitals; all else as it is.
+std::string ascii_capitals(std::string_view text);
 
 }  // namespace tritllm

@@ -21,9 +21,7 @@ constexpr size_t kMostEndTokens = 64;
 // The document, or an empty object where the folder has no such file.
 Json side_document(const std::vector<SideFile>& files, std::string_view name, const std::string& where) {
   const SideFile* const file = find_side_file(files, name);
-  Json document = file == nullptr
-                      ? Json::object()
-                      : parse_json_in_parts(file->contents, fmt::format("{}: {}", where, name), {}, {});  // of bounded size
+  Json document = file == nullptr ? Json::object() : parse_python_json(file->contents, fmt::format("{}: {}", where, name));
   if (!document.is_object()) throw Error(ErrorCode::kBadInput, fmt::format("{}: {}", where, name), "expected an object");
   return document;
 }
@@ -66,6 +64,49 @@ class EndTokens {
   size_t vocabulary_size_;
   GenerationDefaults& defaults_;
 };
+
+// Fields by which transformers changes what a model answers, and their values that change nothing beside null. The engine honours
+// none of them.
+struct UnknownRule {
+  std::string_view field;
+  double idle = 0;
+};
+constexpr UnknownRule kUnknownRules[] = {{"suppress_tokens"},
+                                         {"begin_suppress_tokens"},
+                                         {"bad_words_ids"},
+                                         {"force_words_ids"},
+                                         {"forced_bos_token_id"},
+                                         {"forced_eos_token_id"},
+                                         {"sequence_bias"},
+                                         {"stop_strings"},
+                                         {"constraints"},
+                                         {"min_length"},
+                                         {"min_new_tokens"},
+                                         {"no_repeat_ngram_size"},
+                                         {"encoder_no_repeat_ngram_size"},
+                                         {"encoder_repetition_penalty", 1},
+                                         {"num_beams", 1},
+                                         {"num_beam_groups", 1},
+                                         {"diversity_penalty"},
+                                         {"penalty_alpha"},
+                                         {"epsilon_cutoff"},
+                                         {"eta_cutoff"},
+                                         {"top_h"},
+                                         {"guidance_scale", 1},
+                                         {"dola_layers"},
+                                         {"exponential_decay_length_penalty"},
+                                         {"watermarking_config"},
+                                         {"token_healing"}};
+
+void warn_of_unknown_rules(const Json& generation, const std::string& place, std::vector<std::string>& warnings) {
+  for (const UnknownRule& rule : kUnknownRules) {
+    const auto found = generation.find(rule.field);
+    if (found == generation.end() || found->is_null() || (found->is_structured() && found->empty())) continue;
+    const double value = found->is_number() ? found->get<double>() : found->is_boolean() && !found->get<bool>() ? 0.0 : -1.0;
+    if (value == rule.idle) continue;
+    warnings.push_back(fmt::format("{}: '{}' is ignored: the engine has no such rule", place, rule.field));
+  }
+}
 
 // Names under which chat formats end a turn.
 constexpr std::array<std::string_view, 10> kTurnEnds{"<|im_end|>",         "<|eot_id|>",
@@ -159,6 +200,7 @@ GenerationDefaults read_generation_defaults(const std::vector<SideFile>& files, 
   }
   end_tokens.add_named(tokenizer, special_token_text(files, "eos_token", where));
   add_turn_ends(tokenizer, templates.default_source(), end_tokens);
+  warn_of_unknown_rules(generation, place, defaults.warnings);
   defaults.sampler_is_the_models = JsonView(generation, place).boolean_or("do_sample", false);
   defaults.sampler = defaults.sampler_is_the_models ? sampler_options(JsonView(generation, place)) : usual_sampler_options();
   return defaults;

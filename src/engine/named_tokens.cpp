@@ -33,7 +33,7 @@ Json document_of(const std::vector<SideFile>& files, std::string_view name, cons
   const SideFile* const file = find_side_file(files, name);
   if (file == nullptr) return Json::object();
   const std::string place = fmt::format("{}: {}", where, name);
-  Json document = parse_json_in_parts(file->contents, place, {}, {});  // of bounded size
+  Json document = parse_python_json(file->contents, place);
   if (!document.is_object()) throw Error(ErrorCode::kBadInput, place, "expected an object");
   return document;
 }

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/utf8.h"
 #include "io/gguf_reader.h"
+#include "io/model_location.h"
 #include "io/tensor_list.h"
 
 namespace tritllm {
@@ -328,6 +329,7 @@ void GgufFile::add_part(const GgufFile& part) {
 }
 
 GgufFile GgufFile::parse(std::span<const std::byte> bytes, std::string where) {
+  refuse_git_lfs_pointer({reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 64)}, where);
   return GgufParser(bytes, std::move(where)).parse();
 }
 

@@ -48,9 +48,10 @@ void refuse_other_contents(const GgufFile& file) {
   }
 }
 
-std::optional<std::string> base_model_of(const GgufFile& file) {
+// Not general.base_model.*, which names the models that this one was tuned from.
+std::optional<std::string> hub_id_of(const GgufFile& file) {
   constexpr std::string_view kAddresses[] = {"general.source.huggingface.repository", "general.source.repo_url",
-                                             "general.base_model.0.repo_url", "general.repo_url"};
+                                             "general.repo_url"};
   for (const std::string_view key : kAddresses) {
     const auto address = file.text(key);
     if (auto id = address ? hub_id(*address) : std::nullopt) return id;
@@ -58,9 +59,17 @@ std::optional<std::string> base_model_of(const GgufFile& file) {
   return std::nullopt;
 }
 
-std::optional<std::string> license_of(const GgufFile& file) {
-  const auto license = file.text("general.license");
-  return license ? std::optional(std::string(*license)) : std::nullopt;
+SourceIdentity identity_of(const GgufFile& file, const std::filesystem::path& path) {
+  const auto text = [&](std::string_view key) {
+    const auto value = file.text(key);
+    return value ? std::optional(std::string(*value)) : std::nullopt;
+  };
+  SourceIdentity identity = source_identity(path, /*readme=*/"");
+  if (auto id = hub_id_of(file)) identity.hub_id = std::move(id);
+  identity.license = text("general.license");
+  identity.license_name = text("general.license.name");
+  identity.license_link = text("general.license.link");
+  return identity;
 }
 
 // Nothing where no tensor has a format that has already thrown bits away.
@@ -102,10 +111,9 @@ ModelSource translate_gguf_parts(std::span<const std::span<const std::byte>> par
       {"tokenizer.json", json_text(tokenizer.tokenizer)},
       {"tokenizer_config.json", json_text(tokenizer.tokenizer_config)},
   };
-  source.base_model = base_model_of(file);
-  source.license = license_of(file);
+  source.identity = identity_of(file, path);
   source.warnings = std::move(tokenizer.warnings);
-  if (auto warning = quantised_warning(source.tensors)) source.warnings.push_back(std::move(*warning));
+  if (auto warning = quantised_warning(source.tensors)) source.quantising_warnings.push_back(std::move(*warning));
   return source;
 }
 

@@ -15,6 +15,7 @@
 #include "core/utf8.h"
 #include "io/manifest.h"
 #include "io/model_folder.h"
+#include "io/model_location.h"
 #include "io/quantised_source.h"
 #include "io/safetensors.h"
 #include "io/tied_head.h"
@@ -37,10 +38,11 @@ bool is_plain_file_name(std::string_view name) {
 // The name belongs to text that goes with a model. Weights of other formats and programs are left behind.
 bool is_side_file(std::string_view name) {
   static constexpr std::array<std::string_view, 5> kEndings{".json", ".jinja", ".txt", ".model", ".tiktoken"};
-  static constexpr std::array<std::string_view, 5> kStarts{"LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "COPYING"};
+  static constexpr std::array<std::string_view, 6> kStarts{"LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "USE-POLICY", "COPYING"};
   if (name == "config.json" || name == kManifestName || name.ends_with(".index.json")) return false;
   const auto ends = [&](std::string_view ending) { return name.ends_with(ending); };
-  const auto starts = [&](std::string_view start) { return name.starts_with(start); };
+  const std::string capitals = ascii_capitals(name);
+  const auto starts = [&](std::string_view start) { return capitals.starts_with(start); };
   return std::any_of(kEndings.begin(), kEndings.end(), ends) || std::any_of(kStarts.begin(), kStarts.end(), starts);
 }
 
@@ -57,7 +59,9 @@ SideFile read_side_file(const fs::path& folder, const std::string& name) {
                             kLongestSideFileName - (name.size() - path.filename().string().size())),
                 "rename or remove the file");
   }
-  return {name, read_model_file(folder, name, kLargestSideFile)};
+  SideFile file{name, read_model_file(folder, name, kLargestSideFile)};
+  refuse_git_lfs_pointer(file.contents, path.string());
+  return file;
 }
 
 // Relative to the model's folder.
@@ -128,10 +132,7 @@ WeightMap read_weight_map(const fs::path& folder) {
 JsonDocument read_config(const fs::path& folder) {
   const std::string where = (folder / "config.json").string();
   const std::string text = read_model_file(folder, "config.json", kLargestConfig);
-  if (text.starts_with(kGitLfsPointer)) {
-    throw Error(ErrorCode::kBadInput, where, "is a Git LFS pointer: the few lines that Git keeps in place of a large file",
-                "fetch the file itself, for example with 'git lfs pull' in the folder");
-  }
+  refuse_git_lfs_pointer(text, where);
   JsonDocument config(parse_python_json(text, where));
   if (!config->is_object()) JsonView(config, where).refuse("a JSON object");
   return config;
@@ -260,32 +261,12 @@ uint64_t side_file_bytes(const fs::path& folder) {
   return bytes;
 }
 
-std::optional<std::string> front_matter_value(std::string_view card, std::string_view key) {
-  if (!card.starts_with("---\n")) return std::nullopt;
-  card.remove_prefix(4);
-  card = card.substr(0, card.find("\n---"));
-  while (!card.empty()) {
-    const size_t end = card.find('\n');
-    const std::string_view line = card.substr(0, end);
-    card.remove_prefix(end == card.npos ? card.size() : end + 1);
-    if (!line.starts_with(key) || line.size() <= key.size() || line[key.size()] != ':') continue;
-    std::string_view value = line.substr(key.size() + 1);
-    const auto is_trimmed = [](char c) { return c == ' ' || c == '"' || c == '\'' || c == '\r' || c == '\t'; };
-    while (!value.empty() && is_trimmed(value.front())) value.remove_prefix(1);
-    while (!value.empty() && is_trimmed(value.back())) value.remove_suffix(1);
-    if (value.empty() || value.size() > 200 || !is_valid_utf8(value)) return std::nullopt;
-    return std::string(value);
-  }
-  return std::nullopt;
-}
-
 ModelSource open_hf_folder(const fs::path& folder) {
   ModelSource model;
   model.path = folder;
   model.kind = "hf_folder";
   refuse_adapter(folder);
   model.config = read_config(folder);
-  const JsonView fields(model.config, (folder / "config.json").string());
   ExpectedPlaces expected_places;
   std::unordered_set<std::string> seen;
   for (const std::string& name : weight_files(folder, expected_places, model.warnings)) {
@@ -295,8 +276,7 @@ ModelSource open_hf_folder(const fs::path& folder) {
   if (model.tensors.empty()) throw Error(ErrorCode::kBadInput, folder.string(), "the weight files hold no tensors");
   model.side_files = read_side_files(folder);
   if (has_model_file(folder, "README.md")) model.card = read_model_file(folder, "README.md", kLargestConfig);
-  model.license = front_matter_value(model.card, "license");
-  if (const auto origin = fields.optional_text("_name_or_path")) model.base_model = hub_id(*origin);
+  model.identity = source_identity(folder, model.card);
   settle_quantisation(model);
   settle_tied_head(model);
   add_warnings(folder, model);

@@ -28,9 +28,6 @@ std::vector<SideFile> read_side_files(const std::filesystem::path& folder);
 // Bytes of these files and the README.
 uint64_t side_file_bytes(const std::filesystem::path& folder);
 
-// The value of a top-level `key: value` line of a model card's front matter, or nothing.
-std::optional<std::string> front_matter_value(std::string_view card, std::string_view key);
-
 // The files of {"weight_map": {tensor: file}}: plain names, each once, in the order of first mention; and the map itself.
 struct WeightMap {
   std::vector<std::string> files;

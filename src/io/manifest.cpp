@@ -98,16 +98,19 @@ ErrorStats parse_stats(const JsonView& record, int depth) {
 // The manifest's last line, which holds the checksum of all before it.
 std::string checksum_line(std::string_view before) { return fmt::format("  \"checksum\": \"{}\"\n}}\n", checksum_of(before)); }
 
-Json card_to_json(const CardFacts& card) {
-  const auto text = [](const std::optional<std::string>& value) { return value ? Json(*value) : Json(nullptr); };
-  return {{"source_name", card.source_name},
-          {"base_model", text(card.base_model)},
-          {"license", text(card.license)},
-          {"options", card.options}};
-}
+// Facts that may be missing, by their names in the manifest.
+constexpr std::array<std::pair<const char*, std::optional<std::string> CardFacts::*>, 6> kCardTexts{
+    {{"name", &CardFacts::name},
+     {"base_model", &CardFacts::base_model},
+     {"revision", &CardFacts::revision},
+     {"license", &CardFacts::license},
+     {"license_name", &CardFacts::license_name},
+     {"license_link", &CardFacts::license_link}}};
 
 CardFacts parse_card(const JsonView& json) {
-  return {json.text("source_name"), json.optional_text("base_model"), json.optional_text("license"), json.text("options")};
+  CardFacts facts{.source_name = json.text("source_name"), .options = json.text("options")};
+  for (const auto& [key, fact] : kCardTexts) facts.*fact = json.optional_text(key);
+  return facts;
 }
 
 Json part_to_json(const PartOfModel& part) {
@@ -198,6 +201,12 @@ ErrorStats error_stats(const codec::MatrixStats& stats) {
           .level_histogram = stats.level_histogram};
 }
 
+Json to_json(const CardFacts& facts) {
+  Json json{{"source_name", facts.source_name}, {"options", facts.options}};
+  for (const auto& [key, fact] : kCardTexts) json[key] = facts.*fact ? Json(*(facts.*fact)) : Json(nullptr);
+  return json;
+}
+
 uint64_t TensorRecord::elements() const noexcept { return checked_product(shape).value_or(0); }
 
 codec::MatrixShape TensorRecord::matrix_shape() const noexcept {
@@ -275,7 +284,7 @@ std::string manifest_text(const Manifest& manifest) {
             {"group_size", codec::kGroupSize},
             {"nominal_bits_per_weight", manifest.nominal_bits_per_weight},
             {"stored_bits_per_weight", manifest.stored_bits_per_weight}};
-  json["card"] = card_to_json(manifest.card);
+  json["card"] = to_json(manifest.card);
   if (manifest.part) json["part"] = part_to_json(*manifest.part);
   json["tensors"] = std::move(tensors);
   json["files"] = std::move(files);

@@ -83,11 +83,19 @@ struct PartOfModel {
 
 // What a model card says about where the model comes from.
 struct CardFacts {
-  std::string source_name;                // folder or file name of the source
-  std::optional<std::string> base_model;  // hub id, where known
-  std::optional<std::string> license;     // identifier as in the source's card
-  std::string options;                    // of the quantize command beside --model, --configs and --out; empty or " --depth …"
+  std::string source_name;   // folder or file name of the source
+  std::string options = {};  // of the quantize command beside --model, --base-model, --configs and --out: " --depth …"
+  std::optional<std::string> name = {};          // what results are named after: NAME or OWNER/NAME; nothing: source_name
+  std::optional<std::string> base_model = {};    // hub id of the source
+  std::optional<std::string> revision = {};      // commit of the source on the hub
+  std::optional<std::string> license = {};       // identifier as model cards have it
+  std::optional<std::string> license_name = {};  // of the licence
+  std::optional<std::string> license_link = {};  // address, or the name of a file of the folder
+
+  bool operator==(const CardFacts&) const = default;
 };
+
+Json to_json(const CardFacts& facts);
 
 struct Manifest {
   std::string tool_version;

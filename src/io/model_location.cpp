@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <optional>
 #include <string>
 
@@ -65,19 +66,27 @@ std::vector<fs::path> gguf_models(const fs::path& folder, const std::vector<fs::
   return models;
 }
 
-bool is_model_folder(const fs::path& folder) {
-  for (const std::string_view name : {std::string_view("config.json"), kManifestName, std::string_view("adapter_config.json")}) {
-    if (is_there(folder / name)) return true;
-  }
-  return false;
+// Weights that only a model folder has, whatever can be made of them.
+bool holds_folder_weights(const std::vector<fs::path>& entries) {
+  return std::ranges::any_of(entries, [](const fs::path& entry) {
+    constexpr std::string_view kEndings[] = {".safetensors", ".bin", ".pth", ".pt"};
+    return std::ranges::find(kEndings, entry.extension().string()) != std::end(kEndings);
+  });
 }
 
-// Packed models in OUT/CONFIG/packed, where `folder` is OUT or OUT/CONFIG.
-std::vector<fs::path> packed_models(const fs::path& folder, const std::vector<fs::path>& entries) {
+// Folders of GGUF files often hold the config of the model that these were made from.
+bool is_model_folder(const fs::path& folder, const std::vector<fs::path>& entries) {
+  if (is_there(folder / kManifestName) || is_there(folder / "adapter_config.json")) return true;
+  return is_there(folder / "config.json") && (holds_folder_weights(entries) || gguf_models(folder, entries).empty());
+}
+
+// Models in OUT/CONFIG/KIND, where `folder` is OUT or OUT/CONFIG; `file` tells that there is one.
+std::vector<fs::path> results(const fs::path& folder, const std::vector<fs::path>& entries, std::string_view kind,
+                              std::string_view file) {
   std::vector<fs::path> models;
-  if (is_there(folder / "packed" / kManifestName)) models.push_back(folder / "packed");
+  if (is_there(folder / kind / file)) models.push_back(folder / kind);
   for (const fs::path& entry : entries) {
-    if (is_there(entry / "packed" / kManifestName)) models.push_back(entry / "packed");
+    if (is_there(entry / kind / file)) models.push_back(entry / kind);
   }
   return models;
 }
@@ -108,22 +117,42 @@ std::optional<fs::path> hub_snapshot(const fs::path& folder) {
   throw Error(ErrorCode::kUsage, folder.string(), problem, fmt::format("name one of them: {}", fmt::join(names, ", ")));
 }
 
+// Where the hub's own programs keep what they fetch.
+std::optional<fs::path> hub_cache() {
+  const auto variable = [](const char* name) {
+    const char* const value = std::getenv(name);
+    return value != nullptr && *value != 0 ? std::optional<fs::path>(value) : std::nullopt;
+  };
+  if (const auto cache = variable("HF_HUB_CACHE")) return cache;
+  if (const auto home = variable("HF_HOME")) return *home / "hub";
+  if (const auto home = variable("HOME")) return *home / ".cache" / "huggingface" / "hub";
+  return std::nullopt;
+}
+
+// What the hub's cache holds of a model, by the model's id.
+std::optional<fs::path> cached_model(const fs::path& id) {
+  const auto cache = hub_cache();
+  if (!cache || !hub_id(id.string())) return std::nullopt;
+  const fs::path folder = *cache / fmt::format("models--{}--{}", id.parent_path().string(), id.filename().string());
+  return is_folder(folder) ? std::optional(folder) : std::nullopt;
+}
+
 [[noreturn]] void refuse_missing(const fs::path& path) {
   const std::string text = path.string();
-  const bool may_be_id = hub_id(text) && !path.has_extension() && !is_folder(path.parent_path());
+  const bool may_be_id = hub_id(text) && !is_folder(path.parent_path());
   throw Error(ErrorCode::kNotFound, text, "no such file or folder",
               may_be_id ? "to use a model of the hub, fetch its folder first, for example with 'hf download " + text + "'"
                         : "name a Hugging Face model folder with safetensors weights, or a GGUF file");
 }
 
 fs::path locate_in_folder(const fs::path& folder) {
-  if (is_model_folder(folder)) return folder;
   const std::vector<fs::path> entries = entries_of(folder);
-  if (const auto snapshot = hub_snapshot(folder)) return *snapshot;
+  if (is_model_folder(folder, entries)) return folder;
+  if (const auto snapshot = hub_snapshot(folder)) return locate_in_folder(*snapshot);
   if (is_folder(folder / "snapshots")) {
     list_models(folder, "is a model in the hub's cache, of several revisions", entries_of(folder / "snapshots"));
   }
-  const std::vector<fs::path> packed = packed_models(folder, entries);
+  const std::vector<fs::path> packed = results(folder, entries, "packed", kManifestName);
   if (packed.size() == 1) return packed.front();
   if (packed.size() > 1) list_models(folder, "holds several packed models", packed);
   const std::vector<fs::path> gguf = gguf_models(folder, entries);
@@ -134,7 +163,12 @@ fs::path locate_in_folder(const fs::path& folder) {
     if (entry.filename().string().starts_with("models--") && is_folder(entry)) cached.push_back(entry);
     if (is_there(entry / "config.json")) plain.push_back(entry);
   }
+  if (cached.size() == 1) return locate_in_folder(cached.front());
   if (!cached.empty()) list_models(folder, "is a cache of the hub", cached);
+  for (fs::path& model : results(folder, entries, "model", "config.json")) {
+    if (std::ranges::find(plain, model) == plain.end()) plain.push_back(std::move(model));
+  }
+  if (plain.size() == 1) return locate_in_folder(plain.front());
   if (!plain.empty()) list_models(folder, "is not a model folder, but holds some", plain);
   return folder;  // the reader reports what is missing
 }
@@ -143,8 +177,20 @@ fs::path locate_in_folder(const fs::path& folder) {
 
 fs::path locate_model(const fs::path& path) {
   if (is_folder(path)) return locate_in_folder(path);
-  if (is_there(path)) return path;
-  refuse_missing(path);
+  if (const auto cached = cached_model(path); cached && !is_there(path)) return locate_in_folder(*cached);
+  if (!is_there(path)) refuse_missing(path);
+  // A file of a model folder stands for the folder.
+  const std::string name = path.filename().string();
+  const bool is_part =
+      name == "config.json" || name == kManifestName || name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+  if (is_part) return path.has_parent_path() ? path.parent_path() : fs::path(".");
+  return path;
+}
+
+void refuse_git_lfs_pointer(std::string_view contents, const std::string& where) {
+  if (!contents.starts_with("version https://git-lfs.github.com/spec/")) return;
+  throw Error(ErrorCode::kBadInput, where, "is a Git LFS pointer: the few lines that Git keeps in place of a large file",
+              "fetch the file itself, for example with 'git lfs pull' in the folder");
 }
 
 std::vector<fs::path> gguf_parts(const fs::path& path) {

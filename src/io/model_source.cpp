@@ -1,4 +1,4 @@
-// Owns the choice of a reader, and what a hub id looks like.
+// Owns the choice of a reader.
 #include "io/model_source.h"
 
 #include <algorithm>
@@ -12,17 +12,6 @@
 #include "io/tensor_list.h"
 
 namespace tritllm {
-
-std::optional<std::string> hub_id(std::string_view text) {
-  constexpr std::string_view kHub = "https://huggingface.co/";
-  if (text.starts_with(kHub)) text.remove_prefix(kHub.size());
-  if (text.ends_with('/')) text.remove_suffix(1);
-  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
-  const size_t slash = text.find('/');
-  const bool is_id = slash != text.npos && slash > 0 && slash + 1 < text.size() && text.find('/', slash + 1) == text.npos &&
-                     text.find_first_not_of(kAllowed) == text.npos && text.front() != '.';
-  return is_id ? std::optional(std::string(text)) : std::nullopt;
-}
 
 ModelSource open_model(const std::filesystem::path& path) {
   const std::filesystem::path found = locate_model(path);

@@ -101,7 +101,7 @@ class Settling {
                   "remove this from a copy whose weights are to be used as they are stored");
     }
     drop_companions();
-    model_.warnings.push_back(
+    model_.quantising_warnings.push_back(
         fmt::format("The weights were already quantised ({} matrices of 8 bits with scales): quantising them again adds error to "
                     "error, so start from the original model where you can.",
                     scaled));

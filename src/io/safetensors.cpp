@@ -10,6 +10,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/json.h"
+#include "io/model_location.h"
 #include "io/tensor_list.h"
 
 namespace tritllm {
@@ -29,10 +30,7 @@ constexpr std::string_view kDamaged = "the file is damaged or incomplete; fetch 
 // Files of other kinds under a name that ends in .safetensors.
 void refuse_other_formats(std::span<const std::byte> file, const std::string& where) {
   const std::string_view text(reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 64));
-  if (text.starts_with(kGitLfsPointer)) {
-    refuse(where, "is a Git LFS pointer: the few lines that Git keeps in place of a large file",
-           "fetch the file itself, for example with 'git lfs pull' in the folder");
-  }
+  refuse_git_lfs_pointer(text, where);
   if (text.starts_with("GGUF")) refuse(where, "is a GGUF file", "rename it to end in .gguf, and name it as the model");
   if (text.starts_with("PK\x03\x04")) {
     refuse(where, "is an archive written by PyTorch, not safetensors", "convert the model to safetensors first");

@@ -32,8 +32,6 @@ struct SafetensorsHeader {
 
 inline constexpr uint64_t kLargestSafetensorsHeader = 100'000'000;
 inline constexpr size_t kLongestTensorName = 4096;
-// How the file begins that Git keeps in place of a large one.
-inline constexpr std::string_view kGitLfsPointer = "version https://git-lfs.github.com/spec/";
 
 // `file` is the whole file, of which only the header is touched; `where` names it in errors.
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& where);

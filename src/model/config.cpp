@@ -28,11 +28,17 @@ constexpr uint32_t kDefaultWindow = 4096, kDefaultFirstWindowedLayer = 28;
 constexpr double kDefaultEpsilon = 1e-6, kDefaultQueryScalar = 256.0;
 
 const Family& family_of(const JsonView& config) {
-  const JsonView list = config.child("architectures");
-  if (!list.json().is_array() || list.json().empty()) list.refuse("a list with the name of the model's architecture");
-  const std::string name = list.items().front().text();
-  if (const Family* const family = find_family(name)) return *family;
-  throw Error(ErrorCode::kUnsupported, config.where(), fmt::format("architecture '{}'", printable(name)),
+  if (const Family* const family = family_of_config(config.json())) return *family;
+  const auto list = config.optional_child("architectures");
+  if (list && !(list->json().is_array() && list->json().empty())) {
+    if (!list->json().is_array()) list->refuse("a list with the name of the model's architecture");
+    throw Error(ErrorCode::kUnsupported, config.where(), fmt::format("architecture '{}'", printable(list->items().front().text())),
+                "the engine runs " + supported_architectures());
+  }
+  const auto type = config.optional_text("model_type");
+  throw Error(type ? ErrorCode::kUnsupported : ErrorCode::kBadInput, config.where(),
+              type ? fmt::format("names no architecture, and the model_type '{}'", printable(*type))
+                   : "names neither its architecture ('architectures') nor its model_type",
               "the engine runs " + supported_architectures());
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "backend/backend.h"
+#include "core/json_fwd.h"
 
 namespace tritllm {
 
@@ -30,6 +31,7 @@ struct FamilySizes {
 
 struct Family {
   std::string_view architecture;  // config.json's architectures[0]
+  std::string_view model_type;    // config.json's model_type
   FamilySizes defaults;
   std::string_view activation_field = "hidden_act";
   Activation default_activation = Activation::kSilu;
@@ -52,6 +54,10 @@ struct Family {
 
 // Null where the architecture is not one that the engine runs.
 const Family* find_family(std::string_view architecture) noexcept;
+
+// The family that config.json names. As in transformers, model_type decides between decoders; architectures tells decoders from
+// classifiers and bare bodies, and may be missing. Null where the engine does not run the model.
+const Family* family_of_config(const Json& config);
 
 // "LlamaForCausalLM, MistralForCausalLM, …"
 std::string supported_architectures();

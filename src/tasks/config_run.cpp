@@ -24,8 +24,7 @@ std::string run_fingerprint(const ModelSource& model, const std::string& config,
                             const CardFacts& card, const std::string& policy) {
   Checksum checksum;
   checksum.add(fmt::format("{}\n{}\n{}\n{}\n", kCodecVersion, TRITLLM_VERSION, config, policy));
-  checksum.add(
-      fmt::format("{}\n{}\n{}\n{}\n", card.source_name, card.base_model.value_or(""), card.license.value_or(""), model.kind));
+  checksum.add(fmt::format("{}\n{}\n", to_json(card).dump(), model.kind));
   for (size_t i = 0; i < model.tensors.size(); ++i) {
     const SourceTensor& tensor = model.tensors[i];
     checksum.add(fmt::format("{}\n{}\n{}\n{} {}\n", tensor.name, layout_of(tensor.type).name, fmt::join(tensor.shape, ","),

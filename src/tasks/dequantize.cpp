@@ -92,7 +92,7 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
     throw Error(ErrorCode::kUnsupported, packed.string(), "holds only a part of the model", "merge all parts first");
   }
   const fs::path config_path = packed / "config.json";
-  const Json config = parse_json(read_model_file(packed, "config.json", kLargestConfig), config_path.string());
+  const Json config = parse_python_json(read_model_file(packed, "config.json", kLargestConfig), config_path.string());
   const Manifest& manifest = checkpoint.manifest();
   LockedFolder made = begin_folder(out, packed, manifest.fingerprint, plan_shards(plain_units(manifest.tensors), plain_naming()));
   FolderWriter& plain = made.writer;
@@ -105,8 +105,10 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
   finish_plain_folder(plain, manifest, config, read_side_files(packed));
 }
 
-void write_plain_model(const fs::path& model_path, const fs::path& out, ElementType type, ThreadPool& pool) {
+void write_plain_model(const fs::path& model_path, const fs::path& out, ElementType type, ThreadPool& pool,
+                       const OnWarning& on_warning) {
   const ModelSource model = open_model(model_path);
+  for (const std::string& warning : model.warnings) on_warning(warning);
   std::vector<std::vector<PlannedTensor>> units;
   for (const SourceTensor& tensor : model.tensors)
     units.push_back({{tensor.name, is_weight_type(tensor.type) ? type : tensor.type, tensor.shape}});

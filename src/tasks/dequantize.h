@@ -19,6 +19,8 @@ void dequantize_packed(
     const OnWarning& on_warning = [](const std::string&) {});
 
 // A model folder or GGUF file as an HF folder with weights of this type (F32 or F16).
-void write_plain_model(const std::filesystem::path& model, const std::filesystem::path& out, ElementType type, ThreadPool& pool);
+void write_plain_model(
+    const std::filesystem::path& model, const std::filesystem::path& out, ElementType type, ThreadPool& pool,
+    const OnWarning& on_warning = [](const std::string&) {});
 
 }  // namespace tritllm

@@ -61,17 +61,20 @@ Json inspect_source(const std::filesystem::path& path) {
     tensors.push_back(
         {{"name", tensor.name}, {"shape", tensor.shape}, {"type", layout_of(tensor.type).name}, {"role", role_name(role)}});
   }
+  Json warnings = model.warnings;
+  for (const std::string& warning : model.quantising_warnings) warnings.push_back(warning);
   Json side_files = Json::array();
   for (const SideFile& file : model.side_files) side_files.push_back(file.name);
+  const auto text = [](const std::optional<std::string>& value) { return value ? Json(*value) : Json(nullptr); };
   return {{"kind", model.kind},
           {"architectures", model.config->value("architectures", Json::array())},
           {"model_type", model.config->value("model_type", Json(nullptr))},
-          {"license", model.license ? Json(*model.license) : Json(nullptr)},
-          {"base_model", model.base_model ? Json(*model.base_model) : Json(nullptr)},
+          {"license", text(model.identity.license)},
+          {"base_model", text(model.identity.hub_id)},
           {"all_weights", elements},
           {"matrix_weights", matrix_weights},
           {"weight_bytes", bytes},
-          {"warnings", model.warnings},
+          {"warnings", warnings},
           {"side_files", std::move(side_files)},
           {"tensors", std::move(tensors)}};
 }

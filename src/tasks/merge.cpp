@@ -221,7 +221,7 @@ Json merge_config(const Parts& parts, const std::string& config, const MergeRequ
     copy_tensor(tensor, packed ? &*packed : nullptr, plain ? &*plain : nullptr, pool);
 
   const fs::path first = parts.first().folder();
-  Json source_config = parse_json(read_model_file(first, "config.json", kLargestConfig), (first / "config.json").string());
+  Json source_config = parse_python_json(read_model_file(first, "config.json", kLargestConfig), (first / "config.json").string());
   source_config.erase("quantization_config");
   const std::vector<SideFile> side_files = side_files_of(parts.first());
   FolderBytes bytes;

@@ -11,6 +11,8 @@
 #include "core/error.h"
 #include "core/half.h"
 #include "io/parallel_loop.h"
+#include "model/families.h"
+#include "tasks/licences.h"
 #include "tasks/matrix_job.h"
 #include "tasks/model_card.h"
 
@@ -19,9 +21,24 @@ namespace {
 
 constexpr uint64_t kTaskGroups = 5120;  // of a matrix that is decoded
 
-void add_side_files(FolderWriter& writer, const Json& config, const std::vector<SideFile>& side_files) {
+bool has_chat_template(const std::vector<SideFile>& files) {
+  return std::ranges::any_of(files, [](const SideFile& file) {
+    const bool is_template = file.name.ends_with(".jinja") || file.name == "chat_template.json";
+    return is_template || (file.name == "tokenizer_config.json" && file.contents.find("\"chat_template\"") != file.contents.npos);
+  });
+}
+
+// Everything beside the weights but the manifest.
+void add_side_files(FolderWriter& writer, CardKind kind, const Manifest& manifest, const Json& source_config, const Json& config,
+                    const std::vector<SideFile>& side_files) {
   writer.add_file("config.json", json_text(config));
-  for (const SideFile& file : side_files) writer.add_file(file.name, file.contents);
+  const Licence* const licence = find_licence(manifest.card.license, manifest.card.license_name);
+  for (const SideFile& file : with_notice(side_files, licence)) writer.add_file(file.name, file.contents);
+  writer.add_file("README.md", model_card(manifest, {.kind = kind,
+                                                     .config = source_config,
+                                                     .weight_bytes = writer.plan().weight_bytes(),
+                                                     .has_chat_template = has_chat_template(side_files),
+                                                     .engine_runs_it = family_of_config(source_config) != nullptr}));
 }
 
 [[noreturn]] void refuse_beyond_half(const std::string& place) {
@@ -121,8 +138,7 @@ void write_decoded_matrix(const TernaryMatrix& matrix, const std::string& name, 
 void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& source_config,
                           const std::vector<SideFile>& side_files) {
   packed.finish_weights();
-  add_side_files(packed, packed_config(source_config, manifest), side_files);
-  packed.add_file("README.md", model_card(CardKind::kPacked, manifest, manifest.card, packed.plan().weight_bytes()));
+  add_side_files(packed, CardKind::kPacked, manifest, source_config, packed_config(source_config, manifest), side_files);
   manifest.files = packed.records();
   packed.add_file(std::string(kManifestName), manifest_text(manifest));
   packed.publish_packed();
@@ -131,8 +147,7 @@ void finish_packed_folder(FolderWriter& packed, Manifest manifest, const Json& s
 void finish_plain_folder(FolderWriter& plain, const Manifest& manifest, const Json& source_config,
                          const std::vector<SideFile>& side_files) {
   plain.finish_weights();
-  add_side_files(plain, plain_config(source_config), side_files);
-  plain.add_file("README.md", model_card(CardKind::kPlain, manifest, manifest.card, plain.plan().weight_bytes()));
+  add_side_files(plain, CardKind::kPlain, manifest, source_config, plain_config(source_config), side_files);
   plain.publish_plain(manifest.source_digest);
 }
 

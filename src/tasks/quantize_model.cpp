@@ -16,7 +16,6 @@
 #include "kernels/kernel_table.h"
 #include "model/families.h"
 #include "tasks/exact_job.h"
-#include "tasks/model_card.h"
 #include "tasks/report.h"
 
 namespace tritllm {
@@ -51,9 +50,9 @@ std::vector<uint64_t> positions_of(const ModelSource& model, const std::optional
 
 // OUT may hold the source, as a project's folder does; OUT and OUT/CONFIG may not be the source. ConfigRun::look() checks the
 // folders below.
-void refuse_output_that_is_source(const QuantizeOptions& options) {
+void refuse_output_that_is_source(const QuantizeOptions& options, const fs::path& source) {
   const auto refuse_same = [&](const fs::path& folder) {
-    if (!same_file(folder, options.model)) return;
+    if (!same_file(folder, source)) return;
     throw Error(ErrorCode::kConflict, folder.string(), "the output folder is the source",
                 "choose another folder (options.output.folder)");
   };
@@ -79,9 +78,9 @@ class QuantizeRun {
   explicit QuantizeRun(const QuantizeOptions& options)
       : options_(options),
         model_(open_checked_model(options)),
-        sources_({options.model}),
+        sources_({model_.path}),
         progress_(options.output.folder / fmt::format("progress{}.json", part_suffix(options.output)), options.on_progress) {
-    const CardFacts card = card_facts(model_, options.card_options);
+    const CardFacts card = card_facts(model_, options.card_options, options.card);
     positions_ = positions_of(model_, options.output.part);
     for (const codec::Config config : options.configs) {
       const auto same = [&](const ConfigRun& run) { return run.config() == config; };
@@ -99,7 +98,7 @@ class QuantizeRun {
   static ModelSource open_checked_model(const QuantizeOptions& options) {
     require_memory_for_side_files(options);
     ModelSource model = open_model(options.model);
-    refuse_output_that_is_source(options);
+    refuse_output_that_is_source(options, model.path);
     return model;
   }
 
@@ -342,12 +341,14 @@ Json QuantizeRun::plan() {
     const double rate = codec::recipe_row(runs_[i].config().recipe).weights_per_second;
     thread_seconds += configs[i]["weights"].get<double>() / rate;
   }
+  Json warnings = model_.warnings;
+  for (const std::string& warning : model_.quantising_warnings) warnings.push_back(warning);
   const auto list = model_.config->find("architectures");
   const bool has_name = list != model_.config->end() && list->is_array() && !list->empty() && (*list)[0].is_string();
   const std::string architecture = has_name ? (*list)[0].get<std::string>() : "";
   return {{"model", model_.path.string()},      {"kind", model_.kind},
-          {"architecture", architecture},       {"engine_runs_it", find_family(architecture) != nullptr},
-          {"warnings", model_.warnings},        {"tensors", positions_.size()},
+          {"architecture", architecture},       {"engine_runs_it", family_of_config(model_.config) != nullptr},
+          {"warnings", std::move(warnings)},    {"tensors", positions_.size()},
           {"all_weights", total_weights()},     {"threads", threads_},
           {"memory_bytes", peak_memory()},      {"memory_limit_bytes", options_.max_memory},
           {"bytes_to_write", bytes_to_write()}, {"estimated_seconds", thread_seconds / threads_},
@@ -369,6 +370,7 @@ std::vector<FileLock> QuantizeRun::lock_output() const {
 
 std::vector<ConfigResult> QuantizeRun::run() {
   for (const std::string& warning : model_.warnings) options_.on_warning(warning);
+  for (const std::string& warning : model_.quantising_warnings) options_.on_warning(warning);
   create_folders(options_.output.folder);
   // Locked before anything there is looked at: another run may just be giving its results their names.
   const std::vector<FileLock> locks = lock_output();

@@ -14,6 +14,7 @@
 #include "core/json.h"
 #include "io/model_source.h"
 #include "tasks/config_run.h"
+#include "tasks/model_card.h"
 #include "tasks/run_progress.h"
 #include "tasks/tensor_policy.h"
 
@@ -25,7 +26,8 @@ struct QuantizeOptions {
   OutputRequest output;
   TensorPolicy policy;
   std::string card_options;  // the options that matter for the result, as the model card repeats them
-  unsigned threads = 0;      // 0: all processors
+  CardWishes card;
+  unsigned threads = 0;  // 0: all processors
   uint64_t max_memory = uint64_t{2} << 30;
   OnProgress on_progress = [](const QuantizeProgress&) {};
   std::function<void(const std::string&)> on_warning = [](const std::string&) {};

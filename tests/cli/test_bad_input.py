@@ -272,7 +272,6 @@ def test_a_file_of_the_source_never_takes_the_manifests_place(tmp_path):
     ('{"a": "\ud800"}'.encode("utf-8", "surrogatepass").decode("latin-1"), []),
     ('{"tie_word_embeddings": "yes"}', ["tie_word_embeddings"]),
     ('{"text_config": {"tie_word_embeddings": 1}}', ["tie_word_embeddings"]),
-    ('{"_name_or_path": 7}', ["_name_or_path"]),
     ('{"quantization_config": {"quant_method": "gptq"}}', ["gptq", "already quantised"]),
     ('{"quantization_config": {"quant_method": 7}}', ["already quantised"]),
     ('{"quantization_config": {"quant_method": null}}', ["already quantised"]),

@@ -37,6 +37,7 @@ def test_help_in_every_spelling():
         assert command in whole
         assert help_of(command) == succeeded(run(command, "--help")).stdout
     assert re.fullmatch(r"tritllm \d+\.\d+\.\d+\n", succeeded(run("--version")).stdout)
+    assert succeeded(run("version")).stdout == succeeded(run("--version")).stdout
 
 
 @pytest.mark.parametrize("word, guess", [

@@ -182,3 +182,22 @@ def test_an_answer_cannot_steer_the_terminal(folder):
     arguments = ["run", "--model", model, "--raw", "-p", "x", "-n", 3, "--temp", 0, "--quiet", "--logit-bias", f"{escape}=1e6"]
     assert succeeded(run(*arguments)).stdout == "\x1b" * 3, "a file gets the answer as it is"
     assert run_at_terminal(*arguments) == (0, r"\x1b\x1b\x1b" + "\n")
+
+
+# Numbers that only Python writes
+
+
+def test_infinity_and_nan_on_the_whole_way(folder, tmp_path):
+    model = folder(**{"tokenizer_config.json": {"model_max_length": float("inf"), "chat_template": TEMPLATE}})
+    for name in ("config.json", "generation_config.json"):
+        document = json.loads((model / name).read_text()) if (model / name).exists() else {}
+        (model / name).write_text(json.dumps(document | {"unknown": [float("nan"), float("-inf")]}))
+    succeeded(run("run", "--model", model, "-p", "x", "-n", 1, "--quiet"))
+    out = tmp_path / "out"
+    succeeded(run("quantize", "--model", model, "--out", out, "--configs", "uniform-d2", "--quiet"))
+    succeeded(run("dequantize", out / "uniform-d2" / "packed", tmp_path / "back", "--quiet"))
+    assert (tmp_path / "back" / "config.json").read_bytes() == (out / "uniform-d2" / "model" / "config.json").read_bytes()
+    for shard in ("1/2", "2/2"):
+        succeeded(run("quantize", "--model", model, "--out", tmp_path / "parts", "--configs", "uniform-d2", "--shard", shard, "--quiet"))
+    succeeded(run("merge", tmp_path / "parts", "--quiet"))
+    transformers.AutoConfig.from_pretrained(tmp_path / "parts" / "uniform-d2" / "model")

@@ -1,6 +1,7 @@
 // What a model's side files say about generating with it, wherever and however they say it.
 #include "engine/generation_defaults.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -68,6 +69,20 @@ TEST(GenerationDefaults, EndTokensOfTheTokenizer) {
   EXPECT_EQ(end_tokens_with(R"({"eos_token": "<|end|>"})"), Tokens{3});
   EXPECT_EQ(end_tokens_with(R"({"eos_token": "unknown to the tokenizer"})"), Tokens{3});
   EXPECT_EQ(end_tokens_with("{}"), Tokens{3});
+}
+
+TEST(GenerationDefaults, RulesThatTheEngineLacksAreSaid) {
+  for (const char* const rule : {R"("suppress_tokens": [1])", R"("no_repeat_ngram_size": 3)", R"("num_beams": 4)",
+                                 R"("guidance_scale": 1.5)", R"("sequence_bias": [[[1], 2.0]])", R"("forced_bos_token_id": 5)",
+                                 R"("token_healing": true)", R"("min_length": 7)", R"("encoder_repetition_penalty": 0.5)"}) {
+    const auto found = defaults(fmt::format("{{{}}}", rule));
+    ASSERT_EQ(found.warnings.size(), 1u) << rule;
+    EXPECT_NE(found.warnings[0].find(std::string(rule).substr(1, 8)), std::string::npos) << found.warnings[0];
+  }
+  EXPECT_TRUE(
+      defaults(R"({"suppress_tokens": null, "bad_words_ids": [], "no_repeat_ngram_size": 0, "num_beams": 1, "guidance_scale": 1.0,
+                           "token_healing": false, "min_length": 0, "encoder_repetition_penalty": 1.0, "x": Infinity})")
+          .warnings.empty());
 }
 
 TEST(GenerationDefaults, TurnEndsThatTheTemplateWrites) {

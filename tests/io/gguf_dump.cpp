@@ -43,11 +43,13 @@ void dump(const std::filesystem::path& model, const std::filesystem::path& folde
         {{"name", tensor.name}, {"shape", tensor.shape}, {"type", layout_of(tensor.type).name}, {"place", tensor.place}});
   }
   if (!data.flush()) throw io_error((folder / "tensors.f32").string(), "write", errno);
+  Json warnings = source.warnings;
+  for (const std::string& warning : source.quantising_warnings) warnings.push_back(warning);
   const Json about = {{"tensors", std::move(tensors)},
                       {"kind", source.kind},
-                      {"base_model", source.base_model ? Json(*source.base_model) : Json(nullptr)},
-                      {"license", source.license ? Json(*source.license) : Json(nullptr)},
-                      {"warnings", source.warnings}};
+                      {"base_model", source.identity.hub_id ? Json(*source.identity.hub_id) : Json(nullptr)},
+                      {"license", source.identity.license ? Json(*source.identity.license) : Json(nullptr)},
+                      {"warnings", std::move(warnings)}};
   write_file_atomically(folder / "source.json", json_text(about));
   write_file_atomically(folder / "config.json", json_text(source.config));
   for (const SideFile& file : source.side_files) write_file_atomically(folder / file.name, file.contents);

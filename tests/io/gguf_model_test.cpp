@@ -69,19 +69,20 @@ TEST(GgufModel, KnowsBaseModelAndLicense) {
   const auto base_of = [](const Fields& all) {
     const std::string bytes = builder_of(all).build();
     const ModelSource source = translate_gguf(bytes_of(bytes), "FILE");
-    return source.base_model.value_or("none");
+    return source.identity.hub_id.value_or("none");
   };
   EXPECT_EQ(base_of(fields()), "none");
   Fields all = with("general.name", text("Some Name"));
   EXPECT_EQ(base_of(all), "none") << "a title is not a hub id";
   all["general.base_model.0.repo_url"] = text("https://huggingface.co/owner/name");
-  EXPECT_EQ(base_of(all), "owner/name");
+  EXPECT_EQ(base_of(all), "none") << "the parent of a fine-tune";
+  all["general.repo_url"] = text("https://huggingface.co/owner/name");
   all["general.source.repo_url"] = text("https://example.org/a/b");
   EXPECT_EQ(base_of(all), "owner/name");
   all["general.source.huggingface.repository"] = text("first/one");
   EXPECT_EQ(base_of(all), "first/one");
   const std::string bytes = builder_of(with("general.license", text("mit"))).build();
-  EXPECT_EQ(translate_gguf(bytes_of(bytes), "FILE").license, "mit");
+  EXPECT_EQ(translate_gguf(bytes_of(bytes), "FILE").identity.license, "mit");
 }
 
 TEST(GgufModel, RefusesOtherContents) {

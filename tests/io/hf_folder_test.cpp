@@ -52,7 +52,7 @@ TEST_F(HfFolder, OneFile) {
   read_float32(model.tensors[0], 0, values);
   EXPECT_EQ(values, (std::vector<float>{1, 2, 3, 4}));
   EXPECT_NE(model.tensors[1].place.find("model.safetensors: tensor 'b'"), std::string::npos);
-  EXPECT_EQ(model.base_model, "org/name");
+  EXPECT_EQ(model.identity.hub_id, std::nullopt) << "the config of a fine-tune names its parent";
   EXPECT_EQ((*model.config)["model_type"], "llama");
   EXPECT_TRUE(model.warnings.empty());
 }
@@ -176,30 +176,7 @@ TEST_F(HfFolder, CarriesSideFilesAndLeavesTheRest) {
 
 TEST_F(HfFolder, TheCardTellsTheLicence) {
   write_plainly(path() / "README.md", "---\nlicense: \"llama3.1\"\n---\n# A\n");
-  EXPECT_EQ(open_hf_folder(path()).license, "llama3.1");
-}
-
-TEST_F(HfFolder, PathsAreNoNameOfABaseModel) {
-  for (const char* const name : {"/home/somebody/model", "./model", "../model", ""}) {
-    write_plainly(path() / "config.json", Json{{"_name_or_path", name}}.dump());
-    EXPECT_EQ(open_hf_folder(path()).base_model, std::nullopt) << name;
-  }
-}
-
-TEST(FrontMatter, FindsTopLevelValues) {
-  const std::string card =
-      "---\nlanguage:\n- en\nlicense : no\n  license: indented\nlicense_name: other\nlicense: 'apache-2.0' \r\nempty:\nbase_model: "
-      "a/b\n---\nafter: x\n";
-  EXPECT_EQ(front_matter_value(card, "license"), "apache-2.0");
-  EXPECT_EQ(front_matter_value(card, "license_name"), "other");
-  EXPECT_EQ(front_matter_value(card, "base_model"), "a/b");
-  EXPECT_EQ(front_matter_value(card, "empty"), std::nullopt);
-  EXPECT_EQ(front_matter_value(card, "after"), std::nullopt);
-  EXPECT_EQ(front_matter_value("license: x\n", "license"), std::nullopt);
-  EXPECT_EQ(front_matter_value("---\nlicense: x", "license"), "x");
-  EXPECT_EQ(front_matter_value("---\nlicense: \xff\n---\n", "license"), std::nullopt);
-  EXPECT_EQ(front_matter_value("---\nlicense: " + std::string(201, 'x') + "\n---\n", "license"), std::nullopt);
-  EXPECT_EQ(front_matter_value("", "license"), std::nullopt);
+  EXPECT_EQ(open_hf_folder(path()).identity.license, "llama3.1");
 }
 
 }  // namespace

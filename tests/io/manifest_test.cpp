@@ -93,6 +93,21 @@ TEST(Manifest, ComesBackAsItWasWritten) {
   EXPECT_EQ(read.source_name, manifest.source_name);
 }
 
+TEST(Manifest, HoldsTheFactsOfTheCard) {
+  Manifest manifest = sample_manifest();
+  manifest.card = {.source_name = "Folder",
+                   .options = " --embed-depth 4",
+                   .name = "Owner/Name",
+                   .base_model = "org/Name",
+                   .revision = std::string(40, 'a'),
+                   .license = "other",
+                   .license_name = "own",
+                   .license_link = "LICENSE"};
+  EXPECT_EQ(parse_manifest(manifest_text(manifest), "M").card, manifest.card);
+  manifest.card = {.source_name = "Folder"};
+  EXPECT_EQ(parse_manifest(manifest_text(manifest), "M").card, manifest.card);
+}
+
 TEST(Manifest, EndsWithTheChecksumOfAllBeforeIt) {
   const std::string text = manifest_text(sample_manifest());
   const size_t line = text.rfind("  \"checksum\"");

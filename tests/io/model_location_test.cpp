@@ -24,9 +24,15 @@ class ModelLocation : public testing::Test {
 
 TEST_F(ModelLocation, ModelsThemselves) {
   put("config.json");
+  EXPECT_EQ(locate_model(path()), path());
+  put("model.safetensors");
   put("a.gguf");
   EXPECT_EQ(locate_model(path()), path());
   EXPECT_EQ(locate_model(path("a.gguf")), path("a.gguf"));
+  for (const char* const file : {"config.json", "model.safetensors", "model.safetensors.index.json"}) {
+    put(file);
+    EXPECT_EQ(locate_model(path(file)), path(file).parent_path()) << "a file of the folder stands for it";
+  }
   refused(ErrorCode::kNotFound, "no such file or folder", path("b.gguf"));
   expect_error(ErrorCode::kNotFound, "hf download", [] { locate_model("nobody-has-this/Model-1B"); });
 }
@@ -37,21 +43,44 @@ TEST_F(ModelLocation, OutputFolders) {
   EXPECT_EQ(locate_model(path()), path("optimal-d2/packed"));
   EXPECT_EQ(locate_model(path("optimal-d2")), path("optimal-d2/packed"));
   EXPECT_EQ(locate_model(path("optimal-d2/packed")), path("optimal-d2/packed"));
+  EXPECT_EQ(locate_model(path("optimal-d2/packed/tritllm.json")), path("optimal-d2/packed"));
   put("uniform-d1/packed/tritllm.json");
   refused(ErrorCode::kUsage, "several packed models", path());
   refused(ErrorCode::kUsage, path("uniform-d1/packed").string(), path());
+}
+
+TEST_F(ModelLocation, OutputFoldersWithoutPackedModels) {
+  put("optimal-d2/model/config.json");
+  EXPECT_EQ(locate_model(path()), path("optimal-d2/model"));
+  EXPECT_EQ(locate_model(path("optimal-d2")), path("optimal-d2/model"));
+  put("uniform-d1/model/config.json");
+  refused(ErrorCode::kUsage, path("uniform-d1/model").string(), path());
+}
+
+TEST_F(ModelLocation, IdsOfTheHub) {
+  put("hub/models--owner--Name-1.5B/snapshots/111/config.json");
+  ::setenv("HF_HUB_CACHE", path("hub").c_str(), 1);
+  EXPECT_EQ(locate_model("owner/Name-1.5B"), path("hub/models--owner--Name-1.5B/snapshots/111"));
+  refused(ErrorCode::kNotFound, "hf download", "owner/Other-1.5B");
+  ::unsetenv("HF_HUB_CACHE");
+  ::setenv("HF_HOME", path().c_str(), 1);
+  EXPECT_EQ(locate_model("owner/Name-1.5B"), path("hub/models--owner--Name-1.5B/snapshots/111"));
+  ::unsetenv("HF_HOME");
 }
 
 TEST_F(ModelLocation, TheHubsCache) {
   put("models--a--b/snapshots/111/config.json");
   put("models--a--b/blobs/1");
   EXPECT_EQ(locate_model(path("models--a--b")), path("models--a--b/snapshots/111"));
+  EXPECT_EQ(locate_model(path()), path("models--a--b/snapshots/111")) << "the only model of the cache";
   put("models--a--b/snapshots/222/config.json");
   refused(ErrorCode::kUsage, "several revisions", path("models--a--b"));
   write_plainly(path("models--a--b/refs/main"), "222\n");
   EXPECT_EQ(locate_model(path("models--a--b")), path("models--a--b/snapshots/222"));
   write_plainly(path("models--a--b/refs/main"), "../../..");
   refused(ErrorCode::kUsage, "several revisions", path("models--a--b"));
+  put("models--c--d/snapshots/333/only.gguf");
+  EXPECT_EQ(locate_model(path("models--c--d")), path("models--c--d/snapshots/333/only.gguf"));
   refused(ErrorCode::kUsage, "is a cache of the hub", path());
 }
 
@@ -69,6 +98,8 @@ TEST_F(ModelLocation, GgufFiles) {
                                  "-00001-of-00002.gguf", "x-00001-of-00001.gguf", "x-+0001-of-00003.gguf"}) {
     EXPECT_EQ(gguf_parts(path(name)), std::vector<fs::path>{path(name)}) << name;
   }
+  put("config.json");
+  EXPECT_EQ(locate_model(path()), path("x-00001-of-00003.gguf")) << "the config of the model that it was made from";
   put("y.gguf");
   refused(ErrorCode::kUsage, "several GGUF files", path());
 }

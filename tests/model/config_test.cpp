@@ -74,6 +74,16 @@ TEST(Config, SizesAndDefaults) {
   EXPECT_TRUE(read(llama({{"tie_word_embeddings", true}, {"attention_bias", true}})).output_bias);
 }
 
+TEST(Config, TheModelTypeDecides) {
+  Json config = llama({{"model_type", "mistral"}});
+  EXPECT_EQ(read(config).family, find_family("MistralForCausalLM")) << "as in transformers";
+  config.erase("architectures");
+  EXPECT_EQ(read(config).family, find_family("MistralForCausalLM"));
+  config["architectures"] = {"MistralForSequenceClassification"};
+  refused(ErrorCode::kUnsupported, "'MistralForSequenceClassification'", config);
+  EXPECT_EQ(read(llama({{"model_type", "of_a_remote_file"}})).family, find_family("LlamaForCausalLM"));
+}
+
 TEST(Config, ArchitecturesThatAreNotRunAreRefusedByName) {
   refused(ErrorCode::kUnsupported, "'GPT2LMHeadModel'", of_family("GPT2LMHeadModel"));
   refused(ErrorCode::kUnsupported, "LlamaForCausalLM", of_family("llamaforcausallm"));
@@ -84,6 +94,8 @@ TEST(Config, ArchitecturesThatAreNotRunAreRefusedByName) {
   Json without = llama();
   without.erase("architectures");
   expect_error(ErrorCode::kBadInput, "architectures", [&] { read(without); });
+  without["model_type"] = "nobody_knows";
+  expect_error(ErrorCode::kUnsupported, "'nobody_knows'", [&] { read(without); });
   for (const Json& bad : {Json(), Json::array(), Json("config"), Json(7)})
     expect_error(ErrorCode::kBadInput, "object", [&] { read(bad); });
 }

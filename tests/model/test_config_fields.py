@@ -75,7 +75,7 @@ VALUES = {
 }
 # Refused although transformers' class ignores them: other engines honour them, or the file contradicts itself.
 REFUSED_AS_UNCLEAR = {"partial_rotary_factor", "use_bidirectional_attention", "rope_theta", "rope_local_base_freq", "rope_scaling",
-                      "rope_parameters", "per_layer_config", "is_causal", "truncate"}
+                      "rope_parameters", "per_layer_config", "is_causal", "truncate", "architectures"}
 
 
 # Families whose rotary parameters are read by the same lines as Llama's get some of the changes.
@@ -144,6 +144,20 @@ def layer_type_changes(base):
         yield f"layer_types={name}+window", {"layer_types": types, "sliding_window": 5, "use_sliding_window": True}
 
 
+def name_changes(base):
+    """What names the family, left out or at odds with itself."""
+    for names in (ABSENT, None, []):
+        yield f"architectures={names}", {"architectures": names}
+        yield f"architectures={names}, no model_type", {"architectures": names, "model_type": ABSENT}
+    for variant in map(VARIANTS.get, FAMILIES.values()):
+        other = variant.config_class.model_type
+        if other != base["model_type"]:
+            yield f"model_type={other}", {"model_type": other}
+            yield f"model_type={other}, no architectures", {"model_type": other, "architectures": ABSENT}
+    for name in ("LlamaModel", "LlamaForSequenceClassification", "NobodyKnows", 7):
+        yield f"architectures={name}", {"architectures": [name]}
+
+
 def values_of(name, present, value):
     if name in ("architectures", "model_type", "transformers_version", "layer_types", "rope_parameters"):
         return []
@@ -168,6 +182,7 @@ def changes_of(base, family):
             if not (name in base and base[name] == value):
                 yield f"{name}={value}", {name: value}
     yield from layer_type_changes(base)
+    yield from name_changes(base)
     for name, change in rotary_changes():
         if family in EVERY_ROTARY_CHANGE or name in SOME_ROTARY_CHANGES:
             yield name, change
