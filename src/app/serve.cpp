@@ -44,7 +44,8 @@ void watch_signals() {
 // "NAME=PATH", or a path whose last part is the name.
 server::ModelName model_name(const std::string& text) {
   const size_t equals = text.find('=');
-  if (equals != text.npos && equals > 0 && !std::filesystem::exists(text)) {
+  std::error_code unreadable;  // loading says what is wrong with the path
+  if (equals != text.npos && equals > 0 && !std::filesystem::exists(text, unreadable)) {
     return {text.substr(0, equals), text.substr(equals + 1)};
   }
   const std::filesystem::path path = std::filesystem::path(text).lexically_normal();

@@ -46,8 +46,8 @@ void add_plain_facts(const ModelSource& source, Json& facts) {
   for (const SourceTensor& tensor : source.tensors) parameters += tensor.elements();
   facts["parameters"] = parameters;
   facts["stored_bytes"] = bytes_of(source.files);
-  facts["base_model"] = value_or_null(source.base_model);
-  facts["license"] = value_or_null(source.license);
+  facts["base_model"] = value_or_null(source.identity.hub_id);
+  facts["license"] = value_or_null(source.identity.license);
 }
 
 }  // namespace
