@@ -1,5 +1,5 @@
 # One word for each thing that people do with this tree; CMake presets and scripts/ do the work.
-.PHONY: help build cuda install demo test-environment test test-aarch64 bench check sanitize tsan fuzz clean
+.PHONY: help build cuda install package demo test-environment test test-aarch64 bench check sanitize tsan fuzz clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -17,6 +17,7 @@ help:
 	@echo 'make build     the program, build/release/tritllm (installs the Debian packages it needs, as root or by sudo)'
 	@echo 'make cuda      the same with the CUDA backend, build/cuda/tritllm (installs the CUDA compiler where there is none)'
 	@echo 'make install   the program, its manual page and shell completions below PREFIX (default: /usr/local)'
+	@echo 'make package   a tar and a .deb with one static program that runs on any Linux, in build/release/package/'
 	@echo 'make demo      quantises a small real model with every recipe and prints size, quality and speed'
 	@echo 'make test      builds everything and runs all tests, C++ and Python'
 	@echo 'make test-aarch64  builds the tests of the lower modules for AArch64 and runs them under QEMU'
@@ -34,6 +35,10 @@ build:
 
 install: build
 	cmake --install build/release --prefix $(PREFIX)
+
+package: build
+	cmake --build --preset release --target tritllm_static -j $(JOBS)
+	cpack --config build/release/CPackConfig.cmake
 
 cuda:
 	scripts/install_dependencies build cuda
