@@ -66,7 +66,10 @@ std::optional<CachePlace> cache_place(const fs::path& folder) {
     std::string name = snapshots.parent_path().filename().string();
     if (snapshots.filename() != "snapshots" || !name.starts_with(kCachePrefix)) continue;
     name.erase(0, kCachePrefix.size());
-    if (const size_t separator = name.find("--"); separator != name.npos) name.replace(separator, 2, "/");
+    if (const size_t separator = name.find("--"); separator != name.npos) {
+      name[separator] = '/';
+      name.erase(separator + 1, 1);
+    }
     return CachePlace{std::move(name), at.filename().string()};
   }
   return std::nullopt;
