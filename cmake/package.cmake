@@ -21,11 +21,9 @@ set(CPACK_INSTALL_CMAKE_PROJECTS "${PROJECT_BINARY_DIR};tritllm;texts;/" "${PROJ
 
 # The Debian packages whose archives are linked in, the C library and the C++ runtime among them.
 foreach(package libc6-dev libstdc++-12-dev libpcre2-dev libutf8proc-dev libxxhash-dev libedit-dev libncurses-dev libbsd-dev libmd-dev
-        libfmt-dev nlohmann-json3-dev libcli11-dev libboost1.81-dev libssl-dev)
-  if(EXISTS /usr/share/doc/${package}/copyright)
-    install(FILES /usr/share/doc/${package}/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR}/linked RENAME ${package}.copyright
-      COMPONENT package EXCLUDE_FROM_ALL)
-  endif()
+        libfmt-dev nlohmann-json3-dev libcli11-dev libboost1.81-dev libssl-dev libjs-marked libjs-highlight.js libjs-katex fonts-katex)
+  install(FILES /usr/share/doc/${package}/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR}/linked RENAME ${package}.copyright
+    COMPONENT package EXCLUDE_FROM_ALL)
 endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright COMPONENT package EXCLUDE_FROM_ALL)
 include(CPack)

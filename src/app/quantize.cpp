@@ -176,7 +176,7 @@ void print_result(const ConfigResult& result) {
   if (4 * kept <= packed) return;
   std::string options = (*embeddings)["embedding"].get<bool>() ? "--embed-depth 4" : "";
   if ((*embeddings)["head"].get<bool>()) options += options.empty() ? "--head-depth 4" : " --head-depth 4";
-  print(fmt::format("  {} of it are embeddings in FP16 ({:.0f} %); with {} the file has {}\n", readable_bytes(kept),
+  print(fmt::format("  {} of it are embeddings and head that are kept ({:.0f} %); with {} the file has {}\n", readable_bytes(kept),
                     100.0 * static_cast<double>(kept) / static_cast<double>(packed), options,
                     readable_bytes((*embeddings)["packed_bytes_if_packed"].get<uint64_t>())));
 }
@@ -227,10 +227,6 @@ int run(const Arguments& arguments) {
   }
   return 0;
 }
-
-}  // namespace
-
-namespace {
 
 void add_result_options(CLI::App& command, Arguments& a) {
   command

@@ -108,7 +108,8 @@ RunCommand register_serve(CLI::App& app) {
   add_option(*command, "--port", arguments->http.port, "0: any free one, which is printed", "PORT");
   add_option(*command, "--slots", arguments->slots, "This many answers at a time; further requests wait", "SLOTS")
       ->check(CLI::Range(1u, kMostSlots));
-  add_option(*command, "--queue", arguments->queued, "This many requests may wait; further ones get status 503", "QUEUE");
+  add_option(*command, "--queue", arguments->queued, "This many requests may wait; further ones get status 503", "QUEUE")
+      ->check(CLI::Range(1u, 1u << 20));
   add_option(*command, "--shutdown-timeout", arguments->drain_seconds, "Seconds that open answers have after a signal",
              "SHUTDOWN_TIMEOUT");
   command->add_option("--api-key-file", arguments->gate.key_file, "Keys that clients may use, one a line");

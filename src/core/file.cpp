@@ -319,8 +319,10 @@ void create_folders_for(const fs::path& folder, const fs::path& asked) {
 
 void create_folders(const fs::path& folder) {
   create_folders_for(folder, folder);
-  // A run that was killed may have made the folder and not flushed its entry.
-  sync_entry(folder.filename().empty() ? folder.parent_path() : folder);
+  // A run that was killed may have made the folder and not flushed its entry. A parent that may not be read cannot be flushed.
+  const fs::path named = folder.filename().empty() ? folder.parent_path() : folder;
+  const fs::path parent = named.has_parent_path() ? named.parent_path() : fs::path(".");
+  if (::access(parent.c_str(), R_OK) == 0) sync_entry(named);
 }
 
 void restrict_to_owner(const fs::path& path) {

@@ -53,6 +53,11 @@ void EngineService::drain() {
   changed_.wait(lock, [&] { return failure_ || (idle_ && !woken_ && !engine_.has_requests()); });
 }
 
+bool EngineService::failed() const {
+  const std::lock_guard lock(mutex_);
+  return failure_ != nullptr;
+}
+
 void EngineService::wake() {
   {
     const std::lock_guard lock(mutex_);

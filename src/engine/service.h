@@ -38,6 +38,8 @@ class EngineService {
   RequestId submit(GenerationRequest request, std::shared_ptr<EventSink> sink);
 
   // Refuses new requests, and returns when the last one has ended.
+  // Whether the engine has failed: it takes no more requests.
+  bool failed() const;
   void drain();
 
  private:
@@ -45,7 +47,7 @@ class EngineService {
   void wake();
 
   Engine engine_;
-  std::mutex mutex_;  // of what follows
+  mutable std::mutex mutex_;  // of what follows
   std::condition_variable changed_;
   bool woken_ = false, draining_ = false, stopping_ = false, idle_ = true;
   std::exception_ptr failure_;

@@ -65,7 +65,12 @@ SourceIdentity identity_of(const GgufFile& file, const std::filesystem::path& pa
     return value ? std::optional(std::string(*value)) : std::nullopt;
   };
   SourceIdentity identity = source_identity(path, /*readme=*/"");
-  if (auto id = hub_id_of(file)) identity.hub_id = std::move(id);
+  // The file may lie in the cache of somebody who passes the model on: its place tells nothing of the model's own repository.
+  if (auto id = hub_id_of(file); id && id != identity.hub_id) {
+    identity.name = id->substr(id->rfind('/') + 1);
+    identity.revision.reset();
+    identity.hub_id = std::move(id);
+  }
   identity.license = text("general.license");
   identity.license_name = text("general.license.name");
   identity.license_link = text("general.license.link");

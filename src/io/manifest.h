@@ -20,7 +20,7 @@ inline constexpr uint64_t kFormatVersion = 1;
 
 enum class Fate {
   kTernary,  // a matrix turned into trits
-  kKept,     // stored as FP16, or unchanged where it holds no floating point
+  kKept,     // stored as FP16 (BF16 or F32 where that cannot hold it), or unchanged where it holds no floating point
   kTied,     // equal to another tensor that the config ties it to; not stored twice
 };
 

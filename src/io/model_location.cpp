@@ -80,14 +80,16 @@ bool is_model_folder(const fs::path& folder, const std::vector<fs::path>& entrie
   return is_there(folder / "config.json") && (holds_folder_weights(entries) || gguf_models(folder, entries).empty());
 }
 
-// Models in OUT/CONFIG/KIND, where `folder` is OUT or OUT/CONFIG; `file` tells that there is one.
+// Models in OUT/CONFIG/KIND, where `folder` is OUT or OUT/CONFIG; `file` tells that there is one. Folders on the way to a model
+// come from whoever made the outermost one, so that links among them are held to the rules of model_folder.h.
 std::vector<fs::path> results(const fs::path& folder, const std::vector<fs::path>& entries, std::string_view kind,
                               std::string_view file) {
   std::vector<fs::path> models;
-  if (is_there(folder / kind / file)) models.push_back(folder / kind);
-  for (const fs::path& entry : entries) {
-    if (is_there(entry / kind / file)) models.push_back(entry / kind);
-  }
+  const auto add = [&](const std::string& name) {
+    if (is_there(folder / name / file) && has_model_folder(folder, name)) models.push_back(folder / name);
+  };
+  add(std::string(kind));
+  for (const fs::path& entry : entries) add(fmt::format("{}/{}", entry.filename().string(), kind));
   return models;
 }
 
@@ -98,11 +100,12 @@ std::optional<fs::path> hub_snapshot(const fs::path& folder) {
     std::string commit = read_model_file(folder, "refs/main", 256);
     while (!commit.empty() && (commit.back() == '\n' || commit.back() == '\r')) commit.pop_back();
     const bool is_plain = !commit.empty() && commit.find('/') == commit.npos && commit.front() != '.';
-    if (is_plain && is_folder(folder / "snapshots" / commit)) return folder / "snapshots" / commit;
+    if (is_plain && is_folder(folder / "snapshots" / commit) && has_model_folder(folder, "snapshots/" + commit))
+      return folder / "snapshots" / commit;
   }
   const std::vector<fs::path> snapshots = entries_of(folder / "snapshots");
-  if (snapshots.size() == 1) return snapshots.front();
-  return std::nullopt;
+  if (snapshots.size() != 1 || !has_model_folder(folder, "snapshots/" + snapshots.front().filename().string())) return std::nullopt;
+  return snapshots.front();
 }
 
 [[noreturn]] void list_models(const fs::path& folder, std::string_view problem, const std::vector<fs::path>& models) {
@@ -132,8 +135,10 @@ std::optional<fs::path> hub_cache() {
 // What the hub's cache holds of a model, by the model's id.
 std::optional<fs::path> cached_model(const fs::path& id) {
   const auto cache = hub_cache();
-  if (!cache || !hub_id(id.string())) return std::nullopt;
-  const fs::path folder = *cache / fmt::format("models--{}--{}", id.parent_path().string(), id.filename().string());
+  const auto name = hub_id(id.string());
+  if (!cache || !name) return std::nullopt;
+  const size_t slash = name->find('/');
+  const fs::path folder = *cache / fmt::format("models--{}--{}", name->substr(0, slash), name->substr(slash + 1));
   return is_folder(folder) ? std::optional(folder) : std::nullopt;
 }
 
@@ -160,8 +165,9 @@ fs::path locate_in_folder(const fs::path& folder) {
   if (gguf.size() > 1) list_models(folder, "holds several GGUF files", gguf);
   std::vector<fs::path> cached, plain;
   for (const fs::path& entry : entries) {
-    if (entry.filename().string().starts_with("models--") && is_folder(entry)) cached.push_back(entry);
-    if (is_there(entry / "config.json")) plain.push_back(entry);
+    const std::string name = entry.filename().string();
+    if (name.starts_with("models--") && is_folder(entry) && has_model_folder(folder, name)) cached.push_back(entry);
+    if (is_there(entry / "config.json") && has_model_folder(folder, name)) plain.push_back(entry);
   }
   if (cached.size() == 1) return locate_in_folder(cached.front());
   if (!cached.empty()) list_models(folder, "is a cache of the hub", cached);

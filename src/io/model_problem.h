@@ -24,10 +24,9 @@ class ModelProblems {
       check();
       return true;
     } catch (const Error& error) {
-      const auto is_same = [&](const ModelProblem& known) {
-        return known.where == error.where() && known.message == error.problem();
-      };
-      if (std::ranges::none_of(problems_, is_same)) problems_.push_back({file, error.where(), error.problem()});
+      const std::string message = error.remedy().empty() ? error.problem() : error.problem() + "; " + error.remedy();
+      const auto is_same = [&](const ModelProblem& known) { return known.where == error.where() && known.message == message; };
+      if (std::ranges::none_of(problems_, is_same)) problems_.push_back({file, error.where(), message});
       return false;
     }
   }

@@ -13,6 +13,8 @@ constexpr size_t kMostRules = 20'000, kMostSymbols = 400'000;
 // A state takes a kilobyte.
 constexpr size_t kMostStates = 16'384;
 constexpr size_t kMostFrames = 1 << 18;
+// A step looks at each place of a state: schemas with more alternatives than this at one place would hold up every answer.
+constexpr size_t kMostFramesOfState = 2'000;
 // Texts that nest deeper are not in the language.
 constexpr uint32_t kDeepest = 200;
 
@@ -55,12 +57,13 @@ ByteAutomaton::ByteAutomaton(ByteGrammar grammar) : grammar_(std::move(grammar))
 }
 
 uint32_t ByteAutomaton::frame(uint32_t symbol, uint32_t parent) {
-  const auto [found, is_new] = known_frames_.try_emplace({symbol, parent}, static_cast<uint32_t>(frames_.size()));
-  if (is_new) {
-    if (frames_.size() >= kMostFrames) refuse("places", kMostFrames);
-    frames_.push_back({symbol, parent, frames_[parent].depth + 1});
-  }
-  return found->second;
+  if (const auto found = known_frames_.find({symbol, parent}); found != known_frames_.end()) return found->second;
+  // Nothing is known of what is refused: the automaton serves later texts too.
+  if (frames_.size() >= kMostFrames) refuse("places", kMostFrames);
+  const auto id = static_cast<uint32_t>(frames_.size());
+  frames_.push_back({symbol, parent, frames_[parent].depth + 1});
+  known_frames_.emplace(std::pair(symbol, parent), id);
+  return id;
 }
 
 void ByteAutomaton::close(uint32_t from, std::set<uint32_t>& frames) {
@@ -94,15 +97,18 @@ void ByteAutomaton::close(uint32_t from, std::set<uint32_t>& frames) {
 
 ByteAutomaton::State ByteAutomaton::state_of(const std::set<uint32_t>& frames) {
   std::vector<uint32_t> key(frames.begin(), frames.end());
-  const auto [found, is_new] = known_states_.try_emplace(key, static_cast<State>(states_.size()));
-  if (is_new) {
-    if (states_.size() >= kMostStates) refuse("states", kMostStates);
-    accepts_.push_back(frames.contains(kEmpty));
-    states_.push_back(std::move(key));
-    steps_.emplace_back().fill(kUnknown);
-  }
-  return found->second;
+  if (const auto found = known_states_.find(key); found != known_states_.end()) return found->second;
+  if (frames.size() > kMostFramesOfState) refuse("places at once", kMostFramesOfState);
+  if (states_.size() >= kMostStates) refuse("states", kMostStates);
+  const auto state = static_cast<State>(states_.size());
+  accepts_.push_back(frames.contains(kEmpty));
+  steps_.emplace_back().fill(kUnknown);
+  states_.push_back(key);
+  known_states_.emplace(std::move(key), state);
+  return state;
 }
+
+bool ByteAutomaton::is_worn() const noexcept { return states_.size() > kMostStates / 2 || frames_.size() > kMostFrames / 2; }
 
 ByteAutomaton::State ByteAutomaton::step(State state, uint8_t byte) {
   if (steps_[state][byte] == kUnknown) {

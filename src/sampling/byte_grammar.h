@@ -55,6 +55,8 @@ class ByteAutomaton {
   State start() const noexcept { return start_; }
   // Throws an Error where the grammar leads to too many states.
   State step(State state, uint8_t byte);
+  // Whether half of the states or places that it may have are there.
+  bool is_worn() const noexcept;
   // Whether a text of the language may end here.
   bool accepts(State state) const noexcept { return accepts_[state]; }
 

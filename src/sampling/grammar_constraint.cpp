@@ -62,6 +62,7 @@ TokenGrammar::Mask TokenGrammar::compute_allowed(State state) {
     }
     if (dead == SIZE_MAX) allow(mask, entry.token);
   }
+  is_worn_ = automaton_.is_worn();
   if (automaton_.accepts(state)) {
     for (const uint32_t token : tokens_->end_tokens()) allow(mask, token);
   }

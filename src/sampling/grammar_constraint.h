@@ -1,6 +1,7 @@
 // Owns the tokens that may come next in a text of a grammar. Does not own grammars (byte_grammar.h).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -47,6 +48,8 @@ class TokenGrammar {
   State start() const noexcept { return automaton_.start(); }
   const Mask& allowed(State state);
   State after(State state, uint32_t token);
+  // Whether half of what an automaton may hold is used up: later answers had better begin with a fresh one. Thread-safe.
+  bool is_worn() const noexcept { return is_worn_; }
 
  private:
   Mask compute_allowed(State state);
@@ -54,6 +57,7 @@ class TokenGrammar {
   const std::shared_ptr<const TokenTrie> tokens_;
   ByteAutomaton automaton_;
   std::unordered_map<State, Mask> masks_;
+  std::atomic<bool> is_worn_{false};
 };
 
 class GrammarConstraint final : public TokenConstraint {

@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "core/error.h"
@@ -270,19 +271,21 @@ class Compiler {
   Rule object(const JsonView& schema, bool alone) {
     if (alone) require_known(schema, {"type", "properties", "required", "additionalProperties"});
     const auto properties = schema.optional_child("properties");
-    std::vector<std::string> required;
+    std::set<std::string> required;
     if (const auto names = schema.optional_child("required")) {
-      for (const JsonView& name : names->items()) required.push_back(name.text());
+      for (const JsonView& name : names->items()) required.insert(name.text());
     }
     if (!properties || properties->json().empty()) return free_object(schema, required);
+    std::set<std::string_view> known;
+    for (const auto& [name, property] : properties->json().items()) known.insert(name);
     for (const std::string& name : required) {
-      if (!properties->json().contains(name)) schema.child("required").refuse("names of properties alone");
+      if (!known.contains(name)) schema.child("required").refuse("only names of properties");
     }
     return fixed_object(*properties, required);
   }
 
-  Rule free_object(const JsonView& schema, const std::vector<std::string>& required) {
-    if (!required.empty()) schema.child("required").refuse("names of properties alone");
+  Rule free_object(const JsonView& schema, const std::set<std::string>& required) {
+    if (!required.empty()) schema.child("required").refuse("only names of properties");
     const auto more = schema.optional_child("additionalProperties");
     if (!more) return any_object();
     if (more->json().is_boolean() && !more->boolean()) return rule_of({text("{}")});
@@ -292,13 +295,13 @@ class Compiler {
   }
 
   // From the last property to the first: what may follow where no property has been written yet, and where one has.
-  Rule fixed_object(const JsonView& properties, const std::vector<std::string>& required) {
+  Rule fixed_object(const JsonView& properties, const std::set<std::string>& required) {
     Rule first = rule_of({text("}")}), next = first;
     auto members = properties.members();
     std::ranges::reverse(members);
     for (const auto& [name, schema] : members) {
       const Sequence member = joined({text(Json(name).dump()), text(":"), ref(space()), ref(value(schema)), ref(next)});
-      const bool optional = std::ranges::find(required, name) == required.end();
+      const bool optional = !required.contains(name);
       const Rule new_first = rule_of({member}), new_next = rule_of({joined({text(","), ref(space()), member})});
       if (optional) {
         grammar_.add_alternative(new_first, ref(first));

@@ -24,6 +24,9 @@ struct AnswerFormat {
   bool begins_in_reasoning = false;  // the prompt ends with <think>
 };
 
+// For a constrained answer, which has its form from the first token on.
+inline void leave_no_room_for_reasoning(AnswerFormat& format) noexcept { format.reasoning = format.begins_in_reasoning = false; }
+
 // What the model's template and the prompt's end tell. Throws an ApiError where there are tools that the template does not know.
 AnswerFormat answer_format(const ServedModel& model, std::span<const TokenId> prompt, bool with_tools);
 

@@ -55,6 +55,8 @@ class Answering : public std::enable_shared_from_this<Answering> {
     if (const size_t most = request_.model->options.queued; request_.choices.size() > most) {
       throw ApiError(400, fmt::format("the request asks for {} answers; the queue holds {}", request_.choices.size(), most), "n");
     }
+    // Else the engine's own thread, which drops the sinks, might have to end the engine.
+    const std::shared_ptr<ServedModel> model = std::exchange(request_.model, nullptr);
     try {
       for (size_t i = 0; i < request_.choices.size(); ++i) {
         const auto id = engine_.try_submit(std::move(request_.choices[i]), std::make_shared<Sink>(shared_from_this(), i));
@@ -70,8 +72,6 @@ class Answering : public std::enable_shared_from_this<Answering> {
       throw;
     }
     open_ = ids_.size();
-    // Else the engine's own thread, which drops the sinks, might have to end the engine.
-    request_.model.reset();
   }
 
   bool take(size_t choice, const GenerationEvent& event) noexcept {

@@ -106,10 +106,10 @@ void Gate::check_source(const HttpRequest& request) const {
   }
   const auto origin = request.field("origin");
   if (origin && !is_allowed_origin(request, *origin)) {
-    throw ApiError(
-        403,
-        fmt::format("pages of {} may not call this server; its operator can allow that origin (docs/server.md)", printable(*origin, 80)),
-        "Origin", "unknown_origin");
+    throw ApiError(403,
+                   fmt::format("pages of {} may not call this server; its operator can allow that origin (docs/server.md)",
+                               printable(*origin, 80)),
+                   "Origin", "unknown_origin");
   }
 }
 
@@ -151,7 +151,9 @@ HttpFields Gate::cross_origin_fields(const HttpRequest& request) const {
   if (!origin || std::ranges::find(options_.origins, *origin) == options_.origins.end()) return {};
   return {{"Access-Control-Allow-Origin", std::string(*origin)},
           {"Access-Control-Allow-Methods", "GET, POST"},
-          {"Access-Control-Allow-Headers", "Authorization, Content-Type"},
+          // OpenAI's own client sends fields of its own, and a field does no harm that the origin itself does not.
+          {"Access-Control-Allow-Headers",
+           std::string(request.field("access-control-request-headers").value_or("Authorization, Content-Type"))},
           {"Vary", "Origin"}};
 }
 

@@ -16,6 +16,8 @@ uint64_t random_number() {
 }
 
 std::vector<LogitBias> read_biases(const JsonView& biases) {
+  constexpr size_t kMostBiases = 4'096;
+  if (biases.json().size() > kMostBiases) biases.refuse(fmt::format("at most {} tokens", kMostBiases));
   std::vector<LogitBias> entries;
   for (const auto& [name, value] : biases.members()) {
     LogitBias entry;

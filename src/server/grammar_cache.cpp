@@ -21,6 +21,10 @@ std::shared_ptr<const TokenTrie> trie_of(const Tokenizer& tokenizer, const std::
 std::shared_ptr<TokenConstraint> GrammarCache::get(const std::string& name, const std::function<ByteGrammar()>& make) {
   const std::lock_guard lock(mutex_);
   auto found = std::ranges::find(grammars_, name, &decltype(grammars_)::value_type::first);
+  if (found != grammars_.end() && found->second->is_worn()) {
+    grammars_.erase(found);  // answers that use it keep it
+    found = grammars_.end();
+  }
   if (found == grammars_.end()) {
     if (!tokens_) tokens_ = trie_of(tokenizer_, end_tokens_);
     grammars_.emplace_front(name, std::make_shared<TokenGrammar>(tokens_, make()));

@@ -296,14 +296,20 @@ class Session final : public Connection {
     }
 
     void watch(std::function<void()> on_left, std::function<void()> on_room) override {
+      bool has_left = false, has_room = false;
       {
         const std::lock_guard lock(mutex_);
-        if (!left_) {
-          callbacks_ = {std::move(on_left), std::move(on_room)};
-          return;
+        // The engine may have ended the answer, or filled its stream, before anybody watches.
+        if (ended_ || (answered_ && !streams_)) return;
+        has_left = left_;
+        if (!has_left) {
+          callbacks_ = {on_left, on_room};
+          has_room = wants_room_ && in_flight_ == 0 && waiting_.size() <= session_->state_->options().stream_bytes / 2;
+          if (has_room) wants_room_ = false;
         }
       }
-      on_left();
+      if (has_left) on_left();
+      else if (has_room) on_room();
     }
 
     // From here on: called by the network's thread.
@@ -335,7 +341,7 @@ class Session final : public Connection {
       {
         const std::lock_guard lock(mutex_);
         in_flight_ = 0;
-        if (wants_room_ && waiting_.size() <= session_->state_->options().stream_bytes / 2) {
+        if (wants_room_ && callbacks_.on_room && waiting_.size() <= session_->state_->options().stream_bytes / 2) {
           wants_room_ = false;
           on_room = callbacks_.on_room;
         }
@@ -412,6 +418,7 @@ class Session final : public Connection {
     phase_ = Phase::kReading;
     set_deadline(state_->options().header_time);
     parser_.emplace();
+    head_only_ = false;
     parser_->header_limit(static_cast<uint32_t>(state_->options().header_bytes));
     parser_->body_limit(state_->options().body_bytes);
     http::async_read_header(stream_, buffer_, *parser_, [self = self()](error_code error, size_t) { self->take_header(error); });
@@ -487,6 +494,9 @@ class Session final : public Connection {
     keep_alive_ = parser_->get().keep_alive();
     http_1_1_ = parser_->get().version() >= 11;
     request_.body = std::move(parser_->get().body());
+    const size_t unused = reserved_ - std::min(reserved_, request_.body.size());
+    state_->release_body(unused);
+    reserved_ -= unused;
     parser_.reset();
     const auto answer = std::make_shared<Answer>(self(), head_only_);
     answer_ = answer;
@@ -534,7 +544,7 @@ class Session final : public Connection {
     set_head(*message, response);
     const size_t size = response.body.size();
     if (!head_only) message->body() = std::move(response.body);
-    message->content_length(size);
+    if (response.status != 204) message->content_length(size);  // RFC 9110, 8.6
     set_deadline(state_->options().write_time);
     http::async_write(stream_, *message, [self = self(), message, answer](error_code error, size_t) {
       if (error) return self->abort();

@@ -3,10 +3,10 @@
 #include <optional>
 
 #include "core/error.h"
-#include "core/file.h"
 #include "io/manifest.h"
 #include "io/model_location.h"
 #include "io/model_source.h"
+#include "io/packed_checkpoint.h"
 #include "model/families.h"
 
 namespace tritllm::server {
@@ -64,12 +64,8 @@ Json model_facts(const std::filesystem::path& path, const ModelConfig& config) {
   }
   try {
     const std::filesystem::path found = locate_model(path);
-    const std::filesystem::path manifest = found / kManifestName;
-    if (kind_of_target(manifest) == FileKind::kRegular) {
-      add_packed_facts(parse_manifest(read_text_file(manifest), manifest.string()), facts);
-    } else {
-      add_plain_facts(open_model(found), facts);
-    }
+    if (is_packed_checkpoint(found)) add_packed_facts(read_manifest(found), facts);
+    else add_plain_facts(open_model(found), facts);
   } catch (const Error&) {
     // The model runs; its page tells less.
   }

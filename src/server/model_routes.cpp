@@ -1,6 +1,8 @@
 // The routes that tell about the server and its models: /health, /v1/models, /metrics, /props.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "server/api_error.h"
 #include "server/api_server.h"
 
@@ -9,8 +11,10 @@ namespace {
 
 void health(const Call& call) {
   const bool draining = call.server.draining(), ready = call.server.models().ready();
-  const char* const status = draining ? "shutting_down" : ready ? "ok" : "loading";
-  call.exchange->respond({.status = ready && !draining ? 200u : 503u, .body = json_line({{"status", status}})});
+  const auto loaded = call.server.models().loaded();
+  const bool failed = std::ranges::any_of(loaded, [](const auto& model) { return model->engine.failed(); });
+  const char* const status = failed ? "failed" : draining ? "shutting_down" : ready ? "ok" : "loading";
+  call.exchange->respond({.status = ready && !draining && !failed ? 200u : 503u, .body = json_line({{"status", status}})});
 }
 
 Json model_json(const ServedModel& model) {

@@ -44,6 +44,8 @@ Json flat_options(const JsonView& request, const ServedModel& model) {
   Json flat = Json::object();
   const auto options = request.optional_child("options");
   if (!options) return flat;
+  // Fields of an object are found one after the other.
+  if (options->json().size() > 64) options->refuse("at most 64 options");
   for (const auto& [name, value] : options->members()) {
     if (value.json().is_null()) continue;
     if (name == "num_ctx") {
@@ -165,6 +167,7 @@ class OllamaWriter final : public AnswerWriter {
 Json openai_messages(const JsonView& messages) {
   Json all = Json::array();
   for (const JsonView& message : messages.items()) {
+    if (message.json().size() > 16) message.refuse("at most 16 fields");
     Json copy = Json::object();
     for (const auto& [name, value] : message.members()) {
       if (name == "images") {
@@ -189,11 +192,14 @@ Json variables_of(const JsonView& request, const ServedModel& model) {
   return read_template_variables(JsonView(fields, kRequestPlace), model);
 }
 
-void run(const Call& call, std::shared_ptr<ServedModel> model, GenerationRequest generation, const AnswerFormat& format,
-         bool chat) {
+void run(const Call& call, std::shared_ptr<ServedModel> model, GenerationRequest generation, AnswerFormat format, bool chat) {
   const bool stream = call.view().optional_boolean("stream").value_or(true);
   const auto form = call.view().optional_child("format");
-  if (form && form->json() != "") generation.constraint = read_plain_format(*form, *model);
+  if (form && form->json() != "") {
+    if (format.tools != ToolFormat::kNone) form->refuse("no form beside tools, since it leaves no room for calls");
+    generation.constraint = read_plain_format(*form, *model);
+    leave_no_room_for_reasoning(format);
+  }
   auto writer = std::make_unique<OllamaWriter>(*model, format, chat, stream);
   std::vector<GenerationRequest> choices;
   choices.push_back(std::move(generation));

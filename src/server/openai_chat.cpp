@@ -196,12 +196,13 @@ void chat(const Call& call) {
   } catch (const Error& error) {
     throw ApiError(400, std::string("messages: ") + error.what(), "messages");
   }
-  const AnswerFormat format = answer_format(*model, generation.prompt, !tools.is_null());
+  AnswerFormat format = answer_format(*model, generation.prompt, !tools.is_null());
   if (const auto form = request.optional_child("response_format"))
     generation.constraint = read_format(*form, /*nested=*/true, *model);
-  if (choice.use == ToolUse::kRequired && generation.constraint)
-    request.child("tool_choice").refuse("no forced call beside response_format");
+  if (!tools.is_null() && generation.constraint)
+    request.child("response_format").refuse("no form beside tools, since it leaves no room for calls");
   if (choice.use == ToolUse::kRequired) generation.constraint = call_constraint(tools, choice, format.tools, *model);
+  if (generation.constraint) leave_no_room_for_reasoning(format);
   const size_t count = request.optional_integer("n").value_or(1);
   auto writer = std::make_unique<ChatWriter>(model, stream, format, count, generation.log_probabilities);
   answer({.model = model,

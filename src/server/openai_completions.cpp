@@ -185,6 +185,11 @@ void complete(const Call& call) {
   common.top_log_probabilities = options.top;
   const StreamOptions stream = read_stream_options(request);
   auto prompts = read_prompts(request.child("prompt"), *model, request.optional_boolean("add_special_tokens").value_or(true));
+  // Before they are copied: a thousand prompts of 64 answers each are refused in any case.
+  if (const size_t asked = prompts.size() * options.per_prompt; asked > model->options.queued) {
+    throw ApiError(400, fmt::format("the request asks for {} answers; the queue holds {}", asked, model->options.queued),
+                   prompts.size() > 1 ? "prompt" : "n");
+  }
   auto choices = requests_for(prompts, common, options.per_prompt);
   auto writer = std::make_unique<CompletionWriter>(model, stream, options, std::move(prompts));
   answer({.model = model, .choices = std::move(choices), .writer = std::move(writer), .stream = stream.stream, .lease = call.lease},

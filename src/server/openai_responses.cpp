@@ -307,11 +307,12 @@ void respond(const Call& call) {
   } catch (const Error& error) {
     throw ApiError(400, std::string("input: ") + error.what(), "input");
   }
-  const AnswerFormat format = answer_format(*model, generation.prompt, !tools.is_null());
+  AnswerFormat format = answer_format(*model, generation.prompt, !tools.is_null());
   read_form(request, *model, generation);
-  if (choice.use == ToolUse::kRequired && generation.constraint)
-    request.child("tool_choice").refuse("no forced call beside text.format");
+  if (!tools.is_null() && generation.constraint)
+    request.child("text").refuse("no form beside tools, since it leaves no room for calls");
   if (choice.use == ToolUse::kRequired) generation.constraint = call_constraint(tools, choice, format.tools, *model);
+  if (generation.constraint) leave_no_room_for_reasoning(format);
   auto writer = std::make_unique<ResponseWriter>(*model, format, echo_of(request, generation.sampler));
   std::vector<GenerationRequest> choices;
   choices.push_back(std::move(generation));

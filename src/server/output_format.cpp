@@ -24,6 +24,8 @@ std::shared_ptr<TokenConstraint> of_schemas(const std::vector<FramedSchema>& sch
 
 std::shared_ptr<TokenConstraint> read_format(const JsonView& format, bool nested, ServedModel& model) {
   const std::string type = format.text("type");
+  if (type != "json_schema" && (format.has("schema") || format.has("json_schema")))
+    format.refuse("a schema only with \"type\": \"json_schema\"");
   if (type == "text") return nullptr;
   if (type == "json_object") return any_object(model);
   if (type != "json_schema") format.child("type").refuse("text, json_object or json_schema");

@@ -86,6 +86,7 @@ std::map<std::string, PlainError> ConfigRun::plain_errors() const {
   std::map<std::string, PlainError> errors;
   if (!plain_.wanted || !journal_) return errors;
   for (const auto& [position, entry] : journal_->entries()) {
+    if (entry.record.fate == Fate::kTernary && !entry.plain_error) return {};  // an earlier run made model/
     if (entry.plain_error) errors.emplace(entry.record.name, *entry.plain_error);
   }
   return errors;
@@ -358,7 +359,10 @@ void ConfigRun::discard_leftovers() {
   sync_folder(folder_);
 }
 
-Json ConfigRun::read_report() const { return parse_json(read_text_file(report_path_), report_path_.string()); }
+Json ConfigRun::read_report() const {
+  constexpr uint64_t kLargestReport = uint64_t{64} << 20;
+  return parse_json(read_text_file(report_path_, kLargestReport), report_path_.string());
+}
 
 FolderBytes ConfigRun::folder_bytes() const noexcept {
   return {packed_.wanted ? packed_.plan.weight_bytes() : 0, plain_.wanted ? plain_.plan.weight_bytes() : 0};

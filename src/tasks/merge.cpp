@@ -35,7 +35,10 @@ std::map<std::string, std::vector<fs::path>> find_parts(const std::vector<fs::pa
       if (kind_of_target(folder / config) != FileKind::kFolder) continue;
       for (const std::string& name : folder_entries(folder / config)) {
         const fs::path path = folder / config / name;
-        if (name.starts_with("part-") && !name.ends_with(".partial") && is_packed_checkpoint(path)) parts[config].push_back(path);
+        if (!name.starts_with("part-") || name.ends_with(".partial")) continue;
+        if (kind_of_target(path) == FileKind::kFolder && has_model_folder(folder, config + "/" + name) &&
+            is_packed_checkpoint(path))
+          parts[config].push_back(path);
       }
     }
   }

@@ -51,11 +51,23 @@ std::optional<std::string> plain_fact(const std::optional<std::string>& text) {
 
 std::string last_part(const std::string& id) { return id.substr(id.rfind('/') + 1); }
 
+// A manifest may be a stranger's, and its facts end up in Markdown, YAML and commands.
+CardFacts plain_facts(const CardFacts& given) {
+  CardFacts facts = given;
+  facts.source_name = plain_fact(given.source_name).value_or("model");
+  for (auto* const fact :
+       {&facts.name, &facts.base_model, &facts.revision, &facts.license, &facts.license_name, &facts.license_link})
+    *fact = plain_fact(*fact);
+  const bool is_hostile = std::ranges::any_of(facts.options, [](char c) { return (c >= 0 && c < ' ') || c == '`' || c == 0x7F; });
+  if (is_hostile) facts.options.clear();
+  return facts;
+}
+
 // What there is to say, from the manifest and from the folder that the card stands in.
 struct Card {
   const Manifest& manifest;
   const CardFolder& folder;
-  const CardFacts& facts = manifest.card;
+  CardFacts facts = plain_facts(manifest.card);
   const Licence* licence = find_licence(facts.license, facts.license_name);
   const codec::RecipeRow* recipe = codec::find_recipe(manifest.recipe);
   std::string source = facts.base_model.value_or(facts.source_name);
@@ -203,7 +215,8 @@ struct Fates {
     size_t ternary = 0, kept = 0;
   };
   Count matrices, stacks, towers, embeddings, heads;
-  size_t norms = 0, biases = 0, routers = 0, others = 0, transposed = 0;  // kept as FP16, all of them
+  size_t norms = 0, biases = 0, routers = 0, others = 0, transposed = 0;  // kept as FP16
+  size_t wider = 0;                                                       // kept as BF16 or F32: beyond FP16
   size_t unchanged = 0;                                                   // kept as they are
   bool is_head_tied = false;
 };
@@ -223,9 +236,15 @@ Fates fates_of(const Card& card) {
     tensor.name = record.name;
     tensor.shape = record.shape;
     tensor.type = ElementType::kF16;
+    const TensorRole role = roles.of(tensor);
+    if (record.fate == Fate::kKept && (record.type == "BF16" || record.type == "F32")) {
+      has_head = has_head || role == TensorRole::kHead;
+      ++fates.wider;
+      continue;
+    }
     const auto count = [&](Fates::Count& counts) { ++(record.fate == Fate::kTernary ? counts.ternary : counts.kept); };
     const auto holds = [&](std::string_view word) { return record.name.find(word) != record.name.npos; };
-    switch (roles.of(tensor)) {
+    switch (role) {
       case TensorRole::kMatrix: count(record.shape.size() == 3 ? fates.stacks : fates.matrices); break;
       case TensorRole::kTower: count(fates.towers); break;
       case TensorRole::kEmbedding: count(fates.embeddings); break;
@@ -323,6 +342,7 @@ std::string details_table(const Card& card) {
   }
   row("Quantized layers", quantized_layers(fates));
   row("Kept FP16", kept_list(fates));
+  if (fates.wider > 0) row("Kept as BF16 or F32", fmt::format("{} tensors with numbers beyond FP16", fates.wider));
   if (fates.unchanged > 0) row("Kept as they are", fmt::format("{} tensors that hold no floating point", fates.unchanged));
   row("Weights", fmt::format("{} ternary, {} kept", totals.ternary_weights, totals.kept_elements));
   row("Codec", "tritllm v2");
@@ -388,10 +408,11 @@ std::string quick_load(const Card& card) {
   if (card.folder.engine_runs_it) {
     text += fmt::format("tritllm run --model . {}-p 'Why is the sky blue?'\n", card.folder.has_chat_template ? "" : "--raw ");
   }
-  return text + fmt::format(
-                    "tritllm dequantize . ../{}-fp16\ntritllm verify .\n```\n\nThe second line makes an FP16 folder for "
-                    "`transformers`, bit for bit the one that was made with this one; the last checks every byte.\n\n",
-                    title_of(card));
+  const bool fits_half = fates_of(card).wider == 0;
+  if (fits_half) text += fmt::format("tritllm dequantize . {}\n", shell_value(fmt::format("../{}-fp16", title_of(card))));
+  text += "tritllm verify .\n```\n\n";
+  if (fits_half) text += "`dequantize` makes an FP16 folder for `transformers`. ";
+  return text + "`verify` checks every byte.\n\n";
 }
 
 std::string licence_section(const Card& card) {
@@ -448,7 +469,8 @@ CardFacts card_facts(const ModelSource& model, std::string options, const CardWi
   if (!is_valid_utf8(options)) options = printable(options, options.size() * 4);
   CardFacts facts{.source_name = plain_fact(source.path_name).value_or("model"), .options = std::move(options)};
   facts.base_model = plain_fact(wishes.base_model ? wishes.base_model : source.hub_id);
-  facts.revision = plain_fact(source.revision);
+  const bool is_of_source = !wishes.base_model || !source.hub_id || wishes.base_model == source.hub_id;
+  if (is_of_source) facts.revision = plain_fact(source.revision);
   facts.name = plain_fact(wishes.name ? wishes.name : wishes.base_model ? last_part(*wishes.base_model) : source.name);
   const bool is_told = !wishes.license || wishes.license == source.license;
   facts.license = plain_fact(is_told ? source.license : wishes.license);

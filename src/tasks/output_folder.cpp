@@ -44,7 +44,7 @@ void add_side_files(FolderWriter& writer, CardKind kind, const Manifest& manifes
 [[noreturn]] void refuse_beyond_half(const std::string& place) {
   throw Error(ErrorCode::kUnsupported, place,
               fmt::format("holds numbers beyond FP16, which ends at {}: an FP16 folder cannot hold it", kLargestHalf),
-              "use the packed folder (options.output.emit_model packed)");
+              "use the packed folder as it is, or leave the FP16 folder out (options.output.emit_model packed)");
 }
 
 }  // namespace

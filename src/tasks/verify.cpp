@@ -41,7 +41,7 @@ class TemporaryFolder {
     mark_unfinished(path_, "");
   }
   ~TemporaryFolder() {
-    // The result of the comparison matters more than remains in a temporary folder.
+    // The result of the comparison matters more than what remains in a temporary folder.
     try {
       remove_owned_folder(path_, sources_, Removable::kUnfinished);
     } catch (const Error&) {

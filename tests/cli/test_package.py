@@ -47,7 +47,8 @@ def test_the_package_holds_what_it_should(tmp_path):
     output("cpack", "--config", CPACK_CONFIG, "-B", tmp_path)
     (deb,), (tar,) = tmp_path.glob("*.deb"), tmp_path.glob("*.tar.gz")
     expected = {"bin/tritllm", "share/man/man1/tritllm.1", "share/bash-completion/completions/tritllm", "share/zsh/site-functions/_tritllm",
-                "share/fish/vendor_completions.d/tritllm.fish", "share/doc/tritllm/copyright", "share/doc/tritllm/linked/libc6-dev.copyright"}
+                "share/fish/vendor_completions.d/tritllm.fish", "share/doc/tritllm/copyright", "share/doc/tritllm/linked/libc6-dev.copyright",
+                "share/doc/tritllm/linked/fonts-katex.copyright"}
     in_tar = {name.split("/", 1)[1] for name in tarfile.open(tar).getnames() if "/" in name}
     assert {name.removeprefix("usr/") for name in in_tar} >= expected
     output("dpkg-deb", "--extract", deb, tmp_path / "deb")

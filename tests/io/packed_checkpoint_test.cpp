@@ -264,7 +264,7 @@ TEST_F(PackedDamage, CodebooksOutOfRangeAreFoundThoughChecksumsFit) {
     });
     expect_matrix_is_refused("of the codebook");
   };
-  for (const float bad : {infinity, nan, -nan, -1.0f, -0.0f, 65520.0f}) set({{26, bad}});
+  for (const float bad : {infinity, nan, -nan, -1.0f, -0.0f, 0x1.000002p32f}) set({{26, bad}});
   set({{0, -0.0f}});
   set({{0, nan}});
   set({{5, 100.0f}, {6, 99.0f}, {7, 100.0f}});

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "sampling/grammar_constraint.h"
 #include "sampling/json_schema.h"
+#include "support/expect_error.h"
 
 namespace tritllm {
 namespace {
@@ -186,6 +187,44 @@ TEST(GrammarConstraint, BansTokensOfTheRowBeyondTheTokenizer) {
   EXPECT_TRUE(std::isinf(logits['x']));
   EXPECT_TRUE(std::isinf(logits.back()));
   EXPECT_EQ(std::ranges::count_if(logits, [](float logit) { return std::isfinite(logit); }), 4);  // t, f, tr, true
+}
+
+// A refused step leaves the automaton as it was: others go on using it.
+TEST(Grammar, AFullAutomatonRefusesAgainAndAgain) {
+  ByteAutomaton automaton(json_object_grammar());
+  std::mt19937 random(1);
+  const std::vector<std::string> openings{R"({"a":)", "[", "[0,", R"({"a":0,"b":)"};
+  EXPECT_FALSE(automaton.is_worn());
+  bool refused = false;
+  for (int text = 0; text < 1000 && !refused; ++text) {
+    ByteAutomaton::State state = automaton.start();
+    std::string bytes = openings[0];
+    for (int depth = 0; depth < 150; ++depth) bytes += openings[random() % openings.size()];
+    for (const char byte : bytes) {
+      try {
+        state = automaton.step(state, static_cast<uint8_t>(byte));
+      } catch (const Error&) {
+        refused = true;
+        for (int again = 0; again < 3; ++again)
+          expect_error(ErrorCode::kUnsupported, "schema", [&] { automaton.step(state, static_cast<uint8_t>(byte)); });
+        break;
+      }
+    }
+  }
+  EXPECT_TRUE(refused);
+  EXPECT_TRUE(automaton.is_worn());
+  EXPECT_TRUE(matches(automaton, R"({"a": 1})"));
+}
+
+TEST(Grammar, SchemasWithTooManyWaysToGoOnAreRefused) {
+  std::string schema = R"({"anyOf": [)";
+  for (int i = 0; i < 4000; ++i) schema += R"({"properties":{"a":{"type":"string"}},"required":["a"]},)";
+  schema.back() = ']';
+  schema += "}";
+  expect_error(ErrorCode::kUnsupported, "schema", [&] {
+    ByteAutomaton automaton(grammar_of(schema));
+    matches(automaton, R"({"a":"x"})");
+  });
 }
 
 }  // namespace
