@@ -194,6 +194,7 @@ TEST(Grammar, AFullAutomatonRefusesAgainAndAgain) {
   ByteAutomaton automaton(json_object_grammar());
   std::mt19937 random(1);
   const std::vector<std::string> openings{R"({"a":)", "[", "[0,", R"({"a":0,"b":)"};
+  EXPECT_TRUE(matches(automaton, R"({"a": 1})"));
   EXPECT_FALSE(automaton.is_worn());
   bool refused = false;
   for (int text = 0; text < 1000 && !refused; ++text) {
