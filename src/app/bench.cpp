@@ -87,7 +87,6 @@ int run(const Arguments& arguments) {
   const std::vector<BenchRow> rows = run_bench(options, [&](const BenchRow& row) {
     if (format == "md") print(markdown(row));
     if (format == "csv") print(csv(row));
-    // As print_json(): a path may hold bytes that are not UTF-8.
     if (format == "jsonl") print_json(to_json(row), -1);
   });
   if (format != "json") return 0;

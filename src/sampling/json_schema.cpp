@@ -200,6 +200,7 @@ class Compiler {
     }
     const JsonView type = schema.child("type");
     if (!type.json().is_array()) return typed(schema, type.text());
+    if (type.json().empty()) type.refuse("at least one type");
     const Rule rule = grammar_.add_rule();
     for (const JsonView& one : type.items()) grammar_.add_alternative(rule, ref(typed(schema, one.text(), type.json())));
     return rule;
@@ -241,6 +242,7 @@ class Compiler {
   }
   Rule any_of(const JsonView& schema) {
     require_known(schema, {"anyOf"});
+    if (schema.child("anyOf").items().empty()) schema.child("anyOf").refuse("at least one schema");
     const Rule rule = grammar_.add_rule();
     for (const JsonView& one : schema.child("anyOf").items()) grammar_.add_alternative(rule, ref(value(one)));
     return rule;

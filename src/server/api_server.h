@@ -57,7 +57,7 @@ class ApiServer final : public HttpHandler {
  public:
   ApiServer(ModelPool& models, const GateOptions& gate);
 
-  // From now on /health says that the server is going, and no request is accepted.
+  // From now on /health says that the server is shutting down, and no request is accepted.
   void begin_drain() noexcept { draining_ = true; }
   bool draining() const noexcept { return draining_; }
 

@@ -66,8 +66,8 @@ std::string shown(const Json& value) { return printable(json_line(value), 60); }
 void check_value(const Json& value, const RequestField& field) {
   if (field.use == FieldUse::kOneValue) {
     if (value == parse_json(field.schema, std::string(field.name))) return;
-    throw ApiError(400, fmt::format("{}: this server takes {} alone, found {}", field.name, field.schema, shown(value)), field.name,
-                   "unsupported_value");
+    throw ApiError(400, fmt::format("{}: this server accepts only {}, found {}", field.name, field.schema, shown(value)),
+                   field.name, "unsupported_value");
   }
   if (is_of_type(value, field.type) && is_in_range(value, field)) return;
   throw ApiError(400, fmt::format("{}: expected {}, found {}", field.name, expectation(field), shown(value)), field.name,
@@ -109,7 +109,8 @@ Json schema_of_field(const RequestField& field) {
   }
   if (!field.required) allow_null(schema);
   std::string help(field.help);
-  if (field.use == FieldUse::kWithoutEffect) help += help.empty() ? "Taken, without effect." : " Taken, without effect.";
+  if (field.use == FieldUse::kWithoutEffect)
+    help += help.empty() ? "Accepted, but has no effect." : " Accepted, but has no effect.";
   if (!help.empty()) schema["description"] = help;
   return schema;
 }
@@ -122,7 +123,7 @@ FieldTable sampling_fields() {
     const bool count = std::holds_alternative<uint32_t SamplerOptions::*>(field.member);
     table.push_back({field.name, count ? FieldType::kInteger : FieldType::kNumber, field.help, field.least, field.most});
   }
-  table.push_back({"repetition_penalty", FieldType::kNumber, "Another name of repeat_penalty.", 0.01, 100});
+  table.push_back({"repetition_penalty", FieldType::kNumber, "Another name for repeat_penalty.", 0.01, 100});
   table.push_back({"logit_bias", FieldType::kObject, "Token ids, each with a number that is added to its logit.", 0, 0, false,
                    FieldUse::kUsed, R"({"type": "object", "additionalProperties": {"type": "number"}})"});
   table.push_back({"seed", FieldType::kInteger, "The same seed and request give the same answer.", -9223372036854775808.0,

@@ -57,7 +57,7 @@ FieldTable generation_fields() {
   table.push_back({"stop", FieldType::kTexts, "Texts at which the answer ends; not part of it.", 0, 256});
   table.push_back(
       {"max_tokens", FieldType::kInteger, "Tokens of the answer at most; without it, the context's end.", 0, 4294967295.0});
-  table.push_back({"ignore_eos", FieldType::kBoolean, "Goes on after the model's end tokens."});
+  table.push_back({"ignore_eos", FieldType::kBoolean, "Continues past the model's end tokens."});
   return table;
 }
 

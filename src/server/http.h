@@ -1,5 +1,5 @@
 // Owns what an HTTP request and its answer are to the rest of the server: plain structs, and the way an answer goes out whole or
-// piece by piece. Does not own sockets (http_server.h) nor what any path means (router.h).
+// piece by piece. Does not own sockets (http_server.h) nor what any path means (api_server.h).
 #pragma once
 
 #include <functional>

@@ -27,7 +27,7 @@ FieldTable chat_fields() {
       {{"max_completion_tokens", FieldType::kInteger, "The newer name of max_tokens.", 0, 4294967295.0},
        {"stream", FieldType::kBoolean, "The answer comes as server-sent events."},
        {"stream_options", FieldType::kObject, "include_usage: the last event tells the numbers of tokens."},
-       {"n", FieldType::kInteger, "So many answers.", 1, kMostChoices},
+       {"n", FieldType::kInteger, "How many answers to write.", 1, kMostChoices},
        {"logprobs", FieldType::kBoolean, "Log probabilities of the tokens of the answer."},
        {"top_logprobs", FieldType::kInteger, "With logprobs: so many of the most probable tokens.", 0, 20},
        {"tools", FieldType::kArray, "Functions that the model may call.", 0, kMostTools},
@@ -70,7 +70,8 @@ class ChatWriter final : public AnswerWriter {
     std::string text;
     for (const AnswerPart& part : parts) text += take_part(index, part);
     if (!event.finish) return text;
-    choice.finish = choice.calls.empty() ? openai_finish_reason(*event.finish) : "tool_calls";
+    choice.finish = openai_finish_reason(*event.finish);
+    if (!choice.calls.empty() && choice.finish != "length") choice.finish = "tool_calls";
     if (stream_.stream) text += chunk(index, Json::object(), choice.finish, take_scores(choice));
     return text;
   }

@@ -32,7 +32,7 @@ FieldTable completion_fields() {
       generation_fields(),
       {{"stream", FieldType::kBoolean, "The answer comes as server-sent events."},
        {"stream_options", FieldType::kObject, "include_usage: the last event tells the numbers of tokens."},
-       {"n", FieldType::kInteger, "So many answers to each prompt.", 1, kMostChoices},
+       {"n", FieldType::kInteger, "How many answers to write to each prompt.", 1, kMostChoices},
        {"best_of", FieldType::kAny, "", 0, 0, false, FieldUse::kOneValue, "1"},
        {"echo", FieldType::kBoolean, "The answer begins with the prompt."},
        {"logprobs", FieldType::kInteger,

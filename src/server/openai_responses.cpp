@@ -189,8 +189,9 @@ class ResponseWriter final : public AnswerWriter {
       text += open_text(type);
     }
     text_ += part.text;
-    text += event(fmt::format("response.{}.delta", text_type()),
-                  {{"item_id", open_["id"]}, {"output_index", output_.size()}, {"content_index", 0}, {"delta", part.text}});
+    Json delta = {{"item_id", open_["id"]}, {"output_index", output_.size()}, {"content_index", 0}, {"delta", part.text}};
+    if (open_["type"] == "message") delta["logprobs"] = Json::array();  // OpenAI's client reads it
+    text += event(fmt::format("response.{}.delta", text_type()), std::move(delta));
     return text;
   }
 

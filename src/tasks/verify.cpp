@@ -56,7 +56,7 @@ class TemporaryFolder {
   fs::path path_;
 };
 
-// Weights that are not finite, or that FP16 cannot hold: the first of each tensor.
+// Weights that are not finite: the first of each tensor.
 void check_weights(const ModelSource& model, ThreadPool& pool, ModelProblems& problems) {
   constexpr uint64_t kPiece = uint64_t{1} << 20;
   for (const SourceTensor& tensor : model.tensors) {

@@ -1,7 +1,7 @@
 // The chat page: conversations on the left, the messages of one of them, and what the server tells about its models.
 import { currentKey, get, setKey, stream } from "./api.js";
 import * as store from "./conversations.js";
-import { render } from "./markdown.js";
+import { copyText, render } from "./markdown.js";
 import { build as buildSampler, presets, settings } from "./sampler.js";
 
 const element = (id) => document.getElementById(id);
@@ -125,7 +125,7 @@ function actions(node, body) {
     };
     bar.append(action("‹", "Previous version", go(-1)), `${at + 1} / ${branches.length}`, action("›", "Next version", go(1)));
   }
-  bar.append(action("Copy", "Copy the message", () => navigator.clipboard.writeText(node.content)));
+  bar.append(action("Copy", "Copy the message", () => copyText(node.content)));
   if (node.role === "user") bar.append(action("Edit", "Edit the message", () => edit(node, body)));
   else bar.append(action("Regenerate", "Write another answer", () => !running && answer(node.parent)));
   if (node.note) bar.append(make("span", { textContent: node.note }));

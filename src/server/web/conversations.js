@@ -12,9 +12,29 @@ function load() {
   }
 }
 
+function isNode(node, nodes) {
+  return typeof node?.role === "string" && typeof node.content === "string" && (node.tokens === null || Array.isArray(node.tokens)) &&
+    (node.parent === null || Object.hasOwn(nodes, node.parent));
+}
+
+// Whether each message leads back to a first one: a file may hold a circle of messages.
+function leadsBack(nodes) {
+  const known = new Set();
+  return Object.keys(nodes).every((begin) => {
+    const way = new Set();
+    for (let id = begin; id !== null && !known.has(id); id = nodes[id].parent) {
+      if (way.has(id)) return false;
+      way.add(id);
+    }
+    way.forEach((id) => known.add(id));
+    return true;
+  });
+}
+
 export function isConversation(value) {
-  return typeof value?.id === "string" && typeof value.title === "string" && value.nodes !== null && typeof value.nodes === "object" &&
-    Object.values(value.nodes).every((node) => typeof node?.role === "string" && typeof node.content === "string");
+  return typeof value?.id === "string" && typeof value.title === "string" && typeof value.system === "string" &&
+    value.nodes !== null && typeof value.nodes === "object" && Object.values(value.nodes).every((node) => isNode(node, value.nodes)) &&
+    (value.leaf === null || Object.hasOwn(value.nodes, value.leaf)) && leadsBack(value.nodes);
 }
 
 // False where the browser has no more room.

@@ -6,6 +6,16 @@ const entities = { amp: "&", lt: "<", gt: ">", quot: '"', "#39": "'" };
 // marked escapes the texts of its tokens for HTML, which is not made here.
 const plainText = (text) => text.replace(/&(amp|lt|gt|quot|#39);/g, (whole, name) => entities[name]);
 
+// The browser's clipboard is there only for pages of this machine and over TLS.
+export async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = Object.assign(document.createElement("textarea"), { value: text });
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
 function make(tag, tokens) {
   const made = document.createElement(tag);
   if (tokens) made.append(...tokens.map(element));
@@ -119,7 +129,7 @@ function addCopyButtons(root) {
     const copy = Object.assign(make("button"), { className: "copy", textContent: "Copy", type: "button" });
     copy.setAttribute("aria-label", "Copy the code");
     copy.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(text);
+      await copyText(text);
       copy.textContent = "Copied";
     });
     block.append(copy);
