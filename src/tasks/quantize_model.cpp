@@ -300,10 +300,9 @@ void QuantizeRun::start_progress() {
 
 Json QuantizeRun::plan() {
   for (ConfigRun& run : runs_) run.look();
-  if (weights_to_search() > 0) {
-    ThreadPool pool(threads_);
-    find_exact_forms(pool);
-  }
+  ThreadPool pool(threads_);
+  find_exact_forms(pool);
+  find_beyond_half(pool);
   Json configs = Json::array();
   const TensorRoles roles(model_.config);
   for (const ConfigRun& run : runs_) {
