@@ -33,7 +33,7 @@ def test_it_runs_where_there_is_nothing_else(tmp_path):
     tiny_model(root / "model")
     inside = ["chroot", root, "/tritllm"]
     assert output(*inside, "--version").startswith("tritllm ")
-    environment = {"TRITLLM_DEVICE": "cpu"}
+    environment = {**os.environ, "TRITLLM_DEVICE": "cpu"}
     output(*inside, "quantize", "--model", "/model", "--configs", "uniform-d2", "--out", "/out", "--quiet", env=environment)
     assert "sound" in output(*inside, "verify", "/out", env=environment)
     assert "tokens" in output(*inside, "bench", "--synthetic", "llama-3.2-1b", "--synthetic-depth", 1, "--vocab", 256, "--tests", "tg1",
@@ -53,7 +53,7 @@ def test_the_package_holds_what_it_should(tmp_path):
     assert {name.removeprefix("usr/") for name in in_tar} >= expected
     output("dpkg-deb", "--extract", deb, tmp_path / "deb")
     assert all((tmp_path / "deb" / "usr" / name).is_file() for name in expected)
-    assert output("dpkg-deb", "--field", deb, "Depends") == ""
+    assert output("dpkg-deb", "--field", deb, "Depends").strip() == ""
     assert output("dpkg-deb", "--field", deb, "Package").strip() == "tritllm"
     assert output(tmp_path / "deb" / "usr" / "bin" / "tritllm", "--version").startswith("tritllm ")
     assert not [name for name in in_tar if name.endswith((".a", ".h"))]
