@@ -13,7 +13,7 @@ function load() {
 }
 
 function isNode(node, nodes) {
-  return typeof node?.role === "string" && typeof node.content === "string" && (node.tokens === null || Array.isArray(node.tokens)) &&
+  return typeof node?.role === "string" && typeof node.content === "string" && Array.isArray(node.tokens ?? []) &&
     (node.parent === null || Object.hasOwn(nodes, node.parent));
 }
 
