@@ -167,7 +167,8 @@ TEST(JsonView, WalksIntoADocument) {
   EXPECT_EQ(view.child("list").items()[0].integer("n"), 1u);
   EXPECT_EQ(message_of([&] { view.child("list").items()[1].integer("n"); }),
             "a.json: /list/1/n: expected a whole number from 0 to 9223372036854775807, found \"x\"");
-  EXPECT_EQ(message_of([&] { view.child("list").child("n"); }), "a.json: /list: expected a JSON object that holds \"n\", found [{\"n\":1},{\"n\":\"x\"}]");
+  EXPECT_EQ(message_of([&] { view.child("list").child("n"); }),
+            "a.json: /list: expected a JSON object that holds \"n\", found [{\"n\":1},{\"n\":\"x\"}]");
   EXPECT_EQ(message_of([&] { view.child("object").items(); }), "a.json: /object: expected an array, found {\"a\":1.5,\"b\":null}");
   EXPECT_EQ(view.child("object").members().size(), 2u);
   EXPECT_EQ(view.child("object").members()[0].second.number(0, 2), 1.5);
