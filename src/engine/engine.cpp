@@ -283,7 +283,10 @@ size_t Engine::prompt_room(size_t free, bool beside_answers) const noexcept {
   const double seconds = beside_answers ? prompt_token_seconds_beside_ : prompt_token_seconds_alone_;
   if (seconds == 0) return std::min(free, beside_answers ? kFirstPromptTokensBeside : kFirstPromptTokensAlone);
   const double budget = std::chrono::duration<double>(options_.step_budget).count() * (beside_answers ? 1 : kBudgetsAlone);
-  return std::min(free, std::max<size_t>(1, static_cast<size_t>(std::min(budget / seconds, 1e9))));
+  auto room = static_cast<size_t>(std::min(budget / seconds, 1e9));
+  // A few tokens cost hardly more than none, as the weights are read in any case: their speed does not tell that of many.
+  if (beside_answers) room = std::min(room, 2 * prompt_tokens_beside_);
+  return std::min(free, std::max<size_t>(1, room));
 }
 
 void Engine::add_slice(Pass& pass, Sequence& sequence, size_t count) {
@@ -335,6 +338,7 @@ void Engine::note_speed(const Pass& pass) noexcept {
   const auto blend = [](double& mean, double newest) { mean = mean == 0 ? newest : mean + kNewest * (newest - mean); };
   if (pass.prompt_tokens == 0) return blend(token_seconds_, time.count());
   const bool alone = pass.prompt_tokens == pass.tokens.size();
+  if (!alone) prompt_tokens_beside_ = pass.prompt_tokens;
   const double of_prompts = std::max(time.count() - (alone ? 0.0 : token_seconds_), 1e-9);
   blend(alone ? prompt_token_seconds_alone_ : prompt_token_seconds_beside_, of_prompts / static_cast<double>(pass.prompt_tokens));
 }

@@ -150,6 +150,7 @@ class Engine {
   double token_seconds_ = 0;  // of a pass without prompts
   // What each token of a prompt adds to a pass. A pass beside answers has few of them, so that each costs more. 0: not known.
   double prompt_token_seconds_alone_ = 0, prompt_token_seconds_beside_ = 0;
+  size_t prompt_tokens_beside_ = 0;  // of the last such pass
 
   mutable std::mutex mutex_;  // of what follows
   std::deque<Queued> waiting_;
