@@ -7,9 +7,9 @@
 #include "core/json.h"
 #include "io/hf_folder.h"
 #include "scratch_folder.h"
-#include "tasks/config_run.h"
 #include "tasks/inspect.h"
 #include "tasks/model_card.h"
+#include "tasks/output_folder.h"
 #include "tasks/tensor_policy.h"
 
 namespace {

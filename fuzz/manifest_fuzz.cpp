@@ -27,7 +27,9 @@ void examine(std::string_view text) {
   if (manifest_text(parse_manifest(written, "fuzz again")) != written) std::abort();
   source_digest(manifest.tensors);
   json_text(report_json(manifest, {}, {}));
-  model_card(CardKind::kPacked, manifest, {"fuzz", std::nullopt, "llama3.2", ""}, 1000);
+  const Json config = Json::object();
+  for (const CardKind kind : {CardKind::kPacked, CardKind::kPlain})
+    model_card(manifest, {.kind = kind, .config = config, .weight_bytes = 1000});
 }
 
 }  // namespace
