@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <optional>
 
 #include "app/command.h"
 #include "core/error.h"

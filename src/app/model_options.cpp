@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cctype>
 #include <charconv>
-#include <cmath>
 #include <random>
 
 #include "app/progress_bar.h"

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"

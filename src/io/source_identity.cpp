@@ -1,9 +1,6 @@
 #include "io/source_identity.h"
 
-#include <algorithm>
-
 #include "core/error.h"
-#include "core/file.h"
 #include "core/utf8.h"
 #include "io/model_folder.h"
 

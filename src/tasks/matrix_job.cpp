@@ -1,11 +1,8 @@
 #include "tasks/matrix_job.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstring>
 #include <limits>
 #include <mutex>
 

@@ -71,6 +71,15 @@ def test_a_result_folder_without_packed_models(results, tmp_path):
     everything_works(tmp_path / "out", tmp_path)
 
 
+@pytest.mark.parametrize("link", ["packed", "uniform-d2/packed", "snapshots/" + COMMIT, "models--some--model"])
+def test_folders_on_the_way_to_a_model_are_no_links_to_elsewhere(results, source, tmp_path, link):
+    """A stranger's folder must not lead to somebody's own model."""
+    place = tmp_path / "stranger" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(results / "uniform-d2" / "packed" if link.endswith("packed") else source)
+    everything_says(tmp_path / "stranger", tmp_path, place.name, "link")
+
+
 def test_the_hubs_cache(source, tmp_path):
     hub = tmp_path / "hub"
     shutil.copytree(source, hub / "models--owner--Name" / "snapshots" / COMMIT)

@@ -132,6 +132,31 @@ TEST(ModelCard, HostileNamesStayPlainText) {
   }
 }
 
+// A manifest may be a stranger's: what it says of itself is text, wherever the card puts it.
+TEST(ModelCard, FactsOfAStrangersManifestStayPlainText) {
+  const std::string hostile = "x\ninjected: true\n```\n# title\n$(rm -r ~); `id`";
+  CardFacts facts;
+  facts.source_name = hostile;
+  facts.options = " --depth 'a=1'\ninjected: true";
+  for (auto* const fact :
+       {&facts.name, &facts.base_model, &facts.revision, &facts.license, &facts.license_name, &facts.license_link})
+    *fact = hostile;
+  for (const CardKind kind : {CardKind::kPacked, CardKind::kPlain}) {
+    const std::string card = card_of(facts, kind);
+    EXPECT_FALSE(has(card, "\ninjected")) << card;
+    EXPECT_FALSE(has(card, "`id`")) << card;
+    EXPECT_FALSE(has(card, "../x injected")) << "a command's argument must be quoted:\n" << card;
+  }
+}
+
+TEST(ModelCard, TensorsBeyondFp16AreNotCalledFp16) {
+  Manifest manifest = sample_manifest();
+  manifest.tensors.back().type = "BF16";
+  const std::string card = card_text(CardKind::kPacked, manifest, facts_of("a/b", "mit"), 1000);
+  EXPECT_TRUE(has(card, "Kept as BF16 or F32")) << card;
+  EXPECT_FALSE(has(card, "tritllm dequantize")) << "FP16 cannot hold it:\n" << card;
+}
+
 TEST(ModelCard, FrontMatterOfBothOutputs) {
   const CardFacts facts = facts_of("org/Name", "apache-2.0");
   const std::string packed = card_of(facts), plain = card_of(facts, CardKind::kPlain);
