@@ -24,7 +24,7 @@ function(tritllm_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
   add_executable(${name}_test ${ARG_SOURCES})
   target_include_directories(${name}_test PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-  # What is tested is optimised; optimising the cases as well would only cost time.
+  # The code under test is optimised; the tests themselves need not be.
   target_compile_options(${name}_test PRIVATE $<$<CONFIG:Release>:-O1>)
   target_link_libraries(${name}_test PRIVATE ${ARG_LINKS} GTest::gtest GTest::gtest_main tritllm_flags)
   # PRE_TEST: cases are listed when ctest starts, so building never runs a test program.

@@ -284,7 +284,7 @@ size_t Engine::prompt_room(size_t free, bool beside_answers) const noexcept {
   if (seconds == 0) return std::min(free, beside_answers ? kFirstPromptTokensBeside : kFirstPromptTokensAlone);
   const double budget = std::chrono::duration<double>(options_.step_budget).count() * (beside_answers ? 1 : kBudgetsAlone);
   auto room = static_cast<size_t>(std::min(budget / seconds, 1e9));
-  // A few tokens cost hardly more than none, as the weights are read in any case: their speed does not tell that of many.
+  // A few prompt tokens are almost free, because the weights are read anyway: their cost does not predict that of many.
   if (beside_answers) room = std::min(room, 2 * prompt_tokens_beside_);
   return std::min(free, std::max<size_t>(1, room));
 }

@@ -58,7 +58,7 @@ ByteAutomaton::ByteAutomaton(ByteGrammar grammar) : grammar_(std::move(grammar))
 
 uint32_t ByteAutomaton::frame(uint32_t symbol, uint32_t parent) {
   if (const auto found = known_frames_.find({symbol, parent}); found != known_frames_.end()) return found->second;
-  // Nothing is known of what is refused: the automaton serves later texts too.
+  // The limit is checked before anything is recorded, because later texts use the same automaton.
   if (frames_.size() >= kMostFrames) refuse("places", kMostFrames);
   const auto id = static_cast<uint32_t>(frames_.size());
   frames_.push_back({symbol, parent, frames_[parent].depth + 1});

@@ -55,7 +55,7 @@ class Answering : public std::enable_shared_from_this<Answering> {
     if (const size_t most = request_.model->options.queued; request_.choices.size() > most) {
       throw ApiError(400, fmt::format("the request asks for {} answers; the queue holds {}", request_.choices.size(), most), "n");
     }
-    // Else the engine's own thread, which drops the sinks, might have to end the engine.
+    // Released here: the engine's thread drops the sinks, and it must not be the one that destroys the engine.
     const std::shared_ptr<ServedModel> model = std::exchange(request_.model, nullptr);
     try {
       for (size_t i = 0; i < request_.choices.size(); ++i) {

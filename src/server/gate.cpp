@@ -151,7 +151,7 @@ HttpFields Gate::cross_origin_fields(const HttpRequest& request) const {
   if (!origin || std::ranges::find(options_.origins, *origin) == options_.origins.end()) return {};
   return {{"Access-Control-Allow-Origin", std::string(*origin)},
           {"Access-Control-Allow-Methods", "GET, POST"},
-          // OpenAI's own client sends fields of its own, and a field does no harm that the origin itself does not.
+          // An allowed origin may send any header: OpenAI's JavaScript client adds its own.
           {"Access-Control-Allow-Headers",
            std::string(request.field("access-control-request-headers").value_or("Authorization, Content-Type"))},
           {"Vary", "Origin"}};
