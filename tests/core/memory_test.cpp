@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <fstream>
 
 namespace tritllm {
 namespace {
@@ -16,19 +17,20 @@ TEST(AvailableMemory, IsSomeOfTheMachines) {
   EXPECT_LE(available_memory(), all);
 }
 
-// As `ulimit -v` does it.
+// As `ulimit -v` does it. The limit leaves room above what the process has taken, since the answer itself and a sanitizer need some.
 TEST(AvailableMemory, StaysBelowALimitOfTheProcess) {
+  constexpr uint64_t kRoom = uint64_t{64} << 20;
+  uint64_t pages = 0;
+  ASSERT_TRUE(std::ifstream("/proc/self/statm") >> pages);
   struct rlimit before {};
   ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
   struct rlimit tight = before;
-  tight.rlim_cur = uint64_t{1} << 46;  // sanitizers have tens of terabytes of address space
+  tight.rlim_cur = pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) + kRoom;
   ASSERT_EQ(::setrlimit(RLIMIT_AS, &tight), 0);
-  EXPECT_LT(available_memory(), uint64_t{1} << 46);
-  tight.rlim_cur = 1;
-  ASSERT_EQ(::setrlimit(RLIMIT_AS, &tight), 0);
-  const uint64_t none = available_memory();
+  const uint64_t room = available_memory();
   ASSERT_EQ(::setrlimit(RLIMIT_AS, &before), 0);
-  EXPECT_EQ(none, 0u);
+  EXPECT_LE(room, kRoom);
+  EXPECT_GT(room, kRoom / 2);
 }
 
 }  // namespace
