@@ -10,7 +10,9 @@
 #include "server/answer_parser.h"
 #include "server/api_error.h"
 #include "server/generation_fields.h"
+#include "server/message_fields.h"
 #include "server/messages.h"
+#include "server/output_format.h"
 
 namespace {
 
@@ -31,10 +33,13 @@ std::string parts_of(const AnswerFormat& format, std::string_view text, size_t p
 void read_request(std::string_view body) {
   try {
     const Json request = parse_json(body, kRequestPlace);
-    if (request.is_object() && request.contains("messages"))
-      static_cast<void>(read_messages(JsonView(request, kRequestPlace).child("messages")));
-    if (request.is_object()) static_cast<void>(read_tools(JsonView(request, kRequestPlace)));
-    check_fields(request, generation_fields());
+    check_fields(request, joined({{messages_field(), tools_field(/*nested=*/true), tool_choice_field(/*nested=*/true),
+                                   format_field("response_format", /*nested=*/true), template_variables_field()},
+                                  generation_fields()}));
+    const JsonView view(request, kRequestPlace);
+    if (view.has("messages")) static_cast<void>(read_messages(view.child("messages")));
+    static_cast<void>(read_tools(view, /*constrained=*/false));
+    static_cast<void>(read_tool_choice(view, /*nested=*/true));
   } catch (const ApiError& error) {
     static_cast<void>(error_response(error));
   } catch (const Error& error) {

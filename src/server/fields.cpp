@@ -20,6 +20,8 @@ std::string_view type_name(FieldType type) {
     case FieldType::kTexts: return "a string or an array of strings";
     case FieldType::kObject: return "an object";
     case FieldType::kArray: return "an array";
+    case FieldType::kTextOrObject: return "a string or an object";
+    case FieldType::kTextOrArray: return "a string or an array";
     case FieldType::kAny: return "a value";
   }
   return "";
@@ -28,6 +30,10 @@ std::string_view type_name(FieldType type) {
 bool is_bounded(const RequestField& field) { return field.most != 0 || field.least != 0; }
 
 std::string expectation(const RequestField& field) {
+  if (!field.words.empty()) {
+    const std::string words = fmt::format("{}", fmt::join(field.words, ", "));
+    return field.type == FieldType::kTextOrObject ? words + " or an object" : words;
+  }
   const bool number = field.type == FieldType::kInteger || field.type == FieldType::kNumber;
   if (!is_bounded(field)) return std::string(type_name(field.type));
   if (number) return fmt::format("{} from {} to {}", type_name(field.type), field.least, field.most);
@@ -46,12 +52,16 @@ bool is_of_type(const Json& value, FieldType type) {
              (value.is_array() && std::ranges::all_of(value, [](const Json& item) { return item.is_string(); }));
     case FieldType::kObject: return value.is_object();
     case FieldType::kArray: return value.is_array();
+    case FieldType::kTextOrObject: return value.is_string() || value.is_object();
+    case FieldType::kTextOrArray: return value.is_string() || value.is_array();
     case FieldType::kAny: return true;
   }
   return false;
 }
 
 bool is_in_range(const Json& value, const RequestField& field) {
+  if (value.is_string() && !field.words.empty())
+    return std::ranges::find(field.words, value.get_ref<const std::string&>()) != field.words.end();
   if (!is_bounded(field)) return true;
   double size = 0;
   if (value.is_number()) size = value.get<double>();
@@ -63,16 +73,82 @@ bool is_in_range(const Json& value, const RequestField& field) {
 
 std::string shown(const Json& value) { return printable(json_line(value), 60); }
 
-void check_value(const Json& value, const RequestField& field) {
-  if (field.use == FieldUse::kOneValue) {
-    if (value == parse_json(field.schema, std::string(field.name))) return;
-    throw ApiError(400, fmt::format("{}: this server accepts only {}, found {}", field.name, field.schema, shown(value)),
-                   field.name, "unsupported_value");
+// "messages[0].content".
+std::string field_below(const std::string& place, std::string_view name) {
+  const std::string shown_name = printable(name, 80);
+  return place.empty() ? shown_name : place + "." + shown_name;
+}
+
+void check_object(const Json& object, const FieldTable& table, const std::string& place);
+
+// The shape of an object; null where its first field has none of the words.
+const FieldTable* shape_of(const Json& object, const std::vector<FieldTable>& shapes) {
+  for (const FieldTable& shape : shapes) {
+    const RequestField& first = shape.front();
+    const auto given = object.find(first.name);
+    if (given == object.end() || given->is_null() ? !first.required : given->is_string() && is_in_range(*given, first))
+      return &shape;
   }
-  if (is_of_type(value, field.type) && is_in_range(value, field)) return;
-  throw ApiError(400, fmt::format("{}: expected {}, found {}", field.name, expectation(field), shown(value)), field.name,
+  return nullptr;
+}
+
+[[noreturn]] void refuse_shape(const Json& object, const std::vector<FieldTable>& shapes, const std::string& place) {
+  const std::string field = field_below(place, shapes.front().front().name);
+  const auto given = object.find(shapes.front().front().name);
+  if (given == object.end())
+    throw ApiError(400, fmt::format("{}: the field is missing", field), field, "missing_required_parameter");
+  std::vector<std::string_view> words;
+  for (const FieldTable& shape : shapes) words.insert(words.end(), shape.front().words.begin(), shape.front().words.end());
+  throw ApiError(400, fmt::format("{}: expected {}, found {}", field, fmt::join(words, ", "), shown(*given)), field,
                  "invalid_value");
 }
+
+void check_members(const Json& object, const std::vector<FieldTable>& shapes, const std::string& place) {
+  if (!object.is_object()) {
+    throw ApiError(400, fmt::format("{}: expected an object, found {}", place, shown(object)), place, "invalid_value");
+  }
+  if (shapes.size() == 1) return check_object(object, shapes.front(), place);
+  const FieldTable* const shape = shape_of(object, shapes);
+  if (shape == nullptr) refuse_shape(object, shapes, place);
+  check_object(object, *shape, place);
+}
+
+void check_value(const Json& value, const RequestField& field, const std::string& place) {
+  if (field.use == FieldUse::kOneValue) {
+    if (value == parse_json(field.schema, std::string(field.name))) return;
+    throw ApiError(400, fmt::format("{}: this server accepts only {}, found {}", place, field.schema, shown(value)), place,
+                   "unsupported_value");
+  }
+  if (!is_of_type(value, field.type) || !is_in_range(value, field)) {
+    throw ApiError(400, fmt::format("{}: expected {}, found {}", place, expectation(field), shown(value)), place, "invalid_value");
+  }
+  if (field.members.empty()) return;
+  if (value.is_object()) check_members(value, field.members, place);
+  if (!value.is_array()) return;
+  for (size_t i = 0; i < value.size(); ++i) check_members(value[i], field.members, fmt::format("{}[{}]", place, i));
+}
+
+void check_object(const Json& object, const FieldTable& table, const std::string& place) {
+  for (const auto& [name, value] : object.items()) {
+    if (value.is_null()) continue;
+    const auto field = std::ranges::find(table, name, &RequestField::name);
+    if (field == table.end()) {
+      const std::string unknown = field_below(place, name);
+      throw ApiError(400, fmt::format("{}: this server does not know the field; leave it out", unknown), unknown,
+                     "unknown_parameter");
+    }
+    check_value(value, *field, field_below(place, name));
+  }
+  for (const RequestField& field : table) {
+    if (!field.required) continue;
+    const auto found = object.find(field.name);
+    if (found != object.end() && !found->is_null()) continue;
+    const std::string missing = field_below(place, field.name);
+    throw ApiError(400, fmt::format("{}: the field is missing", missing), missing, "missing_required_parameter");
+  }
+}
+
+// The description
 
 // A field that is null counts as absent.
 void allow_null(Json& schema) {
@@ -81,31 +157,60 @@ void allow_null(Json& schema) {
   else if (schema.contains("type")) schema["type"] = Json::array({schema["type"], "null"});
 }
 
+Json schema_of_members(const std::vector<FieldTable>& shapes) {
+  if (shapes.empty()) return {{"type", "object"}};
+  if (shapes.size() == 1) return schema_of(shapes.front());
+  Json any = Json::array();
+  for (const FieldTable& shape : shapes) any.push_back(schema_of(shape));
+  return {{"anyOf", std::move(any)}};
+}
+
+Json bounded(Json schema, const RequestField& field, const char* least, const char* most) {
+  if (!is_bounded(field)) return schema;
+  const bool whole = field.type != FieldType::kNumber;
+  schema[least] = whole ? Json(static_cast<int64_t>(field.least)) : Json(field.least);
+  schema[most] = whole ? Json(static_cast<int64_t>(field.most)) : Json(field.most);
+  return schema;
+}
+
+Json schema_of_array(const RequestField& field) {
+  Json schema = {{"type", "array"}};
+  if (!field.members.empty()) schema["items"] = schema_of_members(field.members);
+  return bounded(std::move(schema), field, "minItems", "maxItems");
+}
+
+Json schema_of_words(const RequestField& field) {
+  if (!field.words.empty()) return {{"enum", field.words}};
+  return {{"type", "string"}};
+}
+
+Json schema_of_type(const RequestField& field) {
+  switch (field.type) {
+    case FieldType::kBoolean: return {{"type", "boolean"}};
+    case FieldType::kInteger: return bounded({{"type", "integer"}}, field, "minimum", "maximum");
+    case FieldType::kNumber: return bounded({{"type", "number"}}, field, "minimum", "maximum");
+    case FieldType::kText: return bounded(schema_of_words(field), field, "minLength", "maxLength");
+    case FieldType::kTexts: {
+      const Json texts = {{"type", "array"}, {"items", {{"type", "string"}}}};
+      return {{"anyOf", Json::array({{{"type", "string"}}, bounded(texts, field, "minItems", "maxItems")})}};
+    }
+    case FieldType::kObject: return schema_of_members(field.members);
+    case FieldType::kArray: return schema_of_array(field);
+    case FieldType::kTextOrObject: return {{"anyOf", Json::array({schema_of_words(field), schema_of_members(field.members)})}};
+    case FieldType::kTextOrArray: return {{"anyOf", Json::array({schema_of_words(field), schema_of_array(field)})}};
+    case FieldType::kAny: break;
+  }
+  return Json::object();
+}
+
 Json schema_of_field(const RequestField& field) {
-  Json schema = Json::object();
+  Json schema;
   if (field.use == FieldUse::kOneValue) {
     schema["enum"] = Json::array({parse_json(field.schema, std::string(field.name))});
   } else if (!field.schema.empty()) {
     schema = parse_json(field.schema, std::string(field.name));
   } else {
-    switch (field.type) {
-      case FieldType::kBoolean: schema["type"] = "boolean"; break;
-      case FieldType::kInteger: schema["type"] = "integer"; break;
-      case FieldType::kNumber: schema["type"] = "number"; break;
-      case FieldType::kText: schema["type"] = "string"; break;
-      case FieldType::kTexts: schema["anyOf"] = {{{"type", "string"}}, {{"type", "array"}, {"items", {{"type", "string"}}}}}; break;
-      case FieldType::kObject: schema["type"] = "object"; break;
-      case FieldType::kArray: schema["type"] = "array"; break;
-      case FieldType::kAny: break;
-    }
-    if (is_bounded(field) && schema.contains("type")) {
-      const std::string type = schema["type"];
-      const char* const least = type == "string" ? "minLength" : type == "array" ? "minItems" : "minimum";
-      const char* const most = type == "string" ? "maxLength" : type == "array" ? "maxItems" : "maximum";
-      const bool whole = field.type != FieldType::kNumber;
-      schema[least] = whole ? Json(static_cast<int64_t>(field.least)) : Json(field.least);
-      schema[most] = whole ? Json(static_cast<int64_t>(field.most)) : Json(field.most);
-    }
+    schema = schema_of_type(field);
   }
   if (!field.required) allow_null(schema);
   std::string help(field.help);
@@ -139,19 +244,7 @@ FieldTable joined(std::initializer_list<FieldTable> tables) {
 
 void check_fields(const Json& request, const FieldTable& table) {
   if (!request.is_object()) throw ApiError(400, fmt::format("expected a JSON object, found {}", shown(request)));
-  for (const auto& [name, value] : request.items()) {
-    const auto field = std::ranges::find(table, name, &RequestField::name);
-    if (field == table.end()) {
-      throw ApiError(400, fmt::format("{}: this server does not know the field; leave it out", printable(name, 80)), name,
-                     "unknown_parameter");
-    }
-    if (!value.is_null()) check_value(value, *field);
-  }
-  for (const RequestField& field : table) {
-    const auto found = request.find(field.name);
-    if (!field.required || (found != request.end() && !found->is_null())) continue;
-    throw ApiError(400, fmt::format("{}: the field is missing", field.name), field.name, "missing_required_parameter");
-  }
+  check_object(request, table, "");
 }
 
 Json schema_of(const FieldTable& table) {
@@ -160,7 +253,7 @@ Json schema_of(const FieldTable& table) {
     properties[std::string(field.name)] = schema_of_field(field);
     if (field.required) required.push_back(field.name);
   }
-  Json schema = {{"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
+  Json schema = {{"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", {{"type", "null"}}}};
   if (!required.empty()) schema["required"] = std::move(required);
   return schema;
 }

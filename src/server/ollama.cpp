@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <ctime>
@@ -13,6 +14,7 @@
 #include "server/api_error.h"
 #include "server/api_server.h"
 #include "server/generation_fields.h"
+#include "server/message_fields.h"
 #include "server/messages.h"
 #include "server/openai_writer.h"
 #include "server/output_format.h"
@@ -24,42 +26,65 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kNoEffect = FieldUse::kWithoutEffect;
 
+struct OptionName {
+  std::string_view ollama, own;
+};
+constexpr std::array<OptionName, 2> kOptionNames{{{"num_predict", "max_tokens"}, {"repeat_last_n", "penalty_window"}}};
+
+std::string_view own_name(std::string_view option) {
+  const auto found = std::ranges::find(kOptionNames, option, &OptionName::ollama);
+  return found == kOptionNames.end() ? option : found->own;
+}
+
+FieldTable option_fields() {
+  FieldTable table = generation_fields();
+  for (const auto& [ollama, own] : kOptionNames) std::ranges::find(table, own, &RequestField::name)->name = ollama;
+  std::ranges::find(table, "num_predict", &RequestField::name)->least = -1;  // no limit
+  table.push_back({"num_ctx", FieldType::kInteger, "At most the context that the model has here.", 1, 4294967295.0});
+  // How Ollama spreads its work over a machine.
+  for (const char* const name : {"num_thread", "num_gpu", "main_gpu", "num_batch", "use_mmap", "low_vram", "numa"})
+    table.push_back({.name = name, .use = kNoEffect});
+  return table;
+}
+
 FieldTable common_fields() {
   return {{"model", FieldType::kText, "The model's name.", 1, 1000, true},
           {"stream", FieldType::kBoolean, "A line of JSON for each piece; true by default."},
-          {"options", FieldType::kObject, "Sampling, num_predict, stop, num_ctx, seed."},
+          {.name = "options", .type = FieldType::kObject, .help = "How the answer is written.", .members = {option_fields()}},
           {"format", FieldType::kAny, "\"json\", or a JSON schema that the answer satisfies.", 0, 0, false, FieldUse::kUsed,
            R"({"anyOf": [{"enum": ["json", ""]}, {"type": "object"}]})"},
           {"keep_alive", FieldType::kAny, "", 0, 0, false, kNoEffect},
           {"think", FieldType::kBoolean, "enable_thinking of the chat template."}};
 }
 
-struct OptionName {
-  std::string_view ollama, own;
-};
-constexpr std::array<OptionName, 2> kOptionNames{{{"num_predict", "max_tokens"}, {"repeat_last_n", "penalty_window"}}};
+RequestField ollama_messages_field() {
+  FieldTable message = {
+      {.name = "role", .type = FieldType::kText, .required = true, .words = {"system", "user", "assistant", "tool"}},
+      {.name = "content", .type = FieldType::kText},
+      {.name = "thinking", .type = FieldType::kText, .help = "What the assistant thought."},
+      {.name = "images", .use = FieldUse::kOneValue, .schema = "[]"},
+      tool_calls_field(),
+      {.name = "tool_name", .type = FieldType::kText, .help = "The function that a tool's message answers."},
+      {.name = "tool_call_id", .type = FieldType::kText, .help = "The call that it answers."}};
+  return {.name = "messages",
+          .type = FieldType::kArray,
+          .help = "The conversation.",
+          .least = 1,
+          .most = kMostMessages,
+          .required = true,
+          .members = {std::move(message)}};
+}
 
 // The options as fields of read_generation().
 Json flat_options(const JsonView& request, const ServedModel& model) {
   Json flat = Json::object();
   const auto options = request.optional_child("options");
   if (!options) return flat;
-  // Fields of an object are found one after the other.
-  if (options->json().size() > 64) options->refuse("at most 64 options");
+  static_cast<void>(options->optional_integer("num_ctx", 1, model.context()));  // the context is what it is
   for (const auto& [name, value] : options->members()) {
-    if (value.json().is_null()) continue;
-    if (name == "num_ctx") {
-      static_cast<void>(value.integer(1, model.context()));  // the context is what it is
-      continue;
-    }
-    if (name == "num_predict" && value.json() == -1) continue;  // no limit
-    std::string own = name;
-    for (const auto& [ollama, field] : kOptionNames) {
-      if (name == ollama) own = field;
-    }
-    flat[own] = value.json();
+    if (name == "num_predict" && value.json() == -1) continue;
+    flat[std::string(own_name(name))] = value.json();
   }
-  check_fields(flat, generation_fields());
   return flat;
 }
 
@@ -167,18 +192,11 @@ class OllamaWriter final : public AnswerWriter {
 Json openai_messages(const JsonView& messages) {
   Json all = Json::array();
   for (const JsonView& message : messages.items()) {
-    if (message.json().size() > 16) message.refuse("at most 16 fields");
     Json copy = Json::object();
     for (const auto& [name, value] : message.members()) {
-      if (name == "images") {
-        if (!value.json().is_null() && !value.json().empty()) value.refuse("none, since this model reads text alone");
-      } else if (name == "thinking") {
-        copy["reasoning_content"] = value.json();
-      } else if (name == "tool_name") {
-        copy["name"] = value.json();
-      } else {
-        copy[name] = value.json();
-      }
+      if (name == "thinking") copy["reasoning_content"] = value.json();
+      else if (name == "tool_name") copy["name"] = value.json();
+      else if (name != "images") copy[name] = value.json();
     }
     all.push_back(std::move(copy));
   }
@@ -217,7 +235,7 @@ void chat(const Call& call) {
   const auto model = model_of(call);
   const Json options = flat_options(request, *model);
   GenerationRequest generation = read_generation(JsonView(options, kRequestPlace), *model);
-  const Json tools = read_tools(request);
+  const Json tools = read_tools(request, /*constrained=*/false);
   generation.prompt = model->language.encode_chat(openai_messages(request.child("messages")), variables_of(request, *model), tools);
   const AnswerFormat format = answer_format(*model, generation.prompt, !tools.is_null());
   run(call, model, std::move(generation), format, /*chat=*/true);
@@ -264,9 +282,7 @@ void add_ollama_routes(Routes& routes) {
   routes.push_back({.method = "POST",
                     .path = "/api/chat",
                     .summary = "Ollama's chat",
-                    .fields = joined({{{"messages", FieldType::kArray, "The conversation.", 1, kMostMessages, true},
-                                       {"tools", FieldType::kArray, "Functions that the model may call.", 0, kMostTools}},
-                                      common_fields()}),
+                    .fields = joined({{ollama_messages_field(), tools_field(/*nested=*/true)}, common_fields()}),
                     .answers = {"application/json", "application/x-ndjson"},
                     .run = chat});
   routes.push_back({.method = "POST",

@@ -8,6 +8,7 @@
 #include "server/api_server.h"
 #include "server/generation_fields.h"
 #include "server/log_probabilities.h"
+#include "server/message_fields.h"
 #include "server/messages.h"
 #include "server/openai_writer.h"
 #include "server/output_format.h"
@@ -15,29 +16,27 @@
 namespace tritllm::server {
 namespace {
 
-constexpr std::string_view kMessagesSchema = R"({"type": "array", "minItems": 1, "items": {"type": "object", "required": ["role"],
-  "properties": {"role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
-  "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}}}})";
+RequestField required(RequestField field) {
+  field.required = true;
+  return field;
+}
 
 FieldTable chat_fields() {
   return joined({
-      {{"model", FieldType::kText, "The model's name; without it, the first one.", 1, 1000},
-       {"messages", FieldType::kArray, "The conversation.", 1, kMostMessages, true, FieldUse::kUsed, kMessagesSchema}},
+      {{"model", FieldType::kText, "The model's name; without it, the first one.", 1, 1000}, required(messages_field())},
       generation_fields(),
       {{"max_completion_tokens", FieldType::kInteger, "The newer name of max_tokens.", 0, 4294967295.0},
        {"stream", FieldType::kBoolean, "The answer comes as server-sent events."},
-       {"stream_options", FieldType::kObject, "include_usage: the last event tells the numbers of tokens."},
+       stream_options_field(),
        {"n", FieldType::kInteger, "How many answers to write.", 1, kMostChoices},
        {"logprobs", FieldType::kBoolean, "Log probabilities of the tokens of the answer."},
        {"top_logprobs", FieldType::kInteger, "With logprobs: so many of the most probable tokens.", 0, 20},
-       {"tools", FieldType::kArray, "Functions that the model may call.", 0, kMostTools},
-       {"tool_choice", FieldType::kAny, "Whether functions are called: auto, none, required, or one of them.", 0, 0, false,
-        FieldUse::kUsed, kToolChoiceSchema},
+       tools_field(/*nested=*/true),
+       tool_choice_field(/*nested=*/true),
        {"parallel_tool_calls", FieldType::kBoolean, "", 0, 0, false, FieldUse::kOneValue, "true"},
-       {"chat_template_kwargs", FieldType::kObject, "Variables for the chat template, such as enable_thinking."},
+       template_variables_field(),
        {"reasoning_effort", FieldType::kText, "A variable for the chat template.", 1, 20},
-       {"response_format", FieldType::kObject, "The form of the answer: text, json_object or json_schema.", 0, 0, false,
-        FieldUse::kUsed, kFormatSchema},
+       format_field("response_format", /*nested=*/true),
        {"modalities", FieldType::kAny, "", 0, 0, false, FieldUse::kOneValue, R"(["text"])"},
        {"store", FieldType::kAny, "", 0, 0, false, FieldUse::kOneValue, "false"}},
       labels(),
@@ -190,7 +189,7 @@ void chat(const Call& call) {
   read_scores(request, generation);
   const StreamOptions stream = read_stream_options(request);
   const ToolChoice choice = read_tool_choice(request, /*nested=*/true);
-  const Json tools = choice.use == ToolUse::kNone ? Json(nullptr) : read_tools(request);
+  const Json tools = choice.use == ToolUse::kNone ? Json(nullptr) : read_tools(request, choice.use == ToolUse::kRequired);
   const Json messages = read_messages(request.child("messages")), variables = read_template_variables(request, *model);
   try {
     generation.prompt = model->language.encode_chat(messages, variables, tools);

@@ -31,7 +31,7 @@ FieldTable completion_fields() {
         "Whether a text gets the model's first token, where it has one; true by default."}},
       generation_fields(),
       {{"stream", FieldType::kBoolean, "The answer comes as server-sent events."},
-       {"stream_options", FieldType::kObject, "include_usage: the last event tells the numbers of tokens."},
+       stream_options_field(),
        {"n", FieldType::kInteger, "How many answers to write to each prompt.", 1, kMostChoices},
        {"best_of", FieldType::kAny, "", 0, 0, false, FieldUse::kOneValue, "1"},
        {"echo", FieldType::kBoolean, "The answer begins with the prompt."},

@@ -9,115 +9,50 @@
 #include "server/api_error.h"
 #include "server/api_server.h"
 #include "server/generation_fields.h"
+#include "server/message_fields.h"
 #include "server/messages.h"
 #include "server/openai_writer.h"
 #include "server/output_format.h"
+#include "server/response_input.h"
 
 namespace tritllm::server {
 namespace {
 
 constexpr auto kOne = FieldUse::kOneValue;
 
+FieldTable reasoning_fields() {
+  return {{.name = "effort", .type = FieldType::kText, .help = "A variable for the chat template.", .least = 1, .most = 20}};
+}
+
+FieldTable text_fields() {
+  return {format_field("format", /*nested=*/false), {.name = "verbosity", .use = kOne, .schema = R"("medium")"}};
+}
+
 FieldTable response_fields() {
   return joined({
       {{"model", FieldType::kText, "The model's name; without it, the first one.", 1, 1000},
-       {"input", FieldType::kAny, "A text, or the items of a conversation.", 0, 0, true, FieldUse::kUsed,
-        R"({"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]})"},
+       response_input_field(),
        {"instructions", FieldType::kText, "A system message before the conversation."},
        {"max_output_tokens", FieldType::kInteger, "Tokens of the answer at most.", 1, 4294967295.0},
        {"stream", FieldType::kBoolean, "The answer comes as server-sent events."},
-       {"tools", FieldType::kArray, "Functions that the model may call.", 0, kMostTools},
-       {"tool_choice", FieldType::kAny, "Whether functions are called: auto, none, required, or one of them.", 0, 0, false,
-        FieldUse::kUsed, kToolChoiceSchema},
-       {"reasoning", FieldType::kObject, "effort: a variable for the chat template."},
+       tools_field(/*nested=*/false),
+       tool_choice_field(/*nested=*/false),
+       {.name = "reasoning", .type = FieldType::kObject, .help = "How the model thinks.", .members = {reasoning_fields()}},
        {"parallel_tool_calls", FieldType::kBoolean, "", 0, 0, false, kOne, "true"},
        {"store", FieldType::kAny, "", 0, 0, false, kOne, "false"},
        {"background", FieldType::kAny, "", 0, 0, false, kOne, "false"},
        {"include", FieldType::kAny, "", 0, 0, false, kOne, "[]"},
        {"truncation", FieldType::kAny, "", 0, 0, false, kOne, R"("disabled")"},
-       {"text", FieldType::kObject, "format: the form of the answer, text, json_object or json_schema."}},
+       {.name = "text", .type = FieldType::kObject, .help = "The answer's text.", .members = {text_fields()}}},
       sampling_fields(),
       labels(),
   });
 }
 
-// Items of a conversation, as messages in the shape of /v1/chat/completions.
-class InputReader {
- public:
-  explicit InputReader(const JsonView& request) {
-    if (const auto text = request.optional_text("instructions")) messages_.push_back({{"role", "system"}, {"content", *text}});
-    const JsonView input = request.child("input");
-    if (input.json().is_string()) {
-      messages_.push_back({{"role", "user"}, {"content", input.text()}});
-    } else {
-      for (const JsonView& item : input.items()) take(item);
-    }
-  }
-
-  Json messages() const { return read_messages(JsonView(messages_, std::string(kRequestPlace) + ": /input")); }
-
- private:
-  void take(const JsonView& item) {
-    const std::string type = item.optional_text("type").value_or("message");
-    if (type == "message") take_message(item);
-    else if (type == "function_call") take_call(item);
-    else if (type == "function_call_output") take_output(item);
-    else if (type == "reasoning") take_reasoning(item);
-    else item.child("type").refuse("message, function_call, function_call_output or reasoning");
-  }
-
-  void take_message(const JsonView& item) {
-    Json message = {{"role", item.text("role")}, {"content", item.child("content").json()}};
-    if (message["role"] == "assistant" && !reasoning_.empty()) message["reasoning_content"] = std::exchange(reasoning_, "");
-    messages_.push_back(std::move(message));
-  }
-
-  void take_call(const JsonView& item) {
-    const Json call = {{"id", item.text("call_id")},
-                       {"type", "function"},
-                       {"function", {{"name", item.text("name")}, {"arguments", item.text("arguments")}}}};
-    // Calls of one turn belong to one message.
-    if (messages_.empty() || messages_.back()["role"] != "assistant") messages_.push_back({{"role", "assistant"}, {"content", ""}});
-    messages_.back()["tool_calls"].push_back(call);
-    if (!reasoning_.empty()) messages_.back()["reasoning_content"] = std::exchange(reasoning_, "");
-  }
-
-  void take_output(const JsonView& item) {
-    messages_.push_back({{"role", "tool"}, {"tool_call_id", item.text("call_id")}, {"content", item.child("output").json()}});
-  }
-
-  void take_reasoning(const JsonView& item) {
-    const auto content = item.optional_child("content");
-    if (!content) return;
-    for (const JsonView& part : content->items()) reasoning_ += part.text("text");
-  }
-
-  Json messages_ = Json::array();
-  std::string reasoning_;
-};
-
-// Tools have a flat shape here.
-Json read_flat_tools(const JsonView& request) {
-  const auto tools = request.optional_child("tools");
-  if (!tools) return nullptr;
-  Json nested = {{"tools", Json::array()}};
-  for (const JsonView& tool : tools->items()) {
-    if (tool.text("type") != "function") tool.child("type").refuse("\"function\"");
-    Json function = tool.json();
-    function.erase("type");
-    nested["tools"].push_back({{"type", "function"}, {"function", std::move(function)}});
-  }
-  return read_tools(JsonView(nested, kRequestPlace));
-}
-
 Json variables_of(const JsonView& request, const ServedModel& model) {
   Json fields = Json::object();
   if (const auto reasoning = request.optional_child("reasoning")) {
-    for (const auto& [name, value] : reasoning->members()) {
-      if (value.json().is_null()) continue;
-      if (name != "effort") value.refuse("no such field");
-      fields["reasoning_effort"] = value.text();
-    }
+    if (const auto effort = reasoning->optional_text("effort")) fields["reasoning_effort"] = *effort;
   }
   return read_template_variables(JsonView(fields, kRequestPlace), model);
 }
@@ -288,10 +223,7 @@ class ResponseWriter final : public AnswerWriter {
 void read_form(const JsonView& request, ServedModel& model, GenerationRequest& generation) {
   const auto text = request.optional_child("text");
   if (!text) return;
-  for (const auto& [name, value] : text->members()) {
-    if (name == "format") generation.constraint = read_format(value, /*nested=*/false, model);
-    else if (!value.json().is_null()) value.refuse("no such field");
-  }
+  if (const auto format = text->optional_child("format")) generation.constraint = read_format(*format, /*nested=*/false, model);
 }
 
 void respond(const Call& call) {
@@ -301,8 +233,8 @@ void respond(const Call& call) {
   if (const auto most = request.optional_integer("max_output_tokens", 1, UINT32_MAX))
     generation.max_tokens = static_cast<uint32_t>(*most);
   const ToolChoice choice = read_tool_choice(request, /*nested=*/false);
-  const Json tools = choice.use == ToolUse::kNone ? Json(nullptr) : read_flat_tools(request);
-  const Json messages = InputReader(request).messages(), variables = variables_of(request, *model);
+  const Json tools = choice.use == ToolUse::kNone ? Json(nullptr) : read_flat_tools(request, choice.use == ToolUse::kRequired);
+  const Json messages = read_response_input(request), variables = variables_of(request, *model);
   try {
     generation.prompt = model->language.encode_chat(messages, variables, tools);
   } catch (const Error& error) {

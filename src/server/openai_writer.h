@@ -19,6 +19,7 @@ FieldTable labels();
 struct StreamOptions {
   bool stream = false, include_usage = false;
 };
+RequestField stream_options_field();
 StreamOptions read_stream_options(const JsonView& request);
 
 // Adds up the tokens of a request with several choices; equal prompts count once.

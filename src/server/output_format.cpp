@@ -24,11 +24,8 @@ std::shared_ptr<TokenConstraint> of_schemas(const std::vector<FramedSchema>& sch
 
 std::shared_ptr<TokenConstraint> read_format(const JsonView& format, bool nested, ServedModel& model) {
   const std::string type = format.text("type");
-  if (type != "json_schema" && (format.has("schema") || format.has("json_schema")))
-    format.refuse("a schema only with \"type\": \"json_schema\"");
   if (type == "text") return nullptr;
   if (type == "json_object") return any_object(model);
-  if (type != "json_schema") format.child("type").refuse("text, json_object or json_schema");
   const JsonView holder = nested ? format.child("json_schema") : format;
   return of_schemas({{"", holder.child("schema"), ""}}, model);
 }
@@ -42,10 +39,9 @@ std::shared_ptr<TokenConstraint> read_plain_format(const JsonView& format, Serve
 ToolChoice read_tool_choice(const JsonView& request, bool nested) {
   const auto choice = request.optional_child("tool_choice");
   if (!choice) return {};
-  if (choice->json() == "auto") return {ToolUse::kAuto, std::nullopt};
+  if (choice->json() == "auto") return {};
   if (choice->json() == "none") return {ToolUse::kNone, std::nullopt};
   if (choice->json() == "required") return {ToolUse::kRequired, std::nullopt};
-  if (!choice->json().is_object() || choice->text("type") != "function") choice->refuse("auto, none, required or a function");
   return {ToolUse::kRequired, (nested ? choice->child("function") : *choice).text("name")};
 }
 

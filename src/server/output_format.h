@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "core/json.h"
 #include "sampling/token_constraint.h"
@@ -13,10 +12,6 @@
 #include "server/model_pool.h"
 
 namespace tritllm::server {
-
-// What response_format of chats takes, as a JSON schema; the newer `text.format` has the same fields one level up.
-inline constexpr std::string_view kFormatSchema = R"({"type": "object", "required": ["type"], "properties": {
-  "type": {"enum": ["text", "json_object", "json_schema"]}, "json_schema": {"type": "object"}}})";
 
 // The constraint that {"type": "text" | "json_object" | "json_schema", …} asks for; null for text. Where `nested`, the schema
 // stands in "json_schema", else beside the type.
@@ -29,8 +24,6 @@ struct ToolChoice {
   ToolUse use = ToolUse::kAuto;
   std::optional<std::string> name;  // of the function that has to be called
 };
-inline constexpr std::string_view kToolChoiceSchema =
-    R"({"anyOf": [{"enum": ["auto", "none", "required"]}, {"type": "object", "required": ["type"]}]})";
 // "auto", "none", "required", or a function by its name, which stands in "function" where `nested`.
 ToolChoice read_tool_choice(const JsonView& request, bool nested);
 

@@ -1,6 +1,7 @@
 // The routes about tokens, which evaluation programs ask before they send prompts: /tokenize, /detokenize, /tokenizer_info.
 #include "server/api_error.h"
 #include "server/api_server.h"
+#include "server/message_fields.h"
 #include "server/messages.h"
 
 namespace tritllm::server {
@@ -9,7 +10,7 @@ namespace {
 FieldTable tokenize_fields() {
   return {{"model", FieldType::kText, "The model's name; without it, the first one.", 1, 1000},
           {"prompt", FieldType::kText, "A text; either this or messages."},
-          {"messages", FieldType::kArray, "A conversation, as for /v1/chat/completions.", 1, kMostMessages},
+          messages_field(),
           {"add_special_tokens", FieldType::kBoolean,
            "Whether a text gets the model's first token, where it has one; true by default."},
           {"return_token_strs", FieldType::kBoolean, "Also the tokens' names."}};

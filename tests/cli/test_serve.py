@@ -172,9 +172,20 @@ def test_ollama_by_its_client(server, solo):
     ({"min_tokens": 5}, "min_tokens"), ({"guided_json": {}}, "guided_json"), ({"modalities": ["audio"]}, "modalities"), ({"store": True}, "store"),
     ({"tools": [{"type": "web_search"}]}, "tools[0].type"), ({"tool_choice": "sometimes"}, "tool_choice"), ({"response_format": {"type": "xml"}}, "response_format.type"), ({"model": "gpt-4"}, "model"),
     ({"messages": []}, "messages"), ({"messages": [{"role": "king", "content": ""}]}, "messages[0].role"), ({"messages": "hi"}, "messages"),
-    ({"messages": [{"role": "user"}]}, "messages[0]"), ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+    ({"messages": [{"role": "user"}]}, "messages[0]"), ({"messages": ["hi"]}, "messages[0]"), ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[0].content[0].type"),
-    ({"messages": [{"role": "user", "content": "x", "extra": 1}]}, "messages[0].extra"), ({"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}, "chat_template_kwargs.chat_template"),
+    ({"messages": [{"role": "user", "content": "x", "extra": 1}]}, "messages[0].extra"),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "bold": True}]}]}, "messages[0].content[0].bold"),
+    ({"messages": [{"role": "user", "content": "x", "reasoning_content": "y"}]}, "messages[0].reasoning_content"),
+    ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{"function": {"name": "f", "arguments": "{}", "x": 1}}]}]}, "messages[0].tool_calls[0].function.x"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}, "cache": 1}]}, "tools[0].cache"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "returns": {}}}]}, "tools[0].function.returns"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]}, "tools[0].function.strict"),
+    ({"tool_choice": {"type": "function", "function": {"name": "f", "x": 1}}}, "tool_choice.function.x"),
+    ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "loose": True}}}, "response_format.json_schema.loose"),
+    ({"stream": True, "stream_options": {"continuous_usage_stats": True}}, "stream_options.continuous_usage_stats"),
+    ({"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}, "chat_template_kwargs.chat_template"),
     ({"max_tokens": 1, "max_completion_tokens": 1}, "max_completion_tokens"), ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"repetition_penalty": 1.1, "repeat_penalty": 1.1}, "repetition_penalty"),
 ])  # fmt: skip
@@ -183,6 +194,37 @@ def test_a_field_that_cannot_be_honoured_is_refused_by_name(server, change, fiel
     assert status == (404 if field == "model" else 400), answer
     assert answer["error"]["param"] == field, answer
     assert field in answer["error"]["message"] and answer["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(("path", "change", "field"), [
+    ("/v1/responses", {"reasoning": {"effort": "low", "budget": 5}}, "reasoning.budget"), ("/v1/responses", {"reasoning": {"summary": "auto"}}, "reasoning.summary"),
+    ("/v1/responses", {"text": {"verbosity": "low"}}, "text.verbosity"), ("/v1/responses", {"text": {"format": {"type": "text", "x": 1}}}, "text.format.x"),
+    ("/v1/responses", {"tools": [{"type": "function", "name": "f", "x": 1}]}, "tools[0].x"), ("/v1/responses", {"input": [{"type": "item_reference", "id": "a"}]}, "input[0].type"),
+    ("/v1/responses", {"input": [{"role": "user", "content": "x", "weight": 1}]}, "input[0].weight"),
+    ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_text", "text": "x", "y": 1}]}]}, "input[0].content[0].y"),
+    ("/v1/responses", {"input": [{"type": "reasoning", "encrypted_content": "x"}]}, "input[0].encrypted_content"),
+    ("/v1/responses", {"input": [{"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}", "caller": "b"}]}, "input[0].caller"),
+    ("/api/chat", {"options": {"mirostat": 1}}, "options.mirostat"), ("/api/chat", {"options": {"num_ctx": 100000}}, "options.num_ctx"), ("/api/chat", {"options": {"top_p": 2}}, "options.top_p"),
+    ("/api/chat", {"messages": [{"role": "user", "content": "x", "images": ["eA=="]}]}, "messages[0].images"),
+    ("/api/chat", {"messages": [{"role": "user", "content": "x", "mood": "bright"}]}, "messages[0].mood"),
+])  # fmt: skip
+def test_members_of_other_routes_are_refused_by_name(server, path, change, field):
+    whole = {"input": "x", "max_output_tokens": 1} if path == "/v1/responses" else {"model": "smollm", "messages": QUESTION, "stream": False, "options": {"num_predict": 1}}
+    assert server.ask(path, whole)[0] == 200
+    status, _, answer = server.ask(path, whole | change)
+    assert status == 400 and field in str(answer["error"]), answer
+
+
+def test_what_clients_send_back_is_taken(server, openai):
+    """An answer of the client's own classes, nulls and all, is a message of the next request; labels of Ollama's programs pass."""
+    first = openai.chat.completions.create(**GREEDY, model="smollm").choices[0].message
+    again = [*QUESTION, first.model_dump(), {"role": "user", "content": "Go on.", "name": "Ann"}]
+    assert openai.chat.completions.create(**GREEDY | {"messages": again}, model="smollm").choices[0].message.content
+    output = openai.responses.create(model="smollm", input=QUESTION, temperature=0, max_output_tokens=4).output
+    again = [*QUESTION, *(item.model_dump() for item in output), {"role": "user", "content": "Go on."}]
+    assert openai.responses.create(model="smollm", input=again, temperature=0, max_output_tokens=4).output_text
+    body = {"model": "smollm", "messages": QUESTION, "stream": False, "options": {"num_predict": 1, "num_ctx": 1024, "num_gpu": 1, "repeat_last_n": 64}}
+    assert server.ask("/api/chat", body)[0] == 200
 
 
 def test_a_prompt_that_is_too_long_names_both_numbers(server):
