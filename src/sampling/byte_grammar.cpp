@@ -19,7 +19,7 @@ constexpr size_t kMostFramesOfState = 2'000;
 constexpr uint32_t kDeepest = 200;
 
 [[noreturn]] void refuse(std::string_view what, size_t most) {
-  throw Error(ErrorCode::kUnsupported, "schema", fmt::format("needs more than {} {}", most, what), "take a simpler one");
+  throw Error(ErrorCode::kUnsupported, "grammar", fmt::format("needs more than {} {}", most, what), "take a simpler one");
 }
 
 }  // namespace

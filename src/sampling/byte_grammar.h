@@ -1,12 +1,13 @@
 // Owns languages of bytes: rules, and the automaton that follows a text byte by byte. States are made when they are first reached
-// and kept, so a text costs one table look-up a byte once its states are known. Does not own what a rule means (json_schema.h) nor
-// tokens (grammar_constraint.h).
+// and kept, so a text costs one table look-up a byte once its states are known. Does not own what a rule means (json_schema.h,
+// text_grammars.h) nor tokens (grammar_constraint.h).
 #pragma once
 
 #include <array>
 #include <bitset>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <unordered_map>
@@ -38,8 +39,13 @@ class ByteGrammar {
   // Appends the bytes of a text.
   void append(Sequence& sequence, std::string_view text);
 
+  // A rule that begins with itself, directly or through others, and goes on after that; nothing where there is none.
+  std::optional<Rule> left_recursive_rule() const;
+
  private:
   friend class ByteAutomaton;
+  std::vector<bool> rules_that_may_be_empty() const;
+
   std::vector<ByteSet> sets_;
   std::vector<Symbol> symbols_;               // of all alternatives, each followed by an end
   std::vector<std::vector<uint32_t>> rules_;  // where the alternatives of each rule begin

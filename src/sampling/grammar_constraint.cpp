@@ -92,7 +92,7 @@ void GrammarConstraint::mask(std::span<float> logits) {
       if (i < part.size()) part[i] = kBanned;
     }
   }
-  if (!any) throw Error(ErrorCode::kUnsupported, "schema", "no token of the model continues the text as the schema asks");
+  if (!any) throw Error(ErrorCode::kUnsupported, "grammar", "no token of the model continues the text as the grammar asks");
 }
 
 }  // namespace tritllm

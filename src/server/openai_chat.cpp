@@ -39,6 +39,7 @@ FieldTable chat_fields() {
        format_field("response_format", /*nested=*/true),
        {"modalities", FieldType::kAny, "", 0, 0, false, FieldUse::kOneValue, R"(["text"])"},
        {"store", FieldType::kAny, "", 0, 0, false, FieldUse::kOneValue, "false"}},
+      form_fields(),
       labels(),
   });
 }
@@ -197,10 +198,9 @@ void chat(const Call& call) {
     throw ApiError(400, std::string("messages: ") + error.what(), "messages");
   }
   AnswerFormat format = answer_format(*model, generation.prompt, !tools.is_null());
-  if (const auto form = request.optional_child("response_format"))
-    generation.constraint = read_format(*form, /*nested=*/true, *model);
+  generation.constraint = read_form(request, *model);
   if (!tools.is_null() && generation.constraint)
-    request.child("response_format").refuse("no form beside tools, since it leaves no room for calls");
+    throw ApiError(400, "tools: a form of the answer leaves no room for calls", "tools", "unsupported_value");
   if (choice.use == ToolUse::kRequired) generation.constraint = call_constraint(tools, choice, format.tools, *model);
   if (generation.constraint) leave_no_room_for_reasoning(format);
   const size_t count = request.optional_integer("n").value_or(1);

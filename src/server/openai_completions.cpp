@@ -11,6 +11,7 @@
 #include "server/generation_fields.h"
 #include "server/log_probabilities.h"
 #include "server/openai_writer.h"
+#include "server/output_format.h"
 
 namespace tritllm::server {
 namespace {
@@ -37,6 +38,7 @@ FieldTable completion_fields() {
        {"echo", FieldType::kBoolean, "The answer begins with the prompt."},
        {"logprobs", FieldType::kInteger,
         "Log probabilities, with so many of the most probable tokens; with echo, of the prompt too.", 0, 20}},
+      form_fields(),
       labels(),
   });
 }
@@ -166,6 +168,7 @@ std::vector<GenerationRequest> requests_for(const std::vector<Prompt>& prompts, 
   for (const Prompt& prompt : prompts) {
     GenerationRequest request = common;
     request.prompt = prompt.tokens;
+    if (request.constraint) request.constraint = request.constraint->fresh();
     for (GenerationRequest& one : repeated(std::move(request), per_prompt)) requests.push_back(std::move(one));
   }
   return requests;
@@ -176,6 +179,7 @@ void complete(const Call& call) {
   const auto model = call.model();
   GenerationRequest common = read_generation(request, *model);
   if (!request.has("max_tokens")) common.max_tokens = kUsualTokens;
+  common.constraint = read_form(request, *model);
   CompletionOptions options{.per_prompt = request.optional_integer("n").value_or(1),
                             .echo = request.optional_boolean("echo").value_or(false),
                             .scores = request.has("logprobs"),

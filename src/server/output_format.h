@@ -1,5 +1,5 @@
-// Owns what a request says about the form of its answer: a JSON object, a JSON schema, a call that has to come. Does not own
-// grammars (sampling/json_schema.h).
+// Owns what a request says about the form of its answer: a JSON object, a JSON schema, a regular expression, a grammar, one of
+// several texts, a call that has to come. Does not own grammars (sampling/json_schema.h, sampling/text_grammars.h).
 #pragma once
 
 #include <memory>
@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "sampling/token_constraint.h"
 #include "server/answer_parser.h"
+#include "server/fields.h"
 #include "server/model_pool.h"
 
 namespace tritllm::server {
@@ -18,6 +19,11 @@ namespace tritllm::server {
 std::shared_ptr<TokenConstraint> read_format(const JsonView& format, bool nested, ServedModel& model);
 // Ollama's: "json", or a schema itself.
 std::shared_ptr<TokenConstraint> read_plain_format(const JsonView& format, ServedModel& model);
+
+// Forms that are no field of OpenAI: structured_outputs and guided_… of vLLM, grammar of llama.cpp.
+FieldTable form_fields();
+// The constraint that one of them, or response_format, asks for; null for none. Throws an Error where there are several.
+std::shared_ptr<TokenConstraint> read_form(const JsonView& request, ServedModel& model);
 
 enum class ToolUse { kNone, kAuto, kRequired };
 struct ToolChoice {

@@ -169,7 +169,7 @@ def test_ollama_by_its_client(server, solo):
     ({"logit_bias": {"x": 1}}, "logit_bias"), ({"logit_bias": {"99999999": 1}}, "logit_bias"), ({"logit_bias": {"1": "a"}}, "logit_bias[1]"),
     ({"stop": ""}, "stop"), ({"stop": [1]}, "stop"), ({"stop": ["x"] * 300}, "stop"), ({"stream": 1}, "stream"), ({"logprobs": 3}, "logprobs"),
     ({"top_logprobs": 2}, "top_logprobs"), ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"), ({"frequency_penalty": 1e6}, "frequency_penalty"),
-    ({"min_tokens": 5}, "min_tokens"), ({"guided_json": {}}, "guided_json"), ({"modalities": ["audio"]}, "modalities"), ({"store": True}, "store"),
+    ({"min_tokens": 5}, "min_tokens"), ({"guided_toml": {}}, "guided_toml"), ({"modalities": ["audio"]}, "modalities"), ({"store": True}, "store"),
     ({"tools": [{"type": "web_search"}]}, "tools[0].type"), ({"tool_choice": "sometimes"}, "tool_choice"), ({"response_format": {"type": "xml"}}, "response_format.type"), ({"model": "gpt-4"}, "model"),
     ({"messages": []}, "messages"), ({"messages": [{"role": "king", "content": ""}]}, "messages[0].role"), ({"messages": "hi"}, "messages"),
     ({"messages": [{"role": "user"}]}, "messages[0]"), ({"messages": ["hi"]}, "messages[0]"), ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
@@ -481,6 +481,39 @@ def test_a_schema_that_cannot_be_guaranteed_is_refused_by_name(server, schema, f
     status, _, answer = server.ask("/v1/chat/completions", GREEDY | {"response_format": form})
     assert status == 400 and answer["error"]["param"] == "response_format.json_schema.schema." + field, answer
     assert server.ask("/v1/chat/completions", GREEDY)[0] == 200
+
+
+def test_other_forms_of_an_answer(server, openai):
+    import re
+
+    def text(path="/v1/chat/completions", **form):
+        body = {"messages": QUESTION} if "chat" in path else {"prompt": "The answer is"}
+        status, _, answer = server.ask(path, body | {"temperature": 0.9, "max_tokens": 40, "seed": 5} | form)
+        assert status == 200, answer
+        assert answer["choices"][0]["finish_reason"] == "stop", answer
+        return answer["choices"][0].get("text") or answer["choices"][0]["message"]["content"]
+
+    date = r"(19|20)\d{2}-\d{2}-\d{2} [A-Zé]{2,4}"
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        assert re.fullmatch(date, text(path, guided_regex=date))
+        assert text(path, guided_choice=["red wine", "red", "green"]) in ("red wine", "red", "green")
+        assert re.fullmatch(r"(- [a-z ]{1,9}\n){2}", text(path, grammar='root ::= item{2}\nitem ::= "- " [a-z ]{1,9} "\\n"'))
+    assert is_person(text(structured_outputs={"json": PERSON}, max_tokens=300, temperature=0))
+    assert re.fullmatch(date, text(structured_outputs={"regex": date}))
+    answer = openai.completions.create(model="smollm", prompt=["One", "Two"], max_tokens=20, n=2, extra_body={"structured_outputs": {"choice": ["a", "bc"]}})
+    assert {choice.text for choice in answer.choices} <= {"a", "bc"} and len(answer.choices) == 4
+
+
+@pytest.mark.parametrize(("form", "field"), [
+    ({"guided_regex": "(a"}, "guided_regex"), ({"structured_outputs": {"regex": r"a\b"}}, "structured_outputs.regex"), ({"grammar": "root ::= x"}, "grammar"),
+    ({"structured_outputs": {"grammar": "x"}}, "structured_outputs.grammar"), ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
+    ({"guided_choice": []}, "guided_choice"), ({"guided_choice": ["a"], "guided_regex": "a"}, "guided_choice"),
+    ({"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}}, "structured_outputs.regex"),
+    ({"structured_outputs": {"json": {"type": "string", "pattern": "a"}}}, "structured_outputs.json.pattern"),
+])  # fmt: skip
+def test_a_form_that_cannot_be_guaranteed_is_refused_by_name(server, form, field):
+    status, _, answer = server.ask("/v1/chat/completions", GREEDY | form)
+    assert status == 400 and answer["error"]["param"] == field, answer
 
 
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "The weather of a city", "parameters": {

@@ -207,7 +207,7 @@ TEST(Grammar, AFullAutomatonRefusesAgainAndAgain) {
       } catch (const Error&) {
         refused = true;
         for (int again = 0; again < 3; ++again)
-          expect_error(ErrorCode::kUnsupported, "schema", [&] { automaton.step(state, static_cast<uint8_t>(byte)); });
+          expect_error(ErrorCode::kUnsupported, "grammar", [&] { automaton.step(state, static_cast<uint8_t>(byte)); });
         break;
       }
     }
@@ -222,7 +222,7 @@ TEST(Grammar, SchemasWithTooManyWaysToGoOnAreRefused) {
   for (int i = 0; i < 4000; ++i) schema += R"({"properties":{"a":{"type":"string"}},"required":["a"]},)";
   schema.back() = ']';
   schema += "}";
-  expect_error(ErrorCode::kUnsupported, "schema", [&] {
+  expect_error(ErrorCode::kUnsupported, "grammar", [&] {
     ByteAutomaton automaton(grammar_of(schema));
     matches(automaton, R"({"a":"x"})");
   });

@@ -133,7 +133,8 @@ TEST(RouteFields, OpenObjectsAreTheseAlone) {
       if (may_hold_objects && field.members.empty() && field.use == FieldUse::kUsed) open.insert(field.name);
     }
   });
-  EXPECT_EQ(open, (std::set<std::string_view>{"format", "logit_bias", "parameters", "prompt", "schema", "tokens"}));
+  EXPECT_EQ(open, (std::set<std::string_view>{"format", "guided_json", "json", "logit_bias", "parameters", "prompt", "schema",
+                                              "tokens"}));
 }
 
 }  // namespace
