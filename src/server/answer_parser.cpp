@@ -70,8 +70,8 @@ AnswerParser::AnswerParser(const AnswerFormat& format)
 std::vector<AnswerPart> AnswerParser::push(std::string_view text) {
   pending_ += text;
   std::vector<AnswerPart> parts;
-  while (step(parts, /*last=*/false)) {
-  }
+  read_reasoning_ = state_ == State::kReasoning;
+  while (step(parts, /*last=*/false)) read_reasoning_ = read_reasoning_ || state_ == State::kReasoning;
   return parts;
 }
 

@@ -44,6 +44,8 @@ class AnswerParser {
   explicit AnswerParser(const AnswerFormat& format);
   std::vector<AnswerPart> push(std::string_view text);
   std::vector<AnswerPart> finish();
+  // Whether the last push() read reasoning, its tags included.
+  bool read_reasoning() const noexcept { return read_reasoning_; }
 
  private:
   enum class State { kBegin, kContent, kReasoning, kCall, kBareJson };
@@ -63,7 +65,7 @@ class AnswerParser {
   State state_;
   std::string pending_;
   bool trim_ = false;  // white space after a closing tag is not content
-  bool had_content_ = false;
+  bool read_reasoning_ = false;
 };
 
 }  // namespace tritllm::server

@@ -1,6 +1,5 @@
-// Owns the connections: listening, HTTP/1.1 with or without TLS, limits of size and time, event streams to slow readers, and
-// clients that leave. One thread serves all connections; a few workers run the handlers of requests that have a body. Does not own
-// what a request means (HttpHandler).
+// Owns listening, and the one thread that serves all connections; a few workers run the handlers of requests that have a body. Does
+// not own a connection (http_session.h) nor what a request means (HttpHandler).
 #pragma once
 
 #include <chrono>
@@ -30,8 +29,6 @@ struct HttpOptions {
 
 class HttpServer {
  public:
-  class State;  // of http_server.cpp
-
   // Binds and listens, but accepts nothing before start(). The handler outlives the server. Throws an Error that names
   // "options.host", "options.port" or the certificate's file.
   HttpServer(const HttpOptions& options, HttpHandler& handler);
@@ -48,7 +45,8 @@ class HttpServer {
   bool drain(std::chrono::milliseconds time);
 
  private:
-  std::shared_ptr<State> state_;
+  class Listener;
+  std::unique_ptr<Listener> listener_;
 };
 
 }  // namespace tritllm::server

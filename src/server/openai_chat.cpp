@@ -62,6 +62,7 @@ class ChatWriter final : public AnswerWriter {
     Choice& choice = choices_[index];
     usage_.note(index, event);
     std::vector<AnswerPart> parts = choice.parser.push(event.text);
+    if (choice.parser.read_reasoning()) usage_.note_reasoning(index, event);
     if (event.finish) {
       for (AnswerPart& part : choice.parser.finish()) parts.push_back(std::move(part));
     }

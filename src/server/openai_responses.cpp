@@ -89,9 +89,10 @@ class ResponseWriter final : public AnswerWriter {
 
   // Builds the output and the events alike; a request that is not streamed throws the events away.
   std::string take(size_t, const GenerationEvent& news) override {
-    last_ = {news.prompt_tokens, news.reused_tokens, news.generated_tokens};
+    last_ = {news.prompt_tokens, news.reused_tokens, news.generated_tokens, last_.reasoning};
     std::string text;
     for (const AnswerPart& part : parser_.push(news.text)) text += take_part(part);
+    if (parser_.read_reasoning()) last_.reasoning = news.generated_tokens;
     if (!news.finish) return text;
     for (const AnswerPart& part : parser_.finish()) text += take_part(part);
     cut_ = openai_finish_reason(*news.finish) == "length";
@@ -200,12 +201,12 @@ class ResponseWriter final : public AnswerWriter {
     return {{"input_tokens", last_.prompt},
             {"input_tokens_details", {{"cached_tokens", last_.reused}}},
             {"output_tokens", last_.generated},
-            {"output_tokens_details", {{"reasoning_tokens", 0}}},
+            {"output_tokens_details", {{"reasoning_tokens", last_.reasoning}}},
             {"total_tokens", uint64_t{last_.prompt} + last_.generated}};
   }
 
   struct Counts {
-    uint32_t prompt = 0, reused = 0, generated = 0;
+    uint32_t prompt = 0, reused = 0, generated = 0, reasoning = 0;
   };
 
   const std::string name_, id_ = new_id("resp");

@@ -34,13 +34,14 @@ StreamOptions read_stream_options(const JsonView& request) {
 }
 
 void UsageCount::note(size_t choice, const GenerationEvent& event) {
-  counts_[choice] = {event.prompt_tokens, event.reused_tokens, event.generated_tokens};
+  counts_[choice] = {event.prompt_tokens, event.reused_tokens, event.generated_tokens, counts_[choice].reasoning};
 }
 
 Json UsageCount::json() const {
-  uint64_t prompt = 0, reused = 0, generated = 0;
+  uint64_t prompt = 0, reused = 0, generated = 0, reasoning = 0;
   for (size_t i = 0; i < counts_.size(); ++i) {
     generated += counts_[i].generated;
+    reasoning += counts_[i].reasoning;
     if (i % per_prompt_ != 0) continue;
     prompt += counts_[i].prompt;
     reused += counts_[i].reused;
@@ -48,7 +49,8 @@ Json UsageCount::json() const {
   return {{"prompt_tokens", prompt},
           {"completion_tokens", generated},
           {"total_tokens", prompt + generated},
-          {"prompt_tokens_details", {{"cached_tokens", reused}}}};
+          {"prompt_tokens_details", {{"cached_tokens", reused}}},
+          {"completion_tokens_details", {{"reasoning_tokens", reasoning}}}};
 }
 
 std::string_view openai_finish_reason(FinishReason reason) noexcept {

@@ -29,11 +29,13 @@ class UsageCount {
   explicit UsageCount(size_t choices, size_t per_prompt = 0)
       : counts_(choices), per_prompt_(per_prompt == 0 ? choices : per_prompt) {}
   void note(size_t choice, const GenerationEvent& event);
+  // All tokens of the choice so far belong to its reasoning.
+  void note_reasoning(size_t choice, const GenerationEvent& event) { counts_[choice].reasoning = event.generated_tokens; }
   Json json() const;
 
  private:
   struct Counts {
-    uint32_t prompt = 0, reused = 0, generated = 0;
+    uint32_t prompt = 0, reused = 0, generated = 0, reasoning = 0;
   };
   std::vector<Counts> counts_;
   size_t per_prompt_;

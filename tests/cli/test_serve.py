@@ -406,6 +406,25 @@ def test_tls(tmp_path):
         request = urllib.request.Request(server.address + "/v1/chat/completions", json.dumps(GREEDY | {"stream": True}).encode())
         with urllib.request.urlopen(request, timeout=60, context=context) as answer:
             assert answer.read().endswith(b"data: [DONE]\n\n")
+        # The end is told: without that, a client could not tell it from an answer that was cut off.
+        with context.wrap_socket(socket.create_connection(("127.0.0.1", server.port), timeout=60), server_hostname="127.0.0.1",
+                                 suppress_ragged_eofs=False) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            text = b""
+            while part := connection.recv(65536):
+                text += part
+            assert text.endswith(b'{"status":"ok"}')
+
+
+def test_tokens_of_reasoning_are_counted(tmp_path):
+    if not DEMO_MODEL.is_file():
+        pytest.skip("no demo model")
+    succeeded(run("dequantize", DEMO_MODEL, tmp_path / "model", "--type", "f16", "--quiet"))
+    (tmp_path / "model" / "chat_template.jinja").write_text("{% for message in messages %}{{ message.content }}\n{% endfor %}{% if enable_thinking %}<think>{% endif %}")
+    with serving("--model", f"smollm={tmp_path / 'model'}", "--context", 512) as server:
+        for thinks in (True, False):
+            usage = server.ask("/v1/chat/completions", GREEDY | {"chat_template_kwargs": {"enable_thinking": thinks}, "max_tokens": 5})[2]["usage"]
+            assert usage["completion_tokens"] == 5 and usage["completion_tokens_details"] == {"reasoning_tokens": 5 if thinks else 0}
 
 
 def test_a_signal_lets_answers_end():

@@ -79,5 +79,23 @@ TEST(AnswerParser, DoesNotDependOnThePieces) {
   }
 }
 
+TEST(AnswerParser, TellsWhichPiecesAreReasoning) {
+  const auto count = [](bool opened, const std::vector<std::string>& pieces) {
+    AnswerParser parser({ToolFormat::kNone, true, opened});
+    size_t last = 0;
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      static_cast<void>(parser.push(pieces[i]));
+      if (parser.read_reasoning()) last = i + 1;
+    }
+    return last;
+  };
+  EXPECT_EQ(count(false, {"<think>", "a", "b", "</think>", "c", "d"}), 4u);
+  EXPECT_EQ(count(false, {"<th", "ink>a</thi", "nk>", "c"}), 3u);
+  EXPECT_EQ(count(false, {"<think>a</think>b", "c"}), 1u);
+  EXPECT_EQ(count(true, {"a", "", "b</think>", "c"}), 3u);
+  EXPECT_EQ(count(true, {"a", "b"}), 2u);
+  EXPECT_EQ(count(false, {"a", "<think>", "b"}), 0u);
+}
+
 }  // namespace
 }  // namespace tritllm::server

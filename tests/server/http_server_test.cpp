@@ -158,6 +158,27 @@ TEST(HttpServer, ClosesConnectionsThatSendTooSlowly) {
   EXPECT_TRUE(idle.receive().ends_with("{}"));
 }
 
+// What clients announce is not what they take.
+TEST(HttpServer, BodiesCountWhenTheyArrive) {
+  StreamHandler handler(1);
+  HttpOptions options = on_free_port();
+  options.bodies_bytes = 300'000;
+  HttpServer server(options, handler);
+  server.start();
+  const auto head = [](size_t bytes) {
+    return "POST /whole HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: " + std::to_string(bytes) + "\r\n\r\n";
+  };
+  const Client first(server.port()), second(server.port()), third(server.port()), large(server.port());
+  first.send(head(150'000) + "x");
+  second.send(head(150'000) + "x");
+  third.send(head(1'000) + std::string(1'000, 'x'));
+  EXPECT_TRUE(third.receive().ends_with("{}"));
+  large.send(head(400'000) + std::string(300'000, 'x'));
+  EXPECT_TRUE(large.receive().starts_with("HTTP/1.1 503"));
+  second.send(std::string(149'999, 'x'));
+  EXPECT_TRUE(second.receive().ends_with("{}"));
+}
+
 TEST(HttpServer, DrainsWhenTheLastAnswerIsComplete) {
   StreamHandler handler(20'000);
   HttpServer server(on_free_port(), handler);
