@@ -40,15 +40,18 @@ endfunction()
 
 # tritllm_python_test(NAME file...): pytest files with the environment variables TRITLLM_BINARY (the program under test),
 # TRITLLM_SOURCE_DIR and TRITLLM_DEMO_MODEL. They are one ctest test; pytest writes the results of its cases to
-# test-results/NAME.xml of the build folder.
+# test-results/NAME.xml of the build folder. Where the caller has set test_python, that interpreter runs them.
 function(tritllm_python_test name)
   if(NOT TRITLLM_TEST_PYTHON)
     tritllm_skipped_test(${name} "no Python test environment; run scripts/python_environment test, then configure again")
     return()
   endif()
   list(TRANSFORM ARGN PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/")
+  if(NOT test_python)
+    set(test_python ${TRITLLM_TEST_PYTHON})
+  endif()
   add_test(NAME ${name}
-    COMMAND ${TRITLLM_TEST_PYTHON} -m pytest -q -rs -p no:cacheprovider
+    COMMAND ${test_python} -m pytest -q -rs -p no:cacheprovider
       --junit-xml=${PROJECT_BINARY_DIR}/test-results/${name}.xml ${ARGN})
   set_tests_properties(${name} PROPERTIES
     TIMEOUT 900

@@ -1,0 +1,110 @@
+#include "api/task_options.h"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "io/source_identity.h"
+
+namespace tritllm::api {
+namespace {
+
+// As the command line writes them into model cards, so that both ways make the same cards.
+std::string shell_word(const std::string& word) {
+  const auto special = word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./=-");
+  if (special == word.npos && !word.empty()) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+std::vector<std::string> texts(const JsonView& view) {
+  if (view.json().is_string()) return {view.text()};
+  if (!view.json().is_array()) view.refuse("a text or a list of texts");
+  std::vector<std::string> list;
+  for (const JsonView& item : view.items()) list.push_back(item.text());
+  return list;
+}
+
+void refuse_unknown(const JsonView& view) {
+  static constexpr std::string_view kFields[] = {"model",       "out",        "configs", "emit",       "depth",
+                                                 "embed_depth", "head_depth", "name",    "base_model", "license",
+                                                 "max_memory",  "threads",    "fresh"};
+  for (const auto& [name, value] : view.members()) {
+    if (std::ranges::find(kFields, name) == std::end(kFields)) throw Error(ErrorCode::kUsage, name, "there is no such option");
+  }
+}
+
+void read_emit(const JsonView& view, OutputRequest& output) {
+  output.emit_packed = output.emit_model = false;
+  for (const std::string& name : texts(view)) {
+    if (name == "packed") output.emit_packed = true;
+    else if (name == "model") output.emit_model = true;
+    else view.refuse("\"packed\", \"model\" or both");
+  }
+}
+
+void read_policy(const JsonView& view, QuantizeOptions& options) {
+  if (const auto rules = view.optional_child("depth")) {
+    for (const std::string& rule : texts(*rules)) {
+      options.policy.rules.push_back(parse_depth_rule(rule));
+      options.card_options += fmt::format(" --depth {}", shell_word(rule));
+    }
+  }
+  if (const auto depth = view.optional_integer("embed_depth", 1, 4)) {
+    options.policy.embedding_depth = static_cast<int>(*depth);
+    options.card_options += fmt::format(" --embed-depth {}", *depth);
+  }
+  if (const auto depth = view.optional_integer("head_depth", 1, 4)) {
+    options.policy.head_depth = static_cast<int>(*depth);
+    options.card_options += fmt::format(" --head-depth {}", *depth);
+  }
+}
+
+void read_card(const JsonView& view, QuantizeOptions& options) {
+  if (const auto name = view.optional_text("name")) {
+    options.card.name = *name;
+    options.card_options += fmt::format(" --name {}", shell_word(*name));
+  }
+  if (const auto license = view.optional_text("license")) {
+    options.card.license = *license;
+    options.card_options += fmt::format(" --license {}", shell_word(*license));
+  }
+  if (const auto base = view.optional_text("base_model")) {
+    options.card.base_model = hub_id(*base);
+    if (!options.card.base_model) view.child("base_model").refuse("OWNER/NAME");
+  }
+}
+
+}  // namespace
+
+QuantizeOptions read_quantize_options(const Json& json) {
+  const JsonView view(json, "options");
+  refuse_unknown(view);
+  QuantizeOptions options;
+  options.model = view.text("model");
+  options.output.folder = view.text("out");
+  if (const auto configs = view.optional_child("configs")) {
+    for (const std::string& name : texts(*configs)) options.configs.push_back(codec::parse_config(name));
+  } else {
+    options.configs = {codec::Config{}};
+  }
+  if (const auto emit = view.optional_child("emit")) read_emit(*emit, options.output);
+  options.output.fresh = view.boolean_or("fresh", false);
+  read_policy(view, options);
+  read_card(view, options);
+  if (const auto threads = view.optional_integer("threads", 0, 4096)) options.threads = static_cast<unsigned>(*threads);
+  if (const auto bytes = view.optional_integer("max_memory")) options.max_memory = *bytes;
+  return options;
+}
+
+Json to_json(const std::vector<ConfigResult>& results) {
+  Json json = Json::array();
+  for (const ConfigResult& result : results)
+    json.push_back({{"config", result.config}, {"was_complete", result.was_complete}, {"report", result.report}});
+  return json;
+}
+
+}  // namespace tritllm::api
