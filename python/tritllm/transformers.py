@@ -130,9 +130,6 @@ class TritllmQuantizer(HfQuantizer):
             if device is not None and str(device) not in ("cpu", "auto"):
                 _refuse("device_map", f"expected cpu, found {device}", "tritllm.LLM runs packed folders on CUDA")
 
-    def update_device_map(self, device_map: Any) -> Any:
-        return {"": "cpu"}
-
     def update_attn_implementation(self, config: Any) -> Any:
         # Called with the config before the weight files are looked for: theirs are not called model.safetensors.
         config.transformers_weights = _INDEX

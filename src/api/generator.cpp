@@ -9,6 +9,7 @@
 #include "server/api_error.h"
 #include "server/fields.h"
 #include "server/generation_fields.h"
+#include "server/message_fields.h"
 #include "server/messages.h"
 #include "server/output_format.h"
 
@@ -48,21 +49,25 @@ Arithmetic arithmetic(const JsonView& options) {
   options.child("arithmetic").refuse("int8 or f32");
 }
 
+FieldTable conversation_fields() {
+  return {server::messages_field(),
+          server::tools_field(/*nested=*/true),
+          server::template_variables_field(),
+          {"reasoning_effort", FieldType::kText, "A variable for the chat template.", 1, 20}};
+}
+
 FieldTable request_fields() {
-  return server::joined({
-      {{"prompt", FieldType::kAny, "A text, or a list of tokens."},
-       {"parse_special", FieldType::kBoolean, "Names of control tokens in the prompt become these tokens."},
-       {"messages", FieldType::kArray, "A conversation.", 1, server::kMostMessages}},
-      server::generation_fields(),
-      {{"logprobs", FieldType::kBoolean, "Log probabilities of the tokens of the answer."},
-       {"top_logprobs", FieldType::kInteger, "With either: so many of the most probable tokens.", 0, kMostReportedProbabilities},
-       {"prompt_logprobs", FieldType::kBoolean, "Log probabilities of the tokens of the prompt."},
-       {"tools", FieldType::kArray, "Functions that the model may call.", 0, server::kMostTools},
-       {"tool_choice", FieldType::kAny, "Whether functions are called."},
-       {"chat_template_kwargs", FieldType::kObject, "Variables for the chat template."},
-       {"reasoning_effort", FieldType::kText, "A variable for the chat template.", 1, 20},
-       {"response_format", FieldType::kObject, "The form of the answer."}},
-  });
+  return server::joined(
+      {{{"prompt", FieldType::kAny, "A text, or a list of tokens."},
+        {"parse_special", FieldType::kBoolean, "Names of control tokens in the prompt become these tokens."}},
+       conversation_fields(),
+       server::generation_fields(),
+       {{"logprobs", FieldType::kBoolean, "Log probabilities of the tokens of the answer."},
+        {"top_logprobs", FieldType::kInteger, "With either: so many of the most probable tokens.", 0, kMostReportedProbabilities},
+        {"prompt_logprobs", FieldType::kBoolean, "Log probabilities of the tokens of the prompt."},
+        server::tool_choice_field(/*nested=*/true),
+        server::format_field("response_format", /*nested=*/true)},
+       server::form_fields()});
 }
 
 void refuse_fields_of_conversations(const JsonView& request) {
@@ -106,12 +111,13 @@ struct Prepared {
 void prepare_chat(const JsonView& request, ServedModel& model, Prepared& prepared) {
   if (request.has("parse_special")) request.child("parse_special").refuse("none beside \"messages\"");
   const server::ToolChoice choice = server::read_tool_choice(request, /*nested=*/true);
-  const Json tools = choice.use == server::ToolUse::kNone ? Json(nullptr) : server::read_tools(request);
+  const Json tools =
+      choice.use == server::ToolUse::kNone ? Json(nullptr) : server::read_tools(request, choice.use == server::ToolUse::kRequired);
   const Json messages = server::read_messages(request.child("messages"));
   prepared.generation.prompt = model.language.encode_chat(messages, server::read_template_variables(request, model), tools);
   prepared.format = server::answer_format(model, prepared.generation.prompt, !tools.is_null());
   if (!tools.is_null() && prepared.generation.constraint)
-    request.child("response_format").refuse("no form beside tools, since it leaves no room for calls");
+    request.child("tools").refuse("none beside a form of the answer, which leaves no room for calls");
   if (choice.use == server::ToolUse::kRequired)
     prepared.generation.constraint = server::call_constraint(tools, choice, prepared.format->tools, model);
   if (prepared.generation.constraint) server::leave_no_room_for_reasoning(*prepared.format);
@@ -122,8 +128,7 @@ Prepared prepare(const JsonView& request, ServedModel& model) {
   server::check_fields(request.json(), fields);
   Prepared prepared{server::read_generation(request, model), {}};
   read_scores(request, prepared.generation);
-  if (const auto form = request.optional_child("response_format"))
-    prepared.generation.constraint = server::read_format(*form, /*nested=*/true, model);
+  prepared.generation.constraint = server::read_form(request, model);
   if (request.has("messages")) {
     if (request.has("prompt")) request.child("prompt").refuse("either this or messages");
     prepare_chat(request, model, prepared);
@@ -246,10 +251,13 @@ std::unique_ptr<Generation> Generator::start(const Json& request) {
 }
 
 std::vector<TokenId> Generator::encode_chat(const Json& request) const {
+  static const FieldTable fields = conversation_fields();
   return with_errors_of_fields([&] {
+    server::check_fields(request, fields);
     const JsonView view(request, "request");
     return model_->language.encode_chat(server::read_messages(view.child("messages")),
-                                        server::read_template_variables(view, *model_), server::read_tools(view));
+                                        server::read_template_variables(view, *model_),
+                                        server::read_tools(view, /*constrained=*/false));
   });
 }
 

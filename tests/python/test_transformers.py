@@ -1,6 +1,7 @@
 """The plug-in for transformers: packed folders run on our kernels, and give the text of the FP16 folder in transformers itself."""
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -36,10 +37,18 @@ def test_the_weights_stay_packed(exact, folders):
 
 
 def test_greedy_text_is_the_fp16_folders(exact, oracle):
+    """But for ties: the FP16 folder has each weight rounded once more, which tips one of the three prompts."""
     model, tokenizer = oracle
+    same = 0
     for prompt in PROMPTS:
         ids = tokenizer(prompt)["input_ids"]
-        assert greedy_tokens(exact, ids, 20) == greedy_tokens(model, ids, 20)
+        found = greedy_tokens(exact, ids, 20)
+        with torch.no_grad():
+            logits = model(torch.tensor([ids + found])).logits[0, len(ids) - 1:-1]
+        behind = logits.max(-1).values - logits.gather(1, torch.tensor(found)[:, None])[:, 0]
+        assert behind.max() < 0.05, (prompt, behind)
+        same += found == greedy_tokens(model, ids, 20)
+    assert same >= 2
 
 
 def test_logits(exact, oracle, folders):
@@ -64,7 +73,11 @@ def test_the_operator():
     torch.library.opcheck(torch.ops.tritllm.linear.default, (x, layer._key, 40), test_utils=("test_schema", "test_faketensor"))
     expected = torch.nn.functional.linear(x, layer.dequantize(), layer.bias)
     torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-4)
-    assert layer(x.half()).dtype == torch.float16 and layer(x[:0]).shape == (0, 3, 40)
+    for dtype in (torch.float16, torch.bfloat16):
+        found = torch.ops.tritllm.linear(x.to(dtype), layer._key, 40)
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.float(), torch.nn.functional.linear(x.to(dtype).float(), layer.dequantize()), rtol=1e-2, atol=1e-2)
+    assert layer(x[:0]).shape == (0, 3, 40)
     # "aot_eager" traces with fake tensors as the default backend does, without a C++ compiler.
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), layer(x))
@@ -96,9 +109,10 @@ def test_saving_keeps_the_format(exact, folders, tmp_path):
 
 
 def test_refusals(folders, tmp_path):
-    with pytest.raises(tritllm.UnsupportedError):
-        transformers.AutoModelForCausalLM.from_pretrained(folders["packed"], device_map="cuda")
-    import shutil
+    quantizer = tritllm.transformers.TritllmQuantizer(tritllm.transformers.TritllmConfig(), pre_quantized=True)
+    for devices in ("cuda", {"": "cuda:0"}, {"model": "cpu", "lm_head": 0}):
+        with pytest.raises(tritllm.UnsupportedError):
+            quantizer.validate_environment(device_map=devices)
     for name, change in (("damaged", None), ("future", 2)):
         folder = tmp_path / name
         shutil.copytree(folders["packed"], folder)

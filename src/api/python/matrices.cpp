@@ -82,7 +82,8 @@ void bind_matrices(nb::module_& module) {
   module.def("quantize_matrix", quantize_matrix, "weights"_a, "config"_a, "(trits, scales, codebook) of float32 weights.");
   module.def("decode_matrix", decode_matrix, "trits"_a, "scales"_a, "codebook"_a, "rows"_a, "columns"_a, "experts"_a = 0);
   module.def("set_threads", api::set_matrix_threads, "threads"_a);
-  nb::class_<api::ProductMatrix>(module, "ProductMatrix", "A ternary matrix in the layout of the CPU's kernels.")
+  nb::class_<api::ProductMatrix>(module, "ProductMatrix", nb::is_weak_referenceable(),
+                                 "A ternary matrix in the layout of the CPU's kernels.")
       .def(
           "__init__",
           [](api::ProductMatrix* self, const Bytes3& trits, const Bytes2& scales, const FloatsAny& codebook, uint64_t rows,

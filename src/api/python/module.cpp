@@ -1,4 +1,6 @@
 // The extension module tritllm._native: what python/tritllm/ is made of. Not an interface of its own.
+#include <nanobind/stl/string.h>
+
 #include <exception>
 #include <future>
 #include <utility>
