@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
+#include <exception>
 #include <memory>
 #include <new>
 #include <optional>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "app/command.h"
+#include "app/option_names.h"
 #include "app/reference_texts.h"
 #include "core/error.h"
 #include "kernels/kernel_table.h"
@@ -139,6 +142,64 @@ int show_help(CLI::App& app, const std::vector<std::string>& words) {
   return 0;
 }
 
+// Whether the answer was to be JSON, seen without the parser: a command line that cannot be parsed is an answer, too.
+bool asks_for_json(const CLI::App& command, const std::vector<std::string>& words) {
+  if (command.get_option_no_throw("--json") == nullptr) return false;
+  if (std::ranges::find(words, "--json") != words.end()) return true;
+  const char* const variable = std::getenv("TRITLLM_JSON");
+  if (variable == nullptr) return false;
+  try {
+    return CLI::detail::to_flag_value(variable) > 0;
+  } catch (const std::exception&) {
+    return false;  // not a truth value, which is an error of its own
+  }
+}
+
+constexpr size_t kLongestPart = 10'000;  // of an error, in JSON
+
+// The answer of a command that failed: for verify the report of one problem, for the others {error}.
+void print_failure(const std::string& command, const std::exception& failure) {
+  const auto* const error = dynamic_cast<const Error*>(&failure);
+  const auto text = [](const std::string& part) { return printable(with_flags(part), kLongestPart); };
+  const std::string where = error != nullptr ? text(error->where()) : command;
+  const std::string message = text(error != nullptr ? error->problem() : failure.what());
+  const std::string remedy = error != nullptr ? text(error->remedy()) : "";
+  if (command == "verify") {
+    const Json problem = {{"file", where}, {"where", where}, {"message", message}};
+    print_json({{"ok", false}, {"errors", Json::array({problem})}});
+    return;
+  }
+  print_json({{"error", {{"where", where}, {"message", message}, {"remedy", remedy}}}});
+}
+
+// The exit status where the words only asked for help or for the version.
+std::optional<int> parse_words(CLI::App& app, const CLI::App& command, const std::string& help, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    print(app.help());
+    return 0;
+  } catch (const CLI::CallForVersion&) {
+    print(app.version() + "\n");
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    const std::vector<std::string> leftovers = command.remaining();
+    if (!leftovers.empty()) refuse_leftovers(command, leftovers, help);
+    throw Error(ErrorCode::kUsage, command.get_name(), error.what(), "see '" + help + "'");
+  }
+  return std::nullopt;
+}
+
+int run_command(CLI::App& app, const CLI::App& command, const RunCommand& run, int argc, char** argv) {
+  if (const auto status = parse_words(app, command, "tritllm help " + command.get_name(), argc, argv)) return *status;
+  kernels::active_table();  // an instruction set that this machine lacks is refused whatever the command
+  try {
+    return run();
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::kIo, command.get_name(), "out of memory", advice_on_memory(command));
+  }
+}
+
 }  // namespace
 
 int run_program(int argc, char** argv) {
@@ -159,28 +220,17 @@ int run_program(int argc, char** argv) {
   }
   if (words[0] == "help") return show_help(app, {words.begin() + 1, words.end()});
   const auto chosen = std::ranges::find(commands, words[0], &Commands::value_type::first);
-  if (chosen == commands.end() && !words[0].starts_with('-')) refuse_command(app, words[0]);
-  const CLI::App& command = chosen == commands.end() ? app : *app.get_subcommand(words[0]);
-  const std::string help = chosen == commands.end() ? "tritllm help" : "tritllm help " + words[0];
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    print(app.help());
-    return 0;
-  } catch (const CLI::CallForVersion&) {
-    print(app.version() + "\n");
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    const std::vector<std::string> leftovers = command.remaining();
-    if (!leftovers.empty()) refuse_leftovers(command, leftovers, help);
-    throw Error(ErrorCode::kUsage, command.get_name(), error.what(), "see '" + help + "'");
+  if (chosen == commands.end()) {
+    if (!words[0].starts_with('-')) refuse_command(app, words[0]);
+    if (const auto status = parse_words(app, app, "tritllm help", argc, argv)) return *status;
+    refuse_command(app, words[0]);
   }
-  if (chosen == commands.end()) refuse_command(app, words[0]);
-  kernels::active_table();  // an instruction set that this machine lacks is refused whatever the command
+  const CLI::App& command = *app.get_subcommand(words[0]);
   try {
-    return chosen->second();
-  } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::kIo, words[0], "out of memory", advice_on_memory(command));
+    return run_command(app, command, chosen->second, argc, argv);
+  } catch (const std::exception& failure) {
+    if (asks_for_json(command, words)) print_failure(words[0], failure);
+    throw;
   }
 }
 

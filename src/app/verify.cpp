@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "app/command.h"
-#include "core/error.h"
 #include "io/model_location.h"
 
 namespace tritllm::app {
@@ -34,17 +33,7 @@ void print_report(const std::vector<ModelProblem>& problems) {
 }
 
 int run(const Arguments& arguments) {
-  std::vector<ModelProblem> problems;
-  try {
-    problems = problems_of(arguments);
-  } catch (const std::exception& failure) {
-    // Whoever reads the report must get one also where the check could not be made.
-    const auto* const error = dynamic_cast<const Error*>(&failure);
-    if (arguments.common.json)
-      print_report({{arguments.path, error != nullptr ? error->where() : arguments.path,
-                     error != nullptr ? error->problem() : failure.what()}});
-    throw;
-  }
+  const std::vector<ModelProblem> problems = problems_of(arguments);
   if (arguments.common.json) {
     print_report(problems);
   } else {

@@ -10,7 +10,6 @@ namespace tritllm::codec {
 namespace {
 
 constexpr uint32_t kLeastScale = 1;  // bits of the smallest float32
-constexpr uint32_t kMostScale = std::bit_cast<uint32_t>(kLargestHalf);
 // Wider than all roundings of float32 on the way from a scale to a weight, relative to the weight.
 constexpr double kSlack = 0x1p-20;
 
@@ -47,11 +46,17 @@ Edges edges_of(float magnitude, Rounding rounding) noexcept {
   return {std::max(0.0, (below + value) / 2 - moved), (above + value) / 2 + moved};
 }
 
-// The least bits from kLeastScale to kMostScale + 1 from which on `reached` holds. Searches from `guess` outwards.
+// An FP16 folder holds no group with a larger scale, so that one is taken only where the weights themselves are beyond FP16.
+float largest_scale(float largest_magnitude, Rounding rounding) noexcept {
+  const bool was_half = rounding == Rounding::kHalf || rounding == Rounding::kHalfThenBfloat16;
+  return was_half || largest_magnitude <= kLargestHalf ? kLargestHalf : kLargestWeight;
+}
+
+// The least bits from kLeastScale to most + 1 from which on `reached` holds. Searches from `guess` outwards.
 template <typename Reached>
-uint32_t first_scale(uint32_t guess, Reached&& reached) {
-  uint32_t low = kLeastScale, high = kMostScale + 1;  // reached at `high`, unknown at `low`
-  guess = std::clamp(guess, kLeastScale, kMostScale);
+uint32_t first_scale(uint32_t guess, uint32_t most, Reached&& reached) {
+  uint32_t low = kLeastScale, high = most + 1;  // reached at `high`, unknown at `low`
+  guess = std::clamp(guess, kLeastScale, most);
   if (reached(guess)) {
     high = guess;
     for (uint32_t step = 1; high > kLeastScale; step *= 2) {
@@ -64,8 +69,8 @@ uint32_t first_scale(uint32_t guess, Reached&& reached) {
     }
   } else {
     low = guess + 1;
-    for (uint32_t step = 1; low <= kMostScale; step *= 2) {
-      const uint32_t next = kMostScale - low > step ? low + step : kMostScale;
+    for (uint32_t step = 1; low <= most; step *= 2) {
+      const uint32_t next = most - low > step ? low + step : most;
       if (reached(next)) {
         high = next;
         break;
@@ -82,7 +87,7 @@ uint32_t first_scale(uint32_t guess, Reached&& reached) {
 }
 
 uint32_t bits_near(double scale) noexcept {
-  return std::bit_cast<uint32_t>(static_cast<float>(std::min(scale, static_cast<double>(kLargestHalf))));
+  return std::bit_cast<uint32_t>(static_cast<float>(std::min(scale, static_cast<double>(kLargestWeight))));
 }
 
 class GroupSearch {
@@ -94,6 +99,7 @@ class GroupSearch {
     }
     std::sort(magnitudes_.begin(), magnitudes_.end(), std::greater<>());
     magnitudes_.erase(std::unique(magnitudes_.begin(), magnitudes_.end()), magnitudes_.end());
+    if (!magnitudes_.empty()) most_scale_ = std::bit_cast<uint32_t>(largest_scale(magnitudes_.front(), rounding));
     for (const float magnitude : magnitudes_) edges_.push_back(edges_of(magnitude, rounding));
   }
 
@@ -137,9 +143,9 @@ class GroupSearch {
     const double per_weight = static_cast<double>(largest_code_) / code;
     const auto decoded = [&](uint32_t bits) { return decoded_weight(code, std::bit_cast<float>(bits), largest_code_, rounding_); };
     const uint32_t least =
-        first_scale(bits_near(edges_[i].low * per_weight), [&](uint32_t bits) { return decoded(bits) >= magnitude; });
+        first_scale(bits_near(edges_[i].low * per_weight), most_scale_, [&](uint32_t bits) { return decoded(bits) >= magnitude; });
     const uint32_t beyond =
-        first_scale(bits_near(edges_[i].high * per_weight), [&](uint32_t bits) { return decoded(bits) > magnitude; });
+        first_scale(bits_near(edges_[i].high * per_weight), most_scale_, [&](uint32_t bits) { return decoded(bits) > magnitude; });
     return {least, beyond - 1};
   }
 
@@ -161,6 +167,7 @@ class GroupSearch {
 
   int largest_code_;
   Rounding rounding_;
+  uint32_t most_scale_ = 0;        // its bits
   std::vector<float> magnitudes_;  // descending, each once
   std::vector<Edges> edges_;
 };
@@ -211,10 +218,12 @@ GroupFit nearest_fit(std::span<const float> group, int largest_code, Rounding ro
     for (const ScaleRange& range : fitting_scales(others, largest_code, rounding))
       scales.push_back(std::bit_cast<float>(range.least + (range.most - range.least) / 2));
   }
+  float largest = 0.0f;
+  for (const float weight : group) largest = std::max(largest, std::abs(weight));
   for (const float weight : group) {
     for (int code = 1; weight != 0.0f && code <= largest_code; ++code) {
       const float scale = std::abs(weight) * (static_cast<float>(largest_code) / static_cast<float>(code));
-      if (scale <= kLargestHalf) scales.push_back(scale);
+      if (scale <= largest_scale(largest, rounding)) scales.push_back(scale);
     }
   }
   return nearest_fit(group, scales, largest_code, rounding);

@@ -94,6 +94,7 @@ void dequantize_packed(const fs::path& packed, const fs::path& out, ThreadPool& 
   const fs::path config_path = packed / "config.json";
   const Json config = parse_python_json(read_model_file(packed, "config.json", kLargestConfig), config_path.string());
   const Manifest& manifest = checkpoint.manifest();
+  refuse_matrices_beyond_half(checkpoint);
   LockedFolder made = begin_folder(out, packed, manifest.fingerprint, plan_shards(plain_units(manifest.tensors), plain_naming()));
   FolderWriter& plain = made.writer;
   for (const TensorRecord& record : manifest.tensors) {

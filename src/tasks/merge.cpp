@@ -67,6 +67,14 @@ class Parts {
     return folders;
   }
 
+  // What an FP16 folder cannot hold, of kept tensors and of matrices.
+  void refuse_beyond_half() const {
+    for (const PackedCheckpoint& part : parts_) {
+      plain_units(part.manifest().tensors);
+      refuse_matrices_beyond_half(part);
+    }
+  }
+
   Manifest manifest() const {
     Manifest whole = parts_.front().manifest();
     whole.part.reset();
@@ -248,7 +256,10 @@ std::vector<Json> merge_parts(const MergeRequest& request, ThreadPool& pool) {
   const FileLock lock = FileLock::acquire(request.out / ".lock", FileLock::Kind::kExclusive, request.out);
   // All configurations are checked before the first is written.
   std::map<std::string, Parts> checked;
-  for (const auto& [config, folders] : found) checked.try_emplace(config, config, folders, pool);
+  for (const auto& [config, folders] : found) {
+    const Parts& parts = checked.try_emplace(config, config, folders, pool).first->second;
+    if (request.emit_model) parts.refuse_beyond_half();
+  }
   std::vector<Json> reports;
   for (const auto& [config, parts] : checked) reports.push_back(merge_config(parts, config, request, pool));
   return reports;

@@ -104,11 +104,17 @@ Json plain_config(Json config) {
   return config;
 }
 
+void refuse_matrices_beyond_half(const PackedCheckpoint& checkpoint) {
+  const auto is_beyond_half = [](const codec::Codebook& codebook) { return codebook.back() > kLargestHalf; };
+  for (const TensorRecord& record : checkpoint.manifest().tensors) {
+    if (record.fate != Fate::kTernary) continue;
+    if (std::ranges::any_of(checkpoint.matrix(record).codebooks, is_beyond_half)) refuse_beyond_half(checkpoint.place(record));
+  }
+}
+
 void write_decoded_matrix(const TernaryMatrix& matrix, const std::string& name, const std::string& place, const FolderWriter& plain,
                           ThreadPool& pool) {
   validate_matrix(matrix, place, loop_over(pool));
-  const auto is_beyond_half = [](const codec::Codebook& codebook) { return codebook.back() > kLargestHalf; };
-  if (std::ranges::any_of(matrix.codebooks, is_beyond_half)) refuse_beyond_half(place);
   const uint64_t per_row = matrix.shape.groups_per_row();
   // A task is some whole rows, or a part of a long one.
   const uint64_t task_rows = std::max<uint64_t>(1, kTaskGroups / per_row), task_groups = std::min(per_row, kTaskGroups);

@@ -26,7 +26,10 @@ std::vector<std::vector<PlannedTensor>> plain_units(const std::vector<TensorReco
 Json packed_config(Json config, const Manifest& manifest);
 Json plain_config(Json config);
 
-// Decodes one matrix into the FP16 folder; its bytes are checked before they are trusted.
+// Throws where a matrix of the checkpoint decodes to numbers that an FP16 folder cannot hold: better said before the work.
+void refuse_matrices_beyond_half(const PackedCheckpoint& checkpoint);
+
+// Decodes one matrix, none of whose numbers is beyond FP16, into the FP16 folder; its bytes are checked before they are trusted.
 void write_decoded_matrix(const TernaryMatrix& matrix, const std::string& name, const std::string& place, const FolderWriter& plain,
                           ThreadPool& pool);
 

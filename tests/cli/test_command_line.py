@@ -1,5 +1,6 @@
 """The command line as a whole: help, unknown names, aliases, environment twins, completions and the manual page."""
 
+import json
 import os
 import re
 import shutil
@@ -126,7 +127,7 @@ def test_the_library_knows_no_flags():
 
 
 def test_every_field_that_an_error_names_has_a_flag():
-    table = (SOURCE / "app/command.cpp").read_text()
+    table = (SOURCE / "app/option_names.cpp").read_text()
     named = {field.rstrip(".") for file, text in library_texts() for field in re.findall(r"\boptions\.[a-z_.]+", text)}
     assert len(named) > 10
     for field in sorted(named):
@@ -182,6 +183,40 @@ def test_the_manual_names_every_option(tmp_path):
     (tmp_path / "page.1").write_text(page)
     checked = subprocess.run([man, *(["-man", "-ww", "-z"] if man.endswith("groff") else ["-Tlint"]), tmp_path / "page.1"], capture_output=True, text=True)
     assert checked.returncode == 0 and not checked.stderr, checked.stderr
+
+
+# A command line that cannot be parsed, a value that cannot be, a model that is not there.
+FAILURES = [("quantize",), ("quantize", "--model"), ("quantize", "--model", "{nothing}", "--out", "{out}"), ("quantize", "--model", "{model}", "--out", "{out}", "--shard", "3/2"),
+            ("pack", "--model", "{model}", "--out", "{out}", "--quiet"), ("dequantize", "{nothing}"), ("dequantize", "{nothing}", "{out}"), ("inspect",), ("inspect", "{nothing}"),
+            ("verify",), ("verify", "{nothing}"), ("verify", "{model}", "--sample"), ("verify", "{model}", "--sample", "x"), ("verify", "{model}", "--sorce", "x"), ("verify", "a", "b"),
+            ("merge",), ("merge", "{nothing}"), ("run",), ("run", "--model", "{nothing}", "-p", "a"), ("run", "--model", "{model}", "--top-k", "-3"), ("serve", "--model", "{nothing}"),
+            ("eval", "--model", "{nothing}", "--text", "{nothing}"), ("bench", "--tests", "x"), ("tokenize", "--model", "{model}"), ("devices", "--x")]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", FAILURES, ids=" ".join)
+def test_a_failure_is_json_where_json_was_asked_for(tmp_path, words):
+    places = {"nothing": tmp_path / "nothing", "out": tmp_path / "out", "model": tiny_model(tmp_path / "model")}
+    arguments = [word.format(**places) for word in words]
+    plain = run(*arguments)
+    line = error_line(plain, code=None)
+    assert plain.stdout == ""
+    # Before the other words, behind them, and by the environment.
+    for asked, env in (([arguments[0], "--json", *arguments[1:]], {}), ([*arguments, "--json"], {}), (arguments, {"TRITLLM_JSON": "1"})):
+        result = run(*asked, env=env)
+        assert result.returncode in (1, 2)
+        document = json.loads(result.stdout)
+        if words[0] == "verify":
+            assert document.keys() == {"ok", "errors"} and document["ok"] is False
+            problem, = document["errors"]
+            assert problem.keys() == {"file", "where", "message"}
+        else:
+            assert document.keys() == {"error"} and document["error"].keys() == {"where", "message", "remedy"}
+            problem = document["error"]
+        # Behind an option without its value, --json may be taken for the value: another error, but JSON all the same.
+        told = error_line(result, code=None)
+        assert f"{problem['where']}: {problem['message']}" in told
+        if asked[1:2] == ["--json"] or env:
+            assert told == line and result.returncode == plain.returncode
 
 
 def test_a_full_device_is_an_error(tmp_path):

@@ -68,6 +68,18 @@ def test_matrices_beyond_half(memory, config):
     for part, values in expected.items():
         assert stored(packed, f"{UP}.{part}").numpy().tobytes() == values.tobytes(), part
     error_line(run("dequantize", packed, memory / "again"), UP, "FP16")
+    assert list(memory.glob("again*")) == []
+
+
+@pytest.mark.parametrize("scale, changes", [(2e6, []), (1.0, [(NORM, 3, 1e5)])], ids=["matrix", "kept"])
+def test_merging_parts_beyond_half_is_refused_before_anything_is_written(memory, scale, changes):
+    model = write_model(memory / "model", scale=scale, changes=changes)
+    for part in ("1/2", "2/2"):
+        succeeded(quantize(model, memory / "parts", "--shard", part))
+    error_line(run("merge", memory / "parts", "--out", memory / "out"), UP if not changes else NORM, "FP16", "--emit packed")
+    assert [path.name for path in (memory / "out").iterdir()] == [".lock"]
+    succeeded(run("merge", memory / "parts", "--out", memory / "out", "--emit", "packed"))
+    succeeded(run("verify", memory / "out" / "optimal-d2" / "packed", "--source", model))
 
 
 def test_matrices_beyond_the_codec(memory):

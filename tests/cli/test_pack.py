@@ -2,12 +2,18 @@
 the place where it stops being ternary."""
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
-from cli_support import error_line, folder_digest, quantize, run, succeeded, tensor, tiny_config, tiny_model, write_folder
+from cli_support import bfloat16, error_line, folder_digest, quantize, run, succeeded, tensor, tiny_config, tiny_model, write_folder
+
+sys.path.insert(0, str(Path(os.environ["TRITLLM_SOURCE_DIR"]) / "tools" / "reference"))
+import packed as packed_format  # noqa: E402
 
 UP, DOWN = "model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"
 
@@ -118,3 +124,20 @@ def test_it_is_a_configuration_of_quantize_too(memory):
     plan = json.loads(succeeded(run("pack", "--model", model, "--out", memory / "new", "--dry-run", "--json")).stdout)
     assert {t["name"]: t["depth"] for t in plan["configs"][0]["tensors"] if t["fate"] == "ternary"} == depths_of(memory / "alone")
     assert not (memory / "new").exists()
+
+
+@pytest.mark.parametrize("dtype", ["F32", "BF16"])
+def test_scales_beyond_half(memory, dtype):
+    """An FP16 folder cannot hold them, the packed one can."""
+    signs = np.random.default_rng(8).integers(-1, 2, (20, 33))
+    values = signs * np.where(np.arange(20) % 2, 98304.0, 0.5)[:, None]  # both numbers are exact in BF16
+    data = bfloat16(values) if dtype == "BF16" else values.astype(np.float32).tobytes()
+    model = write_folder(memory / "model", {UP: (dtype, [20, 33], data)}, tiny_config(hidden_size=33))
+    succeeded(pack(model, memory / "out"))
+    packed = memory / "out" / "exact" / "packed"
+    succeeded(run("verify", packed, "--source", model))
+    decoded = next(tensor for record, tensor in packed_format.PackedFolder(packed) if record["name"] == UP)
+    assert (decoded == values).all()
+    error_line(run("dequantize", packed, memory / "again"), UP, "FP16")
+    assert list(memory.glob("again*")) == []
+    error_line(run("quantize", "--configs", "exact", "--model", model, "--out", memory / "both", "--quiet"), UP, "FP16", "--emit packed")
