@@ -16,7 +16,7 @@ MODULES ?=
 help:
 	@echo 'make build     the program, build/release/tritllm (installs the Debian packages it needs, as root or by sudo)'
 	@echo 'make cuda      the same with the CUDA backend, build/cuda/tritllm (installs the CUDA compiler where there is none)'
-	@echo 'make install   the program, its manual page and shell completions below PREFIX (default: /usr/local)'
+	@echo 'make install   the program, its manual page, shell completions and the C library below PREFIX (default: /usr/local)'
 	@echo 'make package   a tar and a .deb with one static program that runs on any Linux, in build/release/package/'
 	@echo 'make demo      quantises a small real model with every recipe and prints size, quality and speed'
 	@echo 'make test      builds everything and runs all tests, C++ and Python'
@@ -34,6 +34,7 @@ build:
 	cmake --build --preset release --target tritllm -j $(JOBS)
 
 install: build
+	cmake --build --preset release --target tritllm_library -j $(JOBS)
 	cmake --install build/release --prefix $(PREFIX)
 
 package: build

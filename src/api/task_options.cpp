@@ -107,4 +107,16 @@ Json to_json(const std::vector<ConfigResult>& results) {
   return json;
 }
 
+Json to_json(const QuantizeProgress& progress) {
+  Json left = nullptr;
+  if (progress.seconds_left) left = *progress.seconds_left;
+  return {{"tensor", progress.tensor},
+          {"tensors_done", progress.tensors_done},
+          {"tensors_total", progress.tensors_total},
+          {"weights_done", progress.weights_done},
+          {"weights_total", progress.weights_total},
+          {"seconds", progress.seconds},
+          {"seconds_left", std::move(left)}};
+}
+
 }  // namespace tritllm::api

@@ -14,4 +14,8 @@ QuantizeOptions read_quantize_options(const Json& options);
 // [{"config", "was_complete", "report"}].
 Json to_json(const std::vector<ConfigResult>& results);
 
+// {"tensor", "tensors_done", "tensors_total", "weights_done", "weights_total", "seconds", "seconds_left"}; the last one may be
+// null.
+Json to_json(const QuantizeProgress& progress);
+
 }  // namespace tritllm::api

@@ -23,17 +23,7 @@ std::string quantize(const std::string& options_text, const nb::object& on_progr
       [&](TaskNews& news) {
         options.should_stop = [&] { return news.should_stop(); };
         options.on_warning = [&](const std::string& warning) { news.warn(warning); };
-        options.on_progress = [&](const QuantizeProgress& progress) {
-          Json left = nullptr;
-          if (progress.seconds_left) left = *progress.seconds_left;
-          news.progress({{"tensor", progress.tensor},
-                         {"tensors_done", progress.tensors_done},
-                         {"tensors_total", progress.tensors_total},
-                         {"weights_done", progress.weights_done},
-                         {"weights_total", progress.weights_total},
-                         {"seconds", progress.seconds},
-                         {"seconds_left", std::move(left)}});
-        };
+        options.on_progress = [&](const QuantizeProgress& progress) { news.progress(api::to_json(progress)); };
         results = quantize_model(options);
       },
       on_progress, on_warning);
