@@ -11,13 +11,14 @@ docs/python.md is the guide. ``import tritllm.transformers`` lets ``transformers
 
 from ._native import __version__
 from .errors import ConflictError, Error, InputOutputError, InvalidInputError, NotFoundError, UnsupportedError
+from .gguf_export import export_gguf
 from .llm import LLM, Answer, Score, StreamEvent
 from .matrix import TernaryMatrix, set_threads
 from .tasks import Problem, dequantize, inspect, pack, plan, quantize, verify
 
 __all__ = [
     "LLM", "Answer", "Score", "StreamEvent",
-    "quantize", "plan", "pack", "dequantize", "inspect", "verify", "Problem",
+    "quantize", "plan", "pack", "dequantize", "inspect", "verify", "Problem", "export_gguf",
     "TernaryMatrix", "set_threads",
     "Error", "InvalidInputError", "NotFoundError", "InputOutputError", "ConflictError", "UnsupportedError",
     "__version__",

@@ -21,8 +21,8 @@ def set_threads(threads: int) -> None:
     _native.set_threads(threads)
 
 
-def _tensor_of(folder: Path, name: str) -> np.ndarray:
-    """A tensor of a packed folder, mapped: its pages are read when they are used."""
+def stored_tensor(folder: Path, name: str) -> np.ndarray:
+    """A tensor of a packed folder, mapped: its pages are read when they are used. BF16, which numpy lacks, comes as float32."""
     index = json.loads((folder / "trits.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"]
     if name not in index:
         raise NotFoundError(f"{folder}: there is no tensor '{name}'", str(folder), f"there is no tensor '{name}'")
@@ -31,9 +31,9 @@ def _tensor_of(folder: Path, name: str) -> np.ndarray:
         length = int.from_bytes(stream.read(8), "little")
         entry = json.loads(stream.read(length))[name]
     begin, end = entry["data_offsets"]
-    type_ = {"U8": np.uint8, "F32": np.float32}[entry["dtype"]]
-    count = (end - begin) // np.dtype(type_).itemsize
-    return np.memmap(file, type_, "r", 8 + length + begin, (count,)).reshape(entry["shape"])
+    type_ = np.dtype({"U8": np.uint8, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}[entry["dtype"]])
+    stored = np.memmap(file, type_, "r", 8 + length + begin, ((end - begin) // type_.itemsize,)).reshape(entry["shape"])
+    return (stored.astype(np.uint32) << 16).view(np.float32) if entry["dtype"] == "BF16" else stored
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class TernaryMatrix:
         if record is None or len(record["shape"]) != 2:
             raise NotFoundError(f"{place}: there is no matrix '{name}'", str(place), f"there is no matrix '{name}'")
         rows, columns = record["shape"]
-        return TernaryMatrix(*(_tensor_of(place, f"{name}.{part}") for part in ("trits", "scales", "codebook")), shape=(rows, columns))
+        return TernaryMatrix(*(stored_tensor(place, f"{name}.{part}") for part in ("trits", "scales", "codebook")), shape=(rows, columns))
 
     @property
     def depth(self) -> int:
