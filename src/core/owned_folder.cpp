@@ -34,6 +34,12 @@ struct stat status_of(const fs::path& path) {
   return info;
 }
 
+// What nobody can look at (gone meanwhile, a link to nowhere or in a circle, a folder of somebody else) is not read by the run
+// either.
+bool is_out_of_reach(int error_number) noexcept {
+  return error_number == ENOENT || error_number == ENOTDIR || error_number == EACCES || error_number == ELOOP;
+}
+
 // The path without links, "." and ".."; of a path that does not exist, the part that does.
 fs::path real_path(const fs::path& path) {
   std::error_code error;
@@ -204,14 +210,18 @@ void Sources::add_contents(const fs::path& folder) {
   for (const std::string& name : folder_entries(folder)) {
     const fs::path path = folder / name;
     struct stat info {};
-    // What cannot be looked at (a link to nowhere, a folder of somebody else) is not read by the run either.
-    if (::lstat(path.c_str(), &info) != 0) continue;
+    if (::lstat(path.c_str(), &info) != 0) {
+      if (is_out_of_reach(errno)) continue;
+      throw io_error(path.string(), "look at", errno);
+    }
     if (S_ISDIR(info.st_mode)) {
       if (folders_.insert(identity_of(info)).second && ::access(path.c_str(), R_OK | X_OK) == 0) add_contents(path);
       continue;
     }
     files_.insert(identity_of(info));
-    if (S_ISLNK(info.st_mode) && ::stat(path.c_str(), &info) == 0) files_.insert(identity_of(info));
+    if (!S_ISLNK(info.st_mode)) continue;
+    if (::stat(path.c_str(), &info) == 0) files_.insert(identity_of(info));
+    else if (!is_out_of_reach(errno)) throw io_error(path.string(), "follow the link", errno);
   }
 }
 

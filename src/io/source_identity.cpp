@@ -1,6 +1,7 @@
 #include "io/source_identity.h"
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/utf8.h"
 #include "io/model_folder.h"
 
@@ -72,27 +73,30 @@ std::optional<CachePlace> cache_place(const fs::path& folder) {
   return std::nullopt;
 }
 
+// A small file that other programs leave in a model's folder; nothing where there is none, or where it is larger than they make it.
+std::optional<std::string> small_note(const fs::path& folder, std::string_view name, uint64_t largest) {
+  const fs::path note = folder / name;
+  if (kind_of_target(note) != FileKind::kRegular) return std::nullopt;
+  std::error_code error;
+  const uint64_t bytes = fs::file_size(note, error);
+  if (error) throw io_error(note.string(), "read the size", error.value());
+  return bytes <= largest ? std::optional(read_model_file(folder, name, largest)) : std::nullopt;
+}
+
 // `hf download --local-dir` leaves the commit of each file beside it.
 std::optional<std::string> downloaded_revision(const fs::path& folder) {
-  constexpr std::string_view kNote = ".cache/huggingface/download/config.json.metadata";
-  const fs::path note = folder / kNote;
-  std::error_code error;
-  constexpr uint64_t kLargestNote = 4096;
-  if (!fs::is_regular_file(note, error) || fs::file_size(note, error) > kLargestNote) return std::nullopt;
-  const std::string text = read_model_file(folder, kNote, kLargestNote);
-  std::string_view rest = text;
+  const auto text = small_note(folder, ".cache/huggingface/download/config.json.metadata", 4096);
+  if (!text) return std::nullopt;
+  std::string_view rest = *text;
   const std::string_view commit = next_line(rest);
   return is_commit(commit) ? std::optional(std::string(commit)) : std::nullopt;
 }
 
 // Where a Git clone of the hub came from.
 std::optional<std::string> cloned_id(const fs::path& folder) {
-  const fs::path config = folder / ".git" / "config";
-  std::error_code error;
-  constexpr uint64_t kLargestConfig = 1 << 16;
-  if (!fs::is_regular_file(config, error) || fs::file_size(config, error) > kLargestConfig) return std::nullopt;
-  const std::string text = read_model_file(folder, ".git/config", kLargestConfig);
-  for (std::string_view rest = text; !rest.empty();) {
+  const auto text = small_note(folder, ".git/config", 1 << 16);
+  if (!text) return std::nullopt;
+  for (std::string_view rest = *text; !rest.empty();) {
     const std::string_view line = trimmed(next_line(rest));
     constexpr std::string_view kUrl = "url = ";
     if (line.starts_with(kUrl) && line.substr(kUrl.size()).starts_with(kHub)) return hub_id(line.substr(kUrl.size()));
@@ -134,10 +138,10 @@ std::optional<std::string> front_matter_value(std::string_view card, std::string
 }
 
 SourceIdentity source_identity(const fs::path& path, std::string_view readme) {
-  std::error_code error;
-  const bool is_file = !fs::is_directory(path, error);
+  const bool is_file = kind_of_target(path) != FileKind::kFolder;
   // A file of the hub's cache is a link to one that has a checksum for a name, so only its folder is followed.
   const fs::path given = is_file && path.has_parent_path() ? path.parent_path() : is_file ? fs::path(".") : path;
+  std::error_code error;
   const fs::path folder = fs::canonical(given, error);
   if (error) throw io_error(given.string(), "find the real path", error.value());
   SourceIdentity identity;

@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +117,85 @@ def test_every_write_call_of_other_commands_fails(memory, shim, command):
         shutil.rmtree(out)
 
     in_parallel(strike, range(1, len(names) + 1))
+
+
+# What each command reads: the folder whose reads fail, and the command.
+READERS = {
+    "quantize": ("model", lambda place, out: quantize_arguments(place / "model", out, threads=1)),
+    "pack": ("ternary", lambda place, out: ["pack", "--model", place / "ternary", "--out", out, "--quiet", "--threads", 1]),
+    "dequantize": ("made", lambda place, out: ["dequantize", place / "made" / CONFIG / "packed", out / "model", "--quiet", "--threads", 1]),
+    "merge": ("parts", lambda place, out: ["merge", place / "parts", "--out", out, "--threads", 1]),
+    "verify": ("made", lambda place, out: ["verify", place / "made" / CONFIG / "packed", "--quiet", "--threads", 1]),
+    "verify_source": ("model", lambda place, out: ["verify", place / "made" / CONFIG / "packed", "--source", place / "model", "--quiet", "--threads", 1]),
+    "resumed": ("made", lambda place, out: quantize_arguments(place / "model", place / "made", threads=1)),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_every_read_call_fails(memory, shim, reader):
+    """No failure to read is taken for "there is nothing"."""
+    model = small_model(memory / "model")
+    succeeded(quantize(model, memory / "made"))
+    for part in ("1/2", "2/2"):
+        succeeded(quantize(model, memory / "parts", "--shard", part))
+    write_folder(memory / "ternary", {"model.layers.0.mlp.up_proj.weight": ("F16", [4, 16], np.tile(np.float16([0.5, 0, -0.5, 0]), 16).tobytes())})
+    folder, arguments = READERS[reader]
+    before = folder_digest(memory / folder)
+    more = {"FAULT_READS": str(memory / folder)}
+    names = shim.calls(arguments(memory, memory / "counted"), memory / "log", **more)
+    assert len(names) > 20 and {"open", "mmap", "stat"} <= set(names)
+
+    def strike(call):
+        out = memory / f"out-{call}"
+        result = shim.run(arguments(memory, out), errno.EIO, call, more=more)
+        assert result.returncode == 1, (call, names[call - 1], result)
+        assert str(memory / folder) in error_line(result), (call, names[call - 1])
+        assert result_folders(out) == []
+
+    in_parallel(strike, range(1, len(names) + 1))
+    changed = {name for name, digest in folder_digest(memory / folder).items() if before.get(name) != digest}
+    assert changed <= {"progress.json"}
+
+
+def events_of(shim, arguments, trace):
+    succeeded(run(*arguments, env=shim._environment(FAULT_TRACE=trace)))
+    return [line.split("\t") for line in trace.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("command", ["quantize", "pack", "merge", "dequantize"])
+def test_what_has_its_name_is_on_the_disk(memory, shim, command):
+    """Each file is synced after its last write and before the folder gets its name; then the folder above it is synced, and for every
+    folder that was made, the one above that."""
+    model = small_model(memory / "model")
+    succeeded(quantize(model, memory / "made"))
+    for part in ("1/2", "2/2"):
+        succeeded(quantize(model, memory / "parts", "--shard", part))
+    write_folder(memory / "ternary", {"model.layers.0.mlp.up_proj.weight": ("F16", [4, 16], np.tile(np.float16([0.5, 0, -0.5, 0]), 16).tobytes())})
+    out = memory / "above" / "out"
+    arguments = {"quantize": quantize_arguments(model, out), "pack": ["pack", "--model", memory / "ternary", "--out", out, "--quiet"],
+                 "merge": ["merge", memory / "parts", "--out", out], "dequantize": ["dequantize", memory / "made" / CONFIG / "packed", out / "model", "--quiet"]}[command]
+    events = events_of(shim, arguments, memory / "trace")
+    synced = lambda path, first: any(name == "fsync" and place == str(path) for name, place, _ in events[first:])
+    published = [(at, source, target) for at, (name, source, target) in enumerate(events) if name == "rename" and Path(target).is_dir()]
+    assert len(published) == {"quantize": 2, "pack": 1, "merge": 2, "dequantize": 1}[command]
+    for at, source, target in published:
+        files = [path for path in Path(target).rglob("*") if path.is_file()]
+        assert len(files) > 3
+        for file in files:
+            inside = str(Path(source) / file.relative_to(target))
+            writes = [i for i, (name, place, _) in enumerate(events[:at]) if name in ("write", "pwrite") and place == inside]
+            # Written under another name, synced, and then renamed; or written and synced in place.
+            renames = [i for i, (name, _, place) in enumerate(events[:at]) if name == "rename" and place == inside]
+            last_name = inside if writes else events[renames[-1]][1]
+            writes = writes or [i for i, (name, place, _) in enumerate(events[:at]) if name in ("write", "pwrite") and place == last_name]
+            syncs = [i for i, (name, place, _) in enumerate(events[:at]) if name == "fsync" and place == last_name]
+            assert writes and syncs and syncs[-1] > writes[-1], file
+            assert not renames or syncs[-1] < renames[-1], file
+        assert any(name == "fsync" and place == source for name, place, _ in events[:at]), "the names in the folder"
+        assert synced(Path(target).parent, at), "the name of the folder"
+    for at, (name, path, _) in enumerate(events):
+        if name == "mkdir" and Path(path).is_dir():
+            assert synced(Path(path).parent, at), path
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS], ids=errno.errorcode.get)
