@@ -58,3 +58,8 @@ find_path(OPENSSL_INCLUDE openssl/ssl.h REQUIRED)
 add_library(boost_asio INTERFACE)
 target_link_libraries(boost_asio INTERFACE ${SSL_LIBRARY} ${CRYPTO_LIBRARY} ${CMAKE_DL_LIBS} Threads::Threads)
 target_include_directories(boost_asio SYSTEM INTERFACE ${BOOST_INCLUDE} ${OPENSSL_INCLUDE})
+
+# Linear algebra in float64 for calibrated recipes. Headers alone.
+find_path(EIGEN_INCLUDE Eigen/Cholesky PATH_SUFFIXES eigen3 REQUIRED)
+add_library(tritllm_eigen INTERFACE)
+target_include_directories(tritllm_eigen SYSTEM INTERFACE ${EIGEN_INCLUDE})

@@ -22,6 +22,9 @@ namespace {
 struct Arguments {
   CommonOptions common;
   std::string model, out, max_memory = "2G", shard, name, base_model, license;
+  std::vector<std::string> calibration;
+  uint32_t calibration_sequences = CalibrationText().sequences, calibration_tokens = CalibrationText().tokens;
+  uint64_t seed = 0;
   std::vector<std::string> configs{"optimal-d2"}, emit{"packed", "model"}, depth_rules;
   int embedding_depth = 0, head_depth = 0;
   bool dry_run = false, fresh = false;
@@ -106,6 +109,18 @@ QuantizeOptions to_options(const Arguments& arguments) {
                   fmt::format("expected OWNER/NAME, found '{}'", printable(arguments.base_model)));
     }
   }
+  CalibrationText& calibration = options.calibration;
+  for (const std::string& path : arguments.calibration) {
+    calibration.files.push_back(path);
+    options.card_options += fmt::format(" --calibration {}", shell_word(path));
+  }
+  const auto number = [&](const char* name, auto value, auto usual) {
+    if (value != usual) options.card_options += fmt::format(" {} {}", name, value);
+    return value;
+  };
+  calibration.sequences = number("--calibration-sequences", arguments.calibration_sequences, calibration.sequences);
+  calibration.tokens = number("--calibration-tokens", arguments.calibration_tokens, calibration.tokens);
+  calibration.seed = number("--seed", arguments.seed, calibration.seed);
   options.threads = arguments.common.threads;
   options.max_memory = parse_bytes(arguments.max_memory, "--max-memory");
   return options;
@@ -261,10 +276,22 @@ RunCommand register_quantize(CLI::App& app) {
   add_option(*command, "-o,--out", a.out, "Folder for the results: OUT/CONFIG/packed, OUT/CONFIG/model, OUT/CONFIG/report.json",
              "OUT")
       ->required();
-  add_option(*command, "--configs", a.configs, "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4; or exact",
+  add_option(*command, "--configs", a.configs, "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4, calibrated-d1..d4; or exact",
              "CONFIGS")
       ->delimiter(',');
   add_option(*command, "--emit", a.emit, "What to write: packed, model (FP16), or both", "EMIT")->delimiter(',');
+  command
+      ->add_option("--calibration", a.calibration,
+                   "Text file for calibrated recipes; may be repeated. Default: the model writes the text itself")
+      ->allow_extra_args(false)
+      ->envname("TRITLLM_CALIBRATION");
+  command->add_option("--calibration-sequences", a.calibration_sequences, "Sequences of the calibration text")
+      ->check(CLI::Range(1, 65536))
+      ->envname("TRITLLM_CALIBRATION_SEQUENCES");
+  command->add_option("--calibration-tokens", a.calibration_tokens, "Tokens of each sequence")
+      ->check(CLI::Range(16, 65536))
+      ->envname("TRITLLM_CALIBRATION_TOKENS");
+  command->add_option("--seed", a.seed, "Of the text that the model writes itself")->envname("TRITLLM_SEED");
   add_result_options(*command, a);
   return [arguments] { return run(*arguments); };
 }

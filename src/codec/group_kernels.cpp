@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "codec/geometry.h"
 
@@ -192,7 +193,76 @@ void encode(const float* weights, size_t groups, int largest_code, const float* 
   }
 }
 
-constexpr GroupKernels kScalar{magnitudes, candidate_scales, nearest_scale_codes, best_steps, best_scale_codes, step_sums, encode};
+void round_with_feedback(const FeedbackGroup& group, const float* targets, size_t rows, const RoundedGroup& out) noexcept {
+  const auto limit = static_cast<float>(group.largest_code);
+  const auto add_feedback = [&](Group& target, size_t i, float error) {
+    for (size_t j = i + 1; j < kGroupSize; ++j) target[j] = target[j] + error * group.feedback[i * kGroupSize + j];
+  };
+  for (size_t r = 0; r < rows; ++r, targets += kGroupSize) {
+    int8_t* const codes = out.codes + r * kGroupSize;
+    float *const decoded = out.decoded + r * kGroupSize, *const errors = out.errors + r * kGroupSize;
+    float least = INFINITY;
+    // `keep` sees weight, code and decoded value of the rounding.
+    const auto round_to = [&](auto&& decode, auto&& keep) {
+      Group target;
+      std::copy_n(targets, kGroupSize, target.begin());
+      float sum = 0.0f;
+      for (size_t i = 0; i < kGroupSize; ++i) {
+        const auto [code, value] = decode(i, target[i]);
+        const float error = target[i] - value;
+        sum = sum + group.variances[i] * error * error;
+        add_feedback(target, i, error);
+        keep(i, code, value, error);
+      }
+      return sum;
+    };
+    const auto nothing = [](size_t, float, float, float) {};
+    if (out.is_rounded) {
+      const auto present = [&](size_t i, float) { return std::pair(0.0f, decoded[i]); };
+      least = round_to(present, [&](size_t i, float, float, float error) { errors[i] = error; });
+    }
+    const auto with_scale = [&](size_t scale_code) {
+      const float inverse = limit / group.codebook[scale_code], step = group.codebook[scale_code] / limit;
+      return [=](size_t, float target) {
+        const float code = round_clamped(target * inverse, limit);
+        return std::pair(code, code * step);
+      };
+    };
+    size_t best = kCodebookSize;
+    for (size_t scale_code = 0; scale_code < kCodebookSize; ++scale_code) {
+      if (group.codebook[scale_code] == 0.0f) continue;
+      const float sum = round_to(with_scale(scale_code), nothing);
+      if (!(sum < least)) continue;
+      least = sum;
+      best = scale_code;
+    }
+    const auto keep_all = [&](size_t i, float code, float value, float error) {
+      codes[i] = static_cast<int8_t>(code);
+      decoded[i] = value;
+      errors[i] = error;
+    };
+    if (best < kCodebookSize) {
+      out.scale_codes[r] = static_cast<uint8_t>(best);
+      round_to(with_scale(best), keep_all);
+    } else if (!out.is_rounded) {  // a codebook of zeros
+      out.scale_codes[r] = 0;
+      round_to([](size_t, float) { return std::pair(0.0f, 0.0f); }, keep_all);
+    }
+  }
+}
+
+void add_product(const float* left, size_t left_stride, const float* right, size_t right_stride, size_t inner, float* out,
+                 size_t out_stride, size_t rows, size_t columns) noexcept {
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t k = 0; k < inner; ++k) {
+      const float factor = left[r * left_stride + k];
+      for (size_t c = 0; c < columns; ++c) out[r * out_stride + c] = out[r * out_stride + c] + factor * right[k * right_stride + c];
+    }
+  }
+}
+
+constexpr GroupKernels kScalar{magnitudes, candidate_scales, nearest_scale_codes, best_steps, best_scale_codes, step_sums, encode,
+                               round_with_feedback, add_product};
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 // Owns the list of operations on groups that quantising spends its time in, and their specification in plain C++. Does not own
-// their SIMD versions (src/kernels), which give the same bits: every one treats a group in the order that docs/codec.md fixes.
+// their SIMD versions (src/kernels), which give the same bits but for add_product(): every one treats a group in the order that
+// docs/codec.md fixes.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,23 @@ struct GroupStats {
   float* decoded_energy;  // Σ w'²
   float* largest_error;   // max |w − w'|
   float* clipped;         // number of weights more than half a step beyond the outermost level
+};
+
+// How one group of columns is rounded in many rows, where errors are not independent of each other (feedback_rounding.h).
+struct FeedbackGroup {
+  const float* feedback;   // [16][16]: an error of weight i adds feedback[i][j] times itself to the target of each weight j > i
+  const float* variances;  // [16]: what the squared error of each weight counts
+  const float* codebook;   // [27]
+  int largest_code;
+};
+
+// Where round_with_feedback() puts the rounding of each row.
+struct RoundedGroup {
+  int8_t* codes;         // [rows][16]
+  uint8_t* scale_codes;  // [rows]
+  float* decoded;        // [rows][16]
+  float* errors;         // [rows][16]: target − decoded, the target with the feedback of the weights before it
+  bool is_rounded;       // codes, scale codes and decoded hold a rounding already, which stays where no other has a smaller error
 };
 
 // weights: [groups][16], finite, magnitudes up to 65504. largest_code: H of the depth. codebook: [27].
@@ -46,6 +64,15 @@ struct GroupKernels {
   // the importance.
   void (*encode)(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* scale_codes,
                  int8_t* codes, const GroupStats& stats) noexcept;
+
+  // targets: [rows][16]. With each of the 27 scales in turn the weights are rounded one after the other, each to the level nearest to
+  // its target; the scale of least Σ variance·error² wins.
+  void (*round_with_feedback)(const FeedbackGroup& group, const float* targets, size_t rows, const RoundedGroup& out) noexcept;
+
+  // out[r][c] += Σ_k left[r][k]·right[k][c], for r < rows, k < inner, c < columns, in ascending order of k. The one operation whose
+  // bits may differ between instruction sets: some fuse product and sum.
+  void (*add_product)(const float* left, size_t left_stride, const float* right, size_t right_stride, size_t inner, float* out,
+                      size_t out_stride, size_t rows, size_t columns) noexcept;
 };
 
 // The specification.

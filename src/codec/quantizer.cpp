@@ -101,6 +101,20 @@ MatrixQuantizer::MatrixQuantizer(const ExactForm& form, MatrixShape shape, const
   for (const Codebook& codebook : codebooks_) exact_tables_.emplace_back(codebook, form.depth, form.rounding);
 }
 
+MatrixQuantizer::MatrixQuantizer(Config config, const ChosenCodes& chosen, MatrixShape shape, const GroupKernels& kernels)
+    : config_(config),
+      search_(recipe_row(config.recipe).search),
+      shape_(shape),
+      stripes_(shape),
+      kernels_(kernels),
+      largest_code_(largest_code(config.depth)),
+      codebooks_{chosen.codebook},
+      chosen_(chosen),
+      stats_(stripes_.size()) {
+  if (chosen.scale_codes.size() != shape.groups() || chosen.codes.size() != shape.groups() * kGroupSize || shape.codebooks() != 1)
+    throw Error(ErrorCode::kUsage, "codes", fmt::format("expected those of {} groups with one codebook", shape.groups()));
+}
+
 void MatrixQuantizer::collect_scales(size_t index, const float* weights) {
   const Stripe stripe = stripes_[index];
   std::vector<float> magnitudes(stripe.groups);
@@ -146,7 +160,7 @@ struct MatrixQuantizer::Sample {
 };
 
 void MatrixQuantizer::choose_codebooks(const ReadGroup& read, const ParallelLoop& loop) {
-  if (search_ == ScaleSearch::kGivesBack) return;
+  if (chosen_ || search_ == ScaleSearch::kGivesBack) return;
   if (search_ == ScaleSearch::kCandidates) return choose_geometric_codebooks();
   for (size_t i = 0; i < codebooks_.size(); ++i) {
     // What FP16 holds before, FP16 is to hold afterwards.
@@ -285,6 +299,7 @@ void MatrixQuantizer::encode(size_t index, const float* weights, EncodedStripe& 
     const float* const run = weights + offset * kGroupSize;
     uint8_t* const scale_codes = out.scale_codes.data() + offset;
     int8_t* const codes = out.codes.data() + offset * kGroupSize;
+    if (chosen_) return take_chosen(first, count, run, scale_codes, codes, stats_from(offset));
     if (search_ == ScaleSearch::kGivesBack)
       return encode_exactly(codebook, first, count, run, scale_codes, codes, stats_from(offset));
     choose_scale_codes(codebook, first, count, run, scale_codes);
@@ -311,6 +326,32 @@ void MatrixQuantizer::encode_exactly(size_t codebook, uint64_t first_group, size
     for (size_t i = 0; i < kGroupSize; ++i) energy += weights[i] * weights[i];
     stats.weight_energy[g] = stats.product[g] = stats.decoded_energy[g] = energy;
     stats.error_energy[g] = stats.largest_error[g] = stats.clipped[g] = 0.0f;
+  }
+}
+
+void MatrixQuantizer::take_chosen(uint64_t first_group, size_t groups, const float* weights, uint8_t* scale_codes, int8_t* codes,
+                                  const GroupStats& stats) const {
+  std::copy_n(chosen_->codes.data() + first_group * kGroupSize, groups * kGroupSize, codes);
+  std::copy_n(chosen_->scale_codes.data() + first_group, groups, scale_codes);
+  const auto limit = static_cast<float>(largest_code_);
+  for (size_t g = 0; g < groups; ++g, weights += kGroupSize, codes += kGroupSize) {
+    const float scale = codebooks_[0][scale_codes[g]], step = scale / limit;
+    float weight_energy = 0, error_energy = 0, product = 0, decoded_energy = 0, largest_error = 0, clipped = 0;
+    for (size_t i = 0; i < kGroupSize; ++i) {
+      const float w = weights[i], decoded = static_cast<float>(codes[i]) * step, difference = w - decoded;
+      weight_energy += w * w;
+      error_energy += difference * difference;
+      product += w * decoded;
+      decoded_energy += decoded * decoded;
+      largest_error = std::max(largest_error, std::fabs(difference));
+      clipped += std::fabs(w) > (limit + 0.5f) * step ? 1.0f : 0.0f;
+    }
+    stats.weight_energy[g] = weight_energy;
+    stats.error_energy[g] = error_energy;
+    stats.product[g] = product;
+    stats.decoded_energy[g] = decoded_energy;
+    stats.largest_error[g] = largest_error;
+    stats.clipped[g] = clipped;
   }
 }
 

@@ -38,6 +38,13 @@ struct ColumnStatistics {
 // Within these bounds no sum over a group overflows or loses precision to subnormal numbers. A mean of 1 lies well inside.
 inline constexpr float kLeastImportance = 0x1p-20f, kMostImportance = 0x1p20f;
 
+// The codes of a matrix that were chosen elsewhere: a codebook for the whole matrix. The spans outlive the quantiser.
+struct ChosenCodes {
+  Codebook codebook{};
+  std::span<const int8_t> codes;         // [groups][16], padding included
+  std::span<const uint8_t> scale_codes;  // [groups]
+};
+
 // One encoded stripe; reused from stripe to stripe.
 struct EncodedStripe {
   size_t lines = 0;
@@ -56,10 +63,13 @@ class MatrixQuantizer {
   // Recipe exact. `form` was found for this matrix.
   MatrixQuantizer(const ExactForm& form, MatrixShape shape, const GroupKernels& kernels);
 
+  // Packs codes as they are. Throws an Error of kUsage where their number is not the matrix's.
+  MatrixQuantizer(Config config, const ChosenCodes& chosen, MatrixShape shape, const GroupKernels& kernels);
+
   const Stripes& stripes() const noexcept { return stripes_; }
 
   // Whether step 1 is needed.
-  bool collects_scales() const noexcept { return exact_tables_.empty(); }
+  bool collects_scales() const noexcept { return exact_tables_.empty() && !chosen_; }
 
   // Step 1, once for each stripe, from any thread. weights: [padded_groups()][16] of the stripe.
   void collect_scales(size_t stripe, const float* weights);
@@ -85,6 +95,8 @@ class MatrixQuantizer {
   void choose_scale_codes(size_t codebook, uint64_t first_group, size_t groups, const float* weights, uint8_t* scale_codes) const;
   void encode_exactly(size_t codebook, uint64_t first_group, size_t groups, const float* weights, uint8_t* scale_codes,
                       int8_t* codes, const GroupStats& stats) const;
+  void take_chosen(uint64_t first_group, size_t groups, const float* weights, uint8_t* scale_codes, int8_t* codes,
+                   const GroupStats& stats) const;
   MatrixStats sum_stats(const GroupStats& stats, const EncodedStripe& encoded, const Stripe& stripe) const;
 
   Config config_;
@@ -98,7 +110,8 @@ class MatrixQuantizer {
   std::vector<std::vector<float>> largest_;  // [stripes][codebooks that the stripe touches]: largest magnitude
   std::vector<Codebook> codebooks_;
   std::vector<ExactTable> exact_tables_;  // [codebooks] of recipe exact, else empty
-  std::vector<MatrixStats> stats_;        // [stripes]
+  std::optional<ChosenCodes> chosen_;
+  std::vector<MatrixStats> stats_;  // [stripes]
 };
 
 }  // namespace tritllm::codec

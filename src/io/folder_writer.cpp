@@ -30,6 +30,13 @@ void FolderWriter::write(const std::string& tensor, uint64_t offset, std::span<c
   files_[location.file].write_at(location.offset + offset, bytes);
 }
 
+std::vector<std::byte> FolderWriter::read(const std::string& tensor) const {
+  const TensorLocation& location = plan_.locations.at(tensor);
+  std::vector<std::byte> bytes(location.bytes);
+  files_[location.file].read_at(location.offset, bytes);
+  return bytes;
+}
+
 void FolderWriter::add_to_checksum(const std::string& tensor, Checksum& checksum) const {
   constexpr uint64_t kPiece = uint64_t{1} << 20;
   const TensorLocation& location = plan_.locations.at(tensor);

@@ -37,6 +37,9 @@ class FolderWriter {
   // Writes part of a tensor, `offset` bytes after its start; thread-safe for disjoint parts.
   void write(const std::string& tensor, uint64_t offset, std::span<const std::byte> bytes) const;
 
+  // Reads a tensor's bytes back.
+  std::vector<std::byte> read(const std::string& tensor) const;
+
   // Adds a tensor's bytes, read back from the file, to a checksum.
   void add_to_checksum(const std::string& tensor, Checksum& checksum) const;
 

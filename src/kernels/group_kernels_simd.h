@@ -298,7 +298,156 @@ struct GroupOperations {
     });
   }
 
+  // One row in each lane. The targets of each weight, and the level that it is rounded to.
+  struct FeedbackRows {
+    const tritllm::codec::FeedbackGroup& group;
+    Float largest, lowest;
+    Float targets[kSize];
+
+    // Σ variance·error²; decode(i, target) gives the level, keep(i, level, error) sees it.
+    template <typename Decode, typename Keep>
+    Float round(Decode&& decode, Keep&& keep) const noexcept {
+      Float target[kSize];
+      for (size_t i = 0; i < kSize; ++i) target[i] = targets[i];
+      Float sum = V::set(0.0f);
+#pragma GCC unroll 16
+      for (size_t i = 0; i < kSize; ++i) {
+        const Float level = decode(i, target[i]), error = V::subtract(target[i], level);
+        sum = V::add(sum, V::multiply(V::multiply(V::set(group.variances[i]), error), error));
+#pragma GCC unroll 16
+        for (size_t j = i + 1; j < kSize; ++j)
+          target[j] = V::add(target[j], V::multiply(error, V::set(group.feedback[i * kSize + j])));
+        keep(i, level, error);
+      }
+      return sum;
+    }
+
+    Float code(Float target, Float inverse) const noexcept {
+      return V::round_even(V::max(lowest, V::min(V::multiply(target, inverse), largest)));
+    }
+  };
+
+  static void round_with_feedback(const tritllm::codec::FeedbackGroup& group, const float* targets, size_t rows,
+                                  const tritllm::codec::RoundedGroup& out) noexcept {
+    const Float largest = V::set(static_cast<float>(group.largest_code));
+    for_lanes(targets, rows, [&](size_t first, size_t count, const float* lanes) {
+      FeedbackRows here{group, largest, V::subtract(V::set(0.0f), largest), {}};
+      V::load_groups(lanes, here.targets);
+      Float least = V::set(__builtin_inff()), present[kSize];
+      Int best = V::set_int(static_cast<int>(kScales));
+      if (out.is_rounded) {
+        for_lanes(out.decoded + first * kSize, count, [&](size_t, size_t, const float* decoded) { V::load_groups(decoded, present); });
+        least = here.round([&](size_t i, Float) { return present[i]; }, [](size_t, Float, Float) {});
+      }
+      for (size_t scale_code = 0; scale_code < kScales; ++scale_code) {
+        if (group.codebook[scale_code] == 0.0f) continue;
+        const Float scale = V::set(group.codebook[scale_code]);
+        const Float inverse = V::divide(largest, scale), step = V::divide(scale, largest);
+        const Float sum = here.round([&](size_t, Float target) { return V::multiply(here.code(target, inverse), step); },
+                                     [](size_t, Float, Float) {});
+        const auto better = V::greater(least, sum);
+        least = V::select(better, sum, least);
+        best = V::select_int(better, V::set_int(static_cast<int>(scale_code)), best);
+      }
+      store_rounded(here, best, present, first, count, out);
+    });
+  }
+
+  // Rounds once more with the scale that won in each lane; lanes where none did keep what they have.
+  static void store_rounded(const FeedbackRows& here, Int best, const Float* present, size_t first, size_t count,
+                            const tritllm::codec::RoundedGroup& out) noexcept {
+    alignas(64) uint8_t chosen[kLanes];
+    V::store_low_bytes(chosen, best);
+    alignas(64) float scales[kLanes] = {}, is_new[kLanes] = {};
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      if (chosen[lane] == kScales) continue;
+      scales[lane] = here.group.codebook[chosen[lane]];
+      is_new[lane] = 1.0f;
+    }
+    const Float scale = V::load(scales);
+    const auto changes = V::greater(V::load(is_new), V::set(0.0f));
+    const Float inverse = V::and_mask(changes, V::divide(here.largest, scale)), step = V::divide(scale, here.largest);
+    alignas(64) float codes[kSize][kLanes], decoded[kSize][kLanes], errors[kSize][kLanes];
+    here.round(
+        [&](size_t i, Float target) {
+          const Float code = here.code(target, inverse), level = V::multiply(code, step);
+          V::store(codes[i], code);
+          return out.is_rounded ? V::select(changes, level, present[i]) : level;
+        },
+        [&](size_t i, Float level, Float error) {
+          V::store(decoded[i], level);
+          V::store(errors[i], error);
+        });
+    for (size_t lane = 0; lane < count; ++lane) {
+      const size_t row = first + lane;
+      const bool replaces = chosen[lane] != kScales || !out.is_rounded;
+      if (replaces) out.scale_codes[row] = chosen[lane] == kScales ? uint8_t{0} : chosen[lane];
+      for (size_t i = 0; i < kSize; ++i) {
+        if (replaces) out.codes[row * kSize + i] = static_cast<int8_t>(codes[i][lane]);
+        out.decoded[row * kSize + i] = decoded[i][lane];
+        out.errors[row * kSize + i] = errors[i][lane];
+      }
+    }
+  }
+
+  static Float multiply_add(Float a, Float b, Float sum) noexcept {
+    if constexpr (requires { V::fma(a, b, sum); }) return V::fma(a, b, sum);
+    else return V::add(sum, V::multiply(a, b));
+  }
+
+  // kRows rows and kVectors vectors of the result at a time.
+  template <size_t kRows, size_t kVectors>
+  static void product_tile(const float* left, size_t left_stride, const float* right, size_t right_stride, size_t inner, float* out,
+                           size_t out_stride) noexcept {
+    Float sums[kRows][kVectors];
+    for (size_t r = 0; r < kRows; ++r) {
+      for (size_t v = 0; v < kVectors; ++v) sums[r][v] = V::load(out + r * out_stride + v * kLanes);
+    }
+    for (size_t k = 0; k < inner; ++k) {
+      Float row[kVectors];
+      for (size_t v = 0; v < kVectors; ++v) row[v] = V::load(right + k * right_stride + v * kLanes);
+      for (size_t r = 0; r < kRows; ++r) {
+        const Float factor = V::set(left[r * left_stride + k]);
+        for (size_t v = 0; v < kVectors; ++v) sums[r][v] = multiply_add(factor, row[v], sums[r][v]);
+      }
+    }
+    for (size_t r = 0; r < kRows; ++r) {
+      for (size_t v = 0; v < kVectors; ++v) V::store(out + r * out_stride + v * kLanes, sums[r][v]);
+    }
+  }
+
+  static void add_product(const float* left, size_t left_stride, const float* right, size_t right_stride, size_t inner, float* out,
+                          size_t out_stride, size_t rows, size_t columns) noexcept {
+    constexpr size_t kRows = kLanes == 16 ? 8 : 4;
+    size_t c = 0;
+    const auto for_rows = [&](auto vectors) {
+      size_t r = 0;
+      for (; r + kRows <= rows; r += kRows) {
+        product_tile<kRows, decltype(vectors)::value>(left + r * left_stride, left_stride, right + c, right_stride, inner,
+                                                      out + r * out_stride + c, out_stride);
+      }
+      for (; r < rows; ++r) {
+        product_tile<1, decltype(vectors)::value>(left + r * left_stride, left_stride, right + c, right_stride, inner,
+                                                  out + r * out_stride + c, out_stride);
+      }
+      c += decltype(vectors)::value * kLanes;
+    };
+    while (c + 2 * kLanes <= columns) for_rows(Number<2>{});
+    while (c + kLanes <= columns) for_rows(Number<1>{});
+    for (; c < columns; ++c) {
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t k = 0; k < inner; ++k) out[r * out_stride + c] += left[r * left_stride + k] * right[k * right_stride + c];
+      }
+    }
+  }
+
+  template <size_t kValue>
+  struct Number {
+    static constexpr size_t value = kValue;
+  };
+
   static constexpr tritllm::codec::GroupKernels table() noexcept {
-    return {magnitudes, candidate_scales, nearest_scale_codes, best_steps, best_scale_codes, step_sums, encode};
+    return {magnitudes, candidate_scales, nearest_scale_codes, best_steps, best_scale_codes, step_sums, encode, round_with_feedback,
+            add_product};
   }
 };

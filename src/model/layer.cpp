@@ -45,13 +45,50 @@ std::vector<const Linear*> Layer::linears() const { return {&query_, &key_, &val
 
 void Layer::forward(LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
                     ForwardObserver* observer) const {
-  attention(context, step, hidden, cache, cache_layer, observer);
-  feed_forward(context, hidden, observer);
+  for (const LayerStage stage : kLayerStages) run(stage, context, step, hidden, cache, cache_layer, observer);
   if (observer != nullptr) observer->after_layer(index_, hidden);
 }
 
-void Layer::attention(LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
-                      ForwardObserver* observer) const {
+void Layer::run(LayerStage stage, LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
+                ForwardObserver* observer) const {
+  switch (stage) {
+    case LayerStage::kQueryKeyValue: return attend(context, step, hidden, cache, cache_layer, observer);
+    case LayerStage::kOutput: {
+      const Rows attended = first_rows(context.attended, hidden.count);
+      return add_block(context, output_, attended, after_attention_norm_.get(), hidden, observer);
+    }
+    case LayerStage::kGateUp: return gate(context, hidden, observer);
+    case LayerStage::kDown: {
+      const Rows gated = first_rows(context.gate, hidden.count);
+      return add_block(context, down_, gated, after_feed_forward_norm_.get(), hidden, observer);
+    }
+  }
+}
+
+std::vector<Linear*> Layer::linears(LayerStage stage) {
+  switch (stage) {
+    case LayerStage::kQueryKeyValue: return {&query_, &key_, &value_};
+    case LayerStage::kOutput: return {&output_};
+    case LayerStage::kGateUp: return {&gate_, &up_};
+    case LayerStage::kDown: return {&down_};
+  }
+  return {};
+}
+
+std::optional<Norm> Layer::norm_before(LayerStage stage, const ModelConfig& config) const noexcept {
+  if (stage == LayerStage::kQueryKeyValue) return Norm{attention_norm_.get(), config.norm_epsilon};
+  if (stage == LayerStage::kGateUp) return Norm{feed_forward_norm_.get(), config.norm_epsilon};
+  return std::nullopt;
+}
+
+bool Layer::is_normed_after(LayerStage stage) const noexcept {
+  if (stage == LayerStage::kOutput) return after_attention_norm_ != nullptr;
+  if (stage == LayerStage::kDown) return after_feed_forward_norm_ != nullptr;
+  return false;
+}
+
+void Layer::attend(LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
+                   ForwardObserver* observer) const {
   const ModelConfig& config = context.config();
   const LayerConfig& settings = config.layers[index_];
   Backend& backend = context.backend();
@@ -72,17 +109,15 @@ void Layer::attention(LayerContext& context, const Step& step, Rows hidden, KeyV
                             .scale = config.attention_scale,
                             .softcap = config.attention_softcap},
                            attended);
-  add_block(context, output_, attended, after_attention_norm_.get(), hidden, observer);
 }
 
-void Layer::feed_forward(LayerContext& context, Rows hidden, ForwardObserver* observer) const {
+void Layer::gate(LayerContext& context, Rows hidden, ForwardObserver* observer) const {
   const ModelConfig& config = context.config();
   Backend& backend = context.backend();
   const Rows gate = first_rows(context.gate, hidden.count), up = first_rows(context.up, hidden.count);
   const Norm norm{feed_forward_norm_.get(), config.norm_epsilon};
   if (observer != nullptr) observer->before_linears(std::array{&gate_, &up_}, hidden, &norm);
   backend.multiply_gated(hidden, &norm, gate_.into(gate), up_.into(up), config.activation);
-  add_block(context, down_, gate, after_feed_forward_norm_.get(), hidden, observer);
 }
 
 void Layer::add_block(LayerContext& context, const Linear& linear, Rows x, const DeviceVector* norm_after, Rows hidden,

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -42,6 +43,11 @@ class LayerContext {
   std::vector<std::unique_ptr<RotaryTable>> rotary_tables_;
 };
 
+// The four products of a layer, in order. Linears of one stage multiply the same input.
+enum class LayerStage : uint8_t { kQueryKeyValue, kOutput, kGateUp, kDown };
+inline constexpr LayerStage kLayerStages[] = {LayerStage::kQueryKeyValue, LayerStage::kOutput, LayerStage::kGateUp,
+                                              LayerStage::kDown};
+
 class Layer {
  public:
   static Layer load(WeightLoader& weights, uint32_t index);
@@ -50,14 +56,24 @@ class Layer {
   void forward(LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
                ForwardObserver* observer = nullptr) const;
 
+  // forward() in four parts, for those who look at what comes between them. A stage reads what the one before it left: kOutput reads
+  // context.attended, kDown reads context.gate.
+  void run(LayerStage stage, LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
+           ForwardObserver* observer = nullptr) const;
+
   uint32_t index() const noexcept { return index_; }
   // In the order in which they are used.
   std::vector<const Linear*> linears() const;
+  std::vector<Linear*> linears(LayerStage stage);
+  // What the stage's input is normed with before it is multiplied; nothing where it is not.
+  std::optional<Norm> norm_before(LayerStage stage, const ModelConfig& config) const noexcept;
+  // Whether the stage's output is normed before it is added to the hidden states.
+  bool is_normed_after(LayerStage stage) const noexcept;
 
  private:
-  void attention(LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
-                 ForwardObserver* observer) const;
-  void feed_forward(LayerContext& context, Rows hidden, ForwardObserver* observer) const;
+  void attend(LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
+              ForwardObserver* observer) const;
+  void gate(LayerContext& context, Rows hidden, ForwardObserver* observer) const;
   // hidden += linear·x, normed before it is added where the family does so.
   void add_block(LayerContext& context, const Linear& linear, Rows x, const DeviceVector* norm_after, Rows hidden,
                  ForwardObserver* observer) const;

@@ -4,7 +4,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstring>
 
+#include "codec/decoder.h"
+#include "codec/grouping.h"
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -303,6 +306,38 @@ std::string ConfigRun::stored_checksum(const TensorRecord& record) const {
   Checksum checksum;
   for (const std::string& name : stored_names(record)) packed_.writer->add_to_checksum(name, checksum);
   return checksum.hex();
+}
+
+std::vector<float> ConfigRun::stored_matrix(uint64_t position) const {
+  const SourceTensor& tensor = model_.tensors[position];
+  const codec::MatrixShape shape = codec_shape(tensor);
+  std::vector<float> weights(shape.weights());
+  if (!packed_.writer) {
+    const std::vector<std::byte> halves = plain_.writer->read(tensor.name);
+    read_float32({.name = tensor.name, .shape = tensor.shape, .type = ElementType::kF16, .bytes = halves, .place = tensor.place}, 0,
+                 weights);
+    return weights;
+  }
+  const std::vector<std::byte> trits = packed_.writer->read(trits_name(tensor.name)),
+                               scales = packed_.writer->read(scales_name(tensor.name)),
+                               codebook = packed_.writer->read(codebook_name(tensor.name));
+  TernaryMatrix matrix;
+  matrix.shape = shape;
+  matrix.depth = plans_[position].depth;
+  matrix.trits = {reinterpret_cast<const uint8_t*>(trits.data()), trits.size()};
+  matrix.scales = {reinterpret_cast<const uint8_t*>(scales.data()), scales.size()};
+  matrix.codebooks.resize(shape.codebooks());
+  std::memcpy(matrix.codebooks.data(), codebook.data(), codebook.size());
+  std::vector<int8_t> codes(shape.groups() * codec::kGroupSize);
+  std::vector<uint8_t> scale_codes(shape.groups());
+  decode_rows(matrix, 0, shape.rows, 0, shape.groups_per_row(), codes.data(), scale_codes.data());
+  std::vector<float> padded(codes.size());
+  codec::for_codebooks(shape, 0, shape.groups(), [&](size_t index, uint64_t first, size_t count) {
+    codec::FloatDecoder(matrix.codebooks[index], matrix.depth)
+        .decode(codes.data() + first * codec::kGroupSize, scale_codes.data() + first, count, padded.data() + first * codec::kGroupSize);
+  });
+  codec::strip_padding(shape, 0, shape.groups(), padded.data(), weights.data());
+  return weights;
 }
 
 void ConfigRun::record(uint64_t position, const std::string& source_checksum, const codec::MatrixStats* stats,

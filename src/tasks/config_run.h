@@ -76,6 +76,8 @@ class ConfigRun {
   // Opens folders and journal, and keeps the intact part of earlier work.
   void begin(ThreadPool& pool);
   bool has(uint64_t position) const { return journal_->entries().contains(position); }
+  // Weights, [rows][columns], that a ternary tensor which has() decodes to, read back from the folders that are being made.
+  std::vector<float> stored_matrix(uint64_t position) const;
   TensorSinks sinks() const noexcept { return {pointer(packed_.writer), pointer(plain_.writer)}; }
   // Called once the tensor's bytes have been written to the sinks.
   void record(uint64_t position, const std::string& source_checksum, const codec::MatrixStats* stats,

@@ -61,6 +61,7 @@ class MatrixJob {
       if (target.sinks.plain != nullptr) largest_weight_ = kLargestHalf;
       plain_errors_.emplace_back(target.sinks.plain != nullptr ? stripes_.size() : 0);
       if (target.exact != nullptr) quantizers_.emplace_back(*target.exact, shape_, kernels);
+      else if (target.chosen != nullptr) quantizers_.emplace_back(target.config, *target.chosen, shape_, kernels);
       else quantizers_.emplace_back(target.config, shape_, kernels);
     }
   }

@@ -31,7 +31,8 @@ struct TensorSinks {
 struct MatrixTarget {
   codec::Config config;  // with the depth of this matrix
   TensorSinks sinks;
-  const codec::ExactForm* exact = nullptr;  // of recipe exact: the form that was found, of this depth
+  const codec::ExactForm* exact = nullptr;     // of recipe exact: the form that was found, of this depth
+  const codec::ChosenCodes* chosen = nullptr;  // of a calibrated matrix
 };
 
 // What the source loses in the FP16 folder: rounding to FP16 comes on top of a matrix's error, and FP16 has no numbers below 2^-24.

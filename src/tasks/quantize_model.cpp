@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <set>
 
@@ -15,6 +16,7 @@
 #include "io/model_location.h"
 #include "kernels/kernel_table.h"
 #include "model/families.h"
+#include "tasks/calibration_job.h"
 #include "tasks/exact_job.h"
 #include "tasks/report.h"
 
@@ -82,11 +84,12 @@ class QuantizeRun {
         progress_(options.output.folder / fmt::format("progress{}.json", part_suffix(options.output)), options.on_progress) {
     const CardFacts card = card_facts(model_, options.card_options, options.card);
     positions_ = positions_of(model_, options.output.part);
+    if (calibrates()) require_calibration();
     for (const codec::Config config : options.configs) {
       const auto same = [&](const ConfigRun& run) { return run.config() == config; };
       if (std::any_of(runs_.begin(), runs_.end(), same)) continue;
       runs_.emplace_back(model_, sources_, options.output, config, plan_tensors(model_, options.policy, codec::usual_depth(config)),
-                         positions_, card, options.policy.description());
+                         positions_, card, policy_of(config));
     }
     choose_threads();
   }
@@ -102,6 +105,11 @@ class QuantizeRun {
     return model;
   }
 
+  static bool calibrates(codec::Config config) { return codec::recipe_row(config.recipe).calibrates; }
+  bool calibrates() const { return std::ranges::any_of(options_.configs, [](codec::Config config) { return calibrates(config); }); }
+  void require_calibration() const;
+  std::string policy_of(codec::Config config) const;
+  void calibrate_layers(ThreadPool& pool);
   uint64_t side_memory() const;
   uint64_t least_memory(unsigned threads) const;
   uint64_t peak_memory() const;
@@ -136,6 +144,45 @@ class QuantizeRun {
   double last_sync_ = 0;  // second of the run
   std::vector<RunCost> costs_;
 };
+
+// Calibrating runs the model, all of it and in order.
+void QuantizeRun::require_calibration() const {
+  if (family_of_config(model_.config) == nullptr) {
+    throw Error(ErrorCode::kUnsupported, "options.configs", "the engine does not run this model, so it cannot be calibrated",
+                fmt::format("choose another recipe; the engine runs {}", supported_architectures()));
+  }
+  if (options_.output.part)
+    throw Error(ErrorCode::kUsage, "options.output.part", "a calibrated recipe needs the whole model", "quantise it in one run");
+  if (options_.calibration.tokens < 16 || options_.calibration.sequences < 1)
+    throw Error(ErrorCode::kUsage, "options.calibration", "expected one sequence or more, of 16 tokens or more");
+}
+
+// For the fingerprint: equal text, equal bytes.
+std::string QuantizeRun::policy_of(codec::Config config) const {
+  const std::string policy = options_.policy.description();
+  return calibrates(config) ? policy + "\n" + description(options_.calibration) : policy;
+}
+
+// All matrices of the layers, for all configurations that calibrate, from one pass over the text.
+void QuantizeRun::calibrate_layers(ThreadPool& pool) {
+  std::vector<std::unique_ptr<CalibrationSink>> sinks;
+  const ModelFiles files = open_model_files(model_.path, pool);
+  CalibrationJob job{.sequences = nullptr, .outputs = {}, .conditioning = {}, .between_parts = [this] { stop_where_asked(); }};
+  for (size_t i = 0; i < runs_.size(); ++i) {
+    if (runs_[i].complete() || !calibrates(runs_[i].config())) continue;
+    sinks.push_back(std::make_unique<CalibrationSink>(model_, runs_[i], costs_[i], pool, [this](uint64_t) { sync_now_and_then(); }));
+    job.outputs.push_back(sinks.back().get());
+  }
+  if (sinks.empty()) return;
+  progress_.begin_tensor("calibration text");
+  const CalibrationText& text = options_.calibration;
+  const TokenSequences sequences = text.is_own() ? write_calibration_text(text, model_.path, threads_, [this] { stop_where_asked(); })
+                                                 : read_calibration_text(text, model_.path);
+  job.sequences = &sequences;
+  // Text that the model wrote itself is less like what it will read.
+  job.conditioning.damping = text.is_own() ? 0.05 : 0.03;
+  calibrate(files, job, kernels::active_table(), pool);
+}
 
 uint64_t QuantizeRun::side_memory() const {
   uint64_t bytes = kFixedMemory + model_.card.size();
@@ -402,6 +449,7 @@ std::vector<ConfigResult> QuantizeRun::make_results(ThreadPool& pool) {
     if (run.complete()) run.discard_leftovers();
     else run.begin(pool);
   }
+  calibrate_layers(pool);
   for (const uint64_t position : positions_) process(position, pool);
 
   std::vector<ConfigResult> results;

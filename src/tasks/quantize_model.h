@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "io/model_source.h"
+#include "tasks/calibration_text.h"
 #include "tasks/config_run.h"
 #include "tasks/model_card.h"
 #include "tasks/run_progress.h"
@@ -25,6 +26,7 @@ struct QuantizeOptions {
   std::vector<codec::Config> configs;
   OutputRequest output;
   TensorPolicy policy;
+  CalibrationText calibration;  // of recipes that calibrate
   std::string card_options;  // the options that matter for the result, as the model card repeats them
   CardWishes card;
   unsigned threads = 0;  // 0: all processors

@@ -1,4 +1,5 @@
-// Owns the group operations for AVX-512 (F, BW, DQ, VL): sixteen groups at a time. Does not use FMA, which would round differently.
+// Owns the group operations for AVX-512 (F, BW, DQ, VL): sixteen groups at a time. Only add_product()
+// uses FMA, which rounds differently.
 #include <immintrin.h>
 
 #include <cstddef>

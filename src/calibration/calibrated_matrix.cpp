@@ -1,0 +1,83 @@
+#include "calibration/calibrated_matrix.h"
+
+#include <algorithm>
+
+#include "codec/config.h"
+#include "codec/decoder.h"
+#include "codec/grouping.h"
+#include "codec/quantizer.h"
+
+namespace tritllm {
+
+namespace {
+
+using codec::kGroupSize;
+
+// Rows that are rounded together: their work space stays in the cache of one core.
+constexpr size_t kRowsOfTask = 32;
+
+codec::Codebook codebook_of(const std::vector<float>& groups, codec::MatrixShape shape, int depth,
+                            const std::vector<float>& importance, const codec::GroupKernels& kernels, ThreadPool& pool) {
+  const codec::ColumnStatistics statistics{std::span(importance).first(shape.columns)};
+  codec::MatrixQuantizer quantizer({codec::Recipe::kCalibrated, depth}, shape, kernels, statistics);
+  const codec::Stripes& stripes = quantizer.stripes();
+  pool.parallel_for(stripes.size(), [&](size_t index, unsigned) {
+    const codec::Stripe stripe = stripes[index];
+    std::vector<float> padded(stripe.padded_groups() * kGroupSize);
+    std::copy_n(groups.data() + stripe.first_group * kGroupSize, stripe.groups * kGroupSize, padded.data());
+    quantizer.collect_scales(index, padded.data());
+  });
+  const auto loop = [&](size_t count, const std::function<void(size_t)>& body) {
+    pool.parallel_for(count, [&](size_t index, unsigned) { body(index); });
+  };
+  quantizer.choose_codebooks([&](uint64_t group, float* out) { std::copy_n(groups.data() + group * kGroupSize, kGroupSize, out); },
+                             loop);
+  return quantizer.codebooks()[0];
+}
+
+}  // namespace
+
+std::vector<float> CalibratedMatrix::decoded() const {
+  std::vector<float> padded(codes.size()), weights(shape.weights());
+  codec::FloatDecoder(codebook, depth).decode(codes.data(), scale_codes.data(), scale_codes.size(), padded.data());
+  codec::strip_padding(shape, 0, shape.groups(), padded.data(), weights.data());
+  return weights;
+}
+
+CalibratedMatrix calibrate_matrix(std::vector<float> weights, codec::MatrixShape shape, int depth, const MomentFactors& factors,
+                                  bool takes_residual, const codec::GroupKernels& kernels, ThreadPool& pool) {
+  CalibratedMatrix result;
+  result.shape = shape;
+  result.depth = depth;
+  factors.shift_targets(weights, takes_residual, pool);
+  for (float& weight : weights) weight = std::clamp(weight, -codec::kLargestWeight, codec::kLargestWeight);
+  std::vector<float> groups(shape.groups() * kGroupSize);
+  codec::pad_groups(shape, 0, shape.groups(), weights.data(), groups.data());
+  result.codebook = codebook_of(groups, shape, depth, factors.importance(), kernels, pool);
+  result.codes.resize(groups.size());
+  result.scale_codes.resize(shape.groups());
+
+  const size_t row_groups = shape.groups_per_row(), padded = row_groups * kGroupSize;
+  const std::span<const uint32_t> order = factors.order();
+  pool.parallel_for((shape.rows + kRowsOfTask - 1) / kRowsOfTask, [&](size_t task, unsigned) {
+    const size_t first = task * kRowsOfTask, rows = std::min<size_t>(kRowsOfTask, shape.rows - first);
+    std::vector<float> targets(rows * padded);
+    const auto for_groups = [&](auto&& body) {
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t i = 0; i < row_groups; ++i) body(r * row_groups + i, (first + r) * row_groups + order[i]);
+      }
+    };
+    for_groups([&](size_t here, size_t there) {
+      std::copy_n(groups.data() + there * kGroupSize, kGroupSize, targets.data() + here * kGroupSize);
+    });
+    codec::RoundedRows rounded;
+    codec::round_rows(factors.factors(), result.codebook, depth, targets, kernels, rounded);
+    for_groups([&](size_t here, size_t there) {
+      std::copy_n(rounded.codes.data() + here * kGroupSize, kGroupSize, result.codes.data() + there * kGroupSize);
+      result.scale_codes[there] = rounded.scale_codes[here];
+    });
+  });
+  return result;
+}
+
+}  // namespace tritllm

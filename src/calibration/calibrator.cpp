@@ -1,0 +1,177 @@
+#include "calibration/calibrator.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "backend/cpu/backend.h"
+
+namespace tritllm {
+
+namespace {
+
+// How much each token counts: the inverse of its input's mean square. A few tokens have inputs so large that they would rule the
+// moments, though the model's output hardly feels them.
+std::vector<float> token_weights(std::span<const float> inputs, size_t width) {
+  std::vector<float> weights(inputs.size() / width);
+  for (size_t t = 0; t < weights.size(); ++t) {
+    double squares = 0;
+    for (const float x : inputs.subspan(t * width, width)) squares += double{x} * double{x};
+    weights[t] = squares > 0 ? static_cast<float>(static_cast<double>(width) / squares) : 0.0f;
+  }
+  return weights;
+}
+
+double mean_square(std::span<const float> values) {
+  double squares = 0;
+  for (const float x : values) squares += double{x} * double{x};
+  return squares / static_cast<double>(values.size());
+}
+
+class Calibrator {
+ public:
+  Calibrator(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels, ThreadPool& pool)
+      : files_(files),
+        job_(job),
+        kernels_(*kernels.groups),
+        pool_(pool),
+        config_(read_model_config(files.config, files.config_place)),
+        backend_(make_cpu_backend(pool, kernels, Arithmetic::kFloat)),
+        source_(files, config_, *job.sequences, *backend_) {
+    for (CalibratedOutput* const output : job.outputs)
+      quantised_.push_back({output, std::make_unique<Stream>(files, config_, *job.sequences, *backend_)});
+  }
+
+  void run() {
+    source_.embed();
+    for (Quantised& model : quantised_) model.stream->embed();
+    for (uint32_t layer = 0; layer < config_.layer_count; ++layer) {
+      source_.load_layer(layer);
+      for (Quantised& model : quantised_) model.stream->load_layer(layer);
+      for (const LayerStage stage : kLayerStages) run_stage(stage);
+    }
+  }
+
+ private:
+  struct Quantised {
+    CalibratedOutput* output;
+    std::unique_ptr<Stream> stream;
+    bool lacks_any = false;  // of the present stage's matrices
+    InputMoments moments{};
+  };
+
+  void run_stage(LayerStage stage) {
+    for (Quantised& model : quantised_) {
+      take_finished(model, stage);
+      model.moments = {};
+    }
+    collect_moments(stage);
+    for (Quantised& model : quantised_) {
+      if (model.lacks_any) round_matrices(model, stage);
+    }
+    source_.advance(stage);
+    for (Quantised& model : quantised_) {
+      job_.between_parts();
+      model.stream->advance(stage);
+    }
+  }
+
+  void take_finished(Quantised& model, LayerStage stage) {
+    model.lacks_any = false;
+    for (Linear* const linear : model.stream->linears(stage)) {
+      const std::string name = tensor_name(*linear);
+      if (model.output->depth(name) == 0) continue;
+      if (auto weights = model.output->finished(name)) model.stream->replace(*linear, std::move(*weights));
+      else model.lacks_any = true;
+    }
+  }
+
+  void collect_moments(LayerStage stage) {
+    const size_t width = source_.input_width(stage);
+    const bool adds = (stage == LayerStage::kOutput || stage == LayerStage::kDown) && !source_.is_normed_after(stage);
+    bool any = false;
+    for (Quantised& model : quantised_) {
+      if (!model.lacks_any) continue;
+      any = true;
+      model.moments.inputs = WeightedMoments(width, width);
+      model.moments.cross = WeightedMoments(width, width);
+      if (adds) model.moments.residual = WeightedMoments(config_.hidden, width);
+    }
+    if (!any) return;
+    const double usual = adds ? usual_energy() : 0.0;
+    std::vector<float> inputs, own_inputs, lost;
+    for (size_t i = 0; i < job_.sequences->size(); ++i) {
+      job_.between_parts();
+      source_.read_inputs(stage, i, inputs);
+      const std::vector<float> weights = token_weights(inputs, width);
+      for (Quantised& model : quantised_) {
+        if (!model.lacks_any) continue;
+        model.stream->read_inputs(stage, i, own_inputs);
+        model.moments.inputs.add(own_inputs, own_inputs, weights, kernels_, pool_);
+        model.moments.cross.add(inputs, own_inputs, weights, kernels_, pool_);
+        if (!adds) continue;
+        lose(source_.hidden(i), model.stream->hidden(i), usual, lost);
+        model.moments.residual.add(lost, own_inputs, weights, kernels_, pool_);
+      }
+    }
+  }
+
+  // The median over all tokens of the mean square of the source's hidden states.
+  double usual_energy() const {
+    std::vector<double> energies;
+    for (size_t i = 0; i < job_.sequences->size(); ++i) {
+      const std::span<const float> hidden = source_.hidden(i);
+      for (size_t at = 0; at < hidden.size(); at += config_.hidden) energies.push_back(mean_square(hidden.subspan(at, config_.hidden)));
+    }
+    const auto middle = energies.begin() + static_cast<std::ptrdiff_t>(energies.size() / 2);
+    std::nth_element(energies.begin(), middle, energies.end());
+    return *middle;
+  }
+
+  // r − r̂ of each token. The few tokens whose hidden states are thousands of times as large as the others' have errors to match, which
+  // no later matrix could or should make good: they count less as their energy is above the usual one.
+  void lose(std::span<const float> source, std::span<const float> own, double usual, std::vector<float>& out) const {
+    out.resize(source.size());
+    for (size_t at = 0; at < out.size(); at += config_.hidden) {
+      const double energy = mean_square(source.subspan(at, config_.hidden));
+      const auto share = static_cast<float>(energy > usual ? usual / energy : 1.0);
+      for (size_t k = at; k < at + config_.hidden; ++k) out[k] = share * (source[k] - own[k]);
+    }
+  }
+
+  void round_matrices(Quantised& model, LayerStage stage) {
+    const MomentFactors factors(model.moments, job_.conditioning, kernels_, pool_);
+    const bool takes_residual = !model.moments.residual.empty();
+    model.moments = {};
+    for (Linear* const linear : model.stream->linears(stage)) {
+      const std::string name = tensor_name(*linear);
+      const int depth = model.output->depth(name);
+      if (depth == 0 || model.output->finished(name)) continue;
+      job_.between_parts();
+      const SourceTensor& tensor = *files_.weights.at(name).dense();
+      std::vector<float> weights(tensor.elements());
+      read_float32(tensor, 0, weights);
+      const codec::MatrixShape shape{.rows = tensor.rows(), .columns = tensor.columns()};
+      const CalibratedMatrix matrix = calibrate_matrix(std::move(weights), shape, depth, factors, takes_residual, kernels_, pool_);
+      model.stream->replace(*linear, model.output->store(name, matrix));
+    }
+  }
+
+  static std::string tensor_name(const Linear& linear) { return linear.name + ".weight"; }
+
+  const ModelFiles& files_;
+  const CalibrationJob& job_;
+  const codec::GroupKernels& kernels_;
+  ThreadPool& pool_;
+  const ModelConfig config_;
+  std::unique_ptr<Backend> backend_;
+  Stream source_;
+  std::vector<Quantised> quantised_;
+};
+
+}  // namespace
+
+void calibrate(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels, ThreadPool& pool) {
+  Calibrator(files, job, kernels, pool).run();
+}
+
+}  // namespace tritllm

@@ -1,0 +1,43 @@
+// Owns the calibration of a model: layer after layer, product after product, each matrix rounded for the inputs that it will really
+// see. Does not own the calibration text, nor where the rounded matrices go (src/tasks).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "calibration/calibrated_matrix.h"
+#include "calibration/moment_factors.h"
+#include "calibration/streams.h"
+#include "core/thread_pool.h"
+#include "kernels/kernel_table.h"
+#include "model/model_files.h"
+
+namespace tritllm {
+
+// One configuration that is made.
+class CalibratedOutput {
+ public:
+  virtual ~CalibratedOutput() = default;
+  // 0: the tensor stays as it is.
+  virtual int depth(const std::string& tensor) const = 0;
+  // Decoded weights, [rows][columns], of a matrix that an earlier run has finished.
+  virtual std::optional<std::vector<float>> finished(const std::string& tensor) = 0;
+  // Stores a matrix and returns its decoded weights as finished() would.
+  virtual std::vector<float> store(const std::string& tensor, const CalibratedMatrix& matrix) = 0;
+};
+
+struct CalibrationJob {
+  const TokenSequences* sequences;
+  std::vector<CalibratedOutput*> outputs;
+  ConditioningOptions conditioning;
+  std::function<void()> between_parts;  // called often; may throw to end the work
+};
+
+// Everything that the job points to outlives the call. `files` are those of the source, which the engine must be able to run.
+void calibrate(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels, ThreadPool& pool);
+
+}  // namespace tritllm
