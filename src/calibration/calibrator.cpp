@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "backend/cpu/backend.h"
+#include "calibration/token_sensitivity.h"
 
 namespace tritllm {
 
@@ -11,7 +12,7 @@ namespace {
 
 // How much each token counts: the inverse of its input's mean square. A few tokens have inputs so large that they would rule the
 // moments, though the model's output hardly feels them.
-std::vector<float> token_weights(std::span<const float> inputs, size_t width) {
+std::vector<float> weights_of_inputs(std::span<const float> inputs, size_t width) {
   std::vector<float> weights(inputs.size() / width);
   for (size_t t = 0; t < weights.size(); ++t) {
     double squares = 0;
@@ -32,6 +33,7 @@ class Calibrator {
   Calibrator(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels, ThreadPool& pool)
       : files_(files),
         job_(job),
+        table_(kernels),
         kernels_(*kernels.groups),
         pool_(pool),
         config_(read_model_config(files.config, files.config_place)),
@@ -42,9 +44,14 @@ class Calibrator {
   }
 
   void run() {
+    if (job_.weighting == TokenWeighting::kGradients) {
+      const SensitivityOptions options{.seed = job_.seed, .between_parts = job_.between_parts};
+      weights_ = token_weights(files_, config_, *job_.sequences, options, table_, pool_, *backend_);
+    }
     source_.embed();
     for (Quantised& model : quantised_) model.stream->embed();
     for (uint32_t layer = 0; layer < config_.layer_count; ++layer) {
+      layer_ = layer;
       source_.load_layer(layer);
       for (Quantised& model : quantised_) model.stream->load_layer(layer);
       for (const LayerStage stage : kLayerStages) run_stage(stage);
@@ -102,7 +109,7 @@ class Calibrator {
     for (size_t i = 0; i < job_.sequences->size(); ++i) {
       job_.between_parts();
       source_.read_inputs(stage, i, inputs);
-      const std::vector<float> weights = token_weights(inputs, width);
+      const std::vector<float> weights = weights_of(stage, i, inputs, width);
       for (Quantised& model : quantised_) {
         if (!model.lacks_any) continue;
         model.stream->read_inputs(stage, i, own_inputs);
@@ -113,6 +120,15 @@ class Calibrator {
         model.moments.residual.add(lost, own_inputs, weights, kernels_, pool_);
       }
     }
+  }
+
+  std::vector<float> weights_of(LayerStage stage, size_t sequence, std::span<const float> inputs, size_t width) const {
+    if (!weights_) return weights_of_inputs(inputs, width);
+    size_t first = 0;
+    for (size_t i = 0; i < sequence; ++i) first += (*job_.sequences)[i].size();
+    const std::span<const float> all = weights_->at(layer_, stage);
+    return {all.begin() + static_cast<std::ptrdiff_t>(first),
+            all.begin() + static_cast<std::ptrdiff_t>(first + (*job_.sequences)[sequence].size())};
   }
 
   // The median over all tokens of the mean square of the source's hidden states.
@@ -160,11 +176,14 @@ class Calibrator {
 
   const ModelFiles& files_;
   const CalibrationJob& job_;
+  const kernels::KernelTable& table_;
   const codec::GroupKernels& kernels_;
   ThreadPool& pool_;
   const ModelConfig config_;
   std::unique_ptr<Backend> backend_;
   Stream source_;
+  std::optional<TokenWeights> weights_;
+  uint32_t layer_ = 0;
   std::vector<Quantised> quantised_;
 };
 

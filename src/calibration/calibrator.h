@@ -30,10 +30,18 @@ class CalibratedOutput {
   virtual std::vector<float> store(const std::string& tensor, const CalibratedMatrix& matrix) = 0;
 };
 
+// How much each token counts in the moments.
+enum class TokenWeighting {
+  kGradients,  // as much as the model's output feels it: one backward pass of the source
+  kInputs,     // the inverse of its input's mean square, which needs no backward pass
+};
+
 struct CalibrationJob {
   const TokenSequences* sequences;
   std::vector<CalibratedOutput*> outputs;
   ConditioningOptions conditioning;
+  TokenWeighting weighting = TokenWeighting::kGradients;
+  uint64_t seed = 0;  // of the labels that gradients are of
   std::function<void()> between_parts;  // called often; may throw to end the work
 };
 

@@ -370,7 +370,8 @@ struct GroupOperations {
     alignas(64) float codes[kSize][kLanes], decoded[kSize][kLanes], errors[kSize][kLanes];
     here.round(
         [&](size_t i, Float target) {
-          const Float code = here.code(target, inverse), level = V::multiply(code, step);
+          const Float code = V::add(here.code(target, inverse), V::set(0.0f));  // −0 becomes 0, as in the specification
+          const Float level = V::multiply(code, step);
           V::store(codes[i], code);
           return out.is_rounded ? V::select(changes, level, present[i]) : level;
         },

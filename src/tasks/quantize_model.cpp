@@ -181,6 +181,9 @@ void QuantizeRun::calibrate_layers(ThreadPool& pool) {
   job.sequences = &sequences;
   // Text that the model wrote itself is less like what it will read.
   job.conditioning.damping = text.is_own() ? 0.05 : 0.03;
+  job.seed = text.seed;
+  if (std::getenv("TRIT_W")) job.weighting = TokenWeighting::kInputs;
+  if (const char* s = std::getenv("TRIT_SHIFT")) job.conditioning.shift = std::atof(s);
   calibrate(files, job, kernels::active_table(), pool);
 }
 

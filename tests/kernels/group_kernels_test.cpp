@@ -327,6 +327,81 @@ TEST_P(GroupKernelsOf, Encode) {
   }
 }
 
+// Feedback and variances as moments of inputs may give them; targets are the weights.
+struct Feedback {
+  std::array<float, kGroupSize * kGroupSize> feedback{};
+  std::array<float, kGroupSize> variances{};
+
+  explicit Feedback(uint64_t seed) {
+    std::mt19937_64 engine(seed);
+    for (float& value : feedback) value = 0.3f * gauss(engine);
+    for (float& value : variances) value = std::exp(2.0f * gauss(engine));
+  }
+};
+
+TEST_P(GroupKernelsOf, RoundsWithFeedbackAsTheSpecificationDoes) {
+  for (const Codebook& codebook : codebooks()) {
+    for (int depth = 1; depth <= codec::kMaxDepth; ++depth) {
+      for (size_t rows = 1; rows <= kMostGroups; ++rows) {
+        SCOPED_TRACE(testing::Message() << rows << " rows at depth " << depth);
+        const auto first = make_groups(0, rows, rows), second = make_groups(std::size(kKinds), rows, 31 * rows);
+        struct Out {
+          Guarded<int8_t> codes;
+          Guarded<uint8_t> scale_codes;
+          Guarded<float> decoded, errors;
+          explicit Out(size_t n) : codes(n * kGroupSize), scale_codes(n), decoded(n * kGroupSize), errors(n * kGroupSize) {}
+          codec::RoundedGroup view(bool is_rounded) {
+            return {codes.data(), scale_codes.data(), decoded.data(), errors.data(), is_rounded};
+          }
+        };
+        Out expected(rows), found(rows);
+        const Feedback feedback(rows);
+        const codec::FeedbackGroup group{feedback.feedback.data(), feedback.variances.data(), codebook.data(),
+                                         codec::largest_code(depth)};
+        // Twice, the second time beside what the first has left.
+        for (const bool is_rounded : {false, true}) {
+          const float* const targets = is_rounded ? second.get() : first.get();
+          scalar_.round_with_feedback(group, targets, rows, expected.view(is_rounded));
+          tested_.round_with_feedback(group, targets, rows, found.view(is_rounded));
+          ASSERT_EQ(found.codes, expected.codes);
+          ASSERT_EQ(found.scale_codes, expected.scale_codes);
+          ASSERT_EQ(found.decoded, expected.decoded);
+          ASSERT_EQ(found.errors, expected.errors);
+          ASSERT_TRUE(found.codes.intact() && found.scale_codes.intact() && found.decoded.intact() && found.errors.intact());
+        }
+      }
+    }
+  }
+}
+
+TEST_P(GroupKernelsOf, AddsProductsOfAnyShape) {
+  std::mt19937_64 engine(5);
+  for (const size_t rows : std::initializer_list<size_t>{1, 2, 7, 8, 9, 33}) {
+    for (const size_t columns : std::initializer_list<size_t>{1, 3, 8, 15, 16, 17, 32, 40, 65}) {
+      for (const size_t inner : std::initializer_list<size_t>{0, 1, 16, 37}) {
+        SCOPED_TRACE(testing::Message() << rows << " x " << inner << " x " << columns);
+        const size_t left_stride = inner + 3, right_stride = columns + 2, out_stride = columns + 1;
+        std::vector<float> left(rows * left_stride), right(inner * right_stride + 1);
+        for (float& value : left) value = gauss(engine);
+        for (float& value : right) value = gauss(engine);
+        Guarded<float> out(rows * out_stride);
+        std::vector<float> before(rows * out_stride);
+        for (size_t i = 0; i < before.size(); ++i) out.data()[i] = before[i] = gauss(engine);
+        tested_.add_product(left.data(), left_stride, right.data(), right_stride, inner, out.data(), out_stride, rows, columns);
+        for (size_t r = 0; r < rows; ++r) {
+          for (size_t c = 0; c < out_stride; ++c) {
+            double expected = before[r * out_stride + c];
+            for (size_t k = 0; k < inner && c < columns; ++k)
+              expected += double{left[r * left_stride + k]} * double{right[k * right_stride + c]};
+            ASSERT_NEAR(out.data()[r * out_stride + c], expected, 1e-4) << r << ' ' << c;
+          }
+        }
+        ASSERT_TRUE(out.intact());
+      }
+    }
+  }
+}
+
 // The specification itself against docs/codec.md in double precision, with and without an importance.
 class Oracle {
  public:

@@ -1,0 +1,48 @@
+// Owns how much the model's output feels an error in what a product gives for each token: one backward pass of the source. Does not
+// own what is made of it (calibrator.h).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "calibration/layer_backward.h"
+#include "calibration/streams.h"
+#include "core/thread_pool.h"
+#include "kernels/kernel_table.h"
+
+namespace tritllm {
+
+// Weights of the tokens of all sequences, one after the other, for each stage of each layer; the mean of each is 1.
+struct TokenWeights {
+  std::vector<std::vector<float>> of_stage;  // [layers · 4][tokens]
+
+  std::span<const float> at(uint32_t layer, LayerStage stage) const noexcept {
+    return of_stage[layer * std::size(kLayerStages) + static_cast<size_t>(stage)];
+  }
+};
+
+// Sees gradients of −log p(label) summed over the tokens of a sequence, where each token's label is drawn from the model's own
+// distribution. `first_token` is the sequence's first among the tokens of all.
+using OnGradients = std::function<void(uint32_t layer, size_t first_token, const OutputGradients& gradients)>;
+
+struct SensitivityOptions {
+  uint64_t seed = 0;                                // of the labels
+  std::function<void()> between_parts = [] {};      // called often; may throw to end the work
+  std::span<const std::vector<uint32_t>> labels{};  // [sequences][tokens]; empty: drawn
+};
+
+// Calls on_gradients for each layer of each sequence, the last layer first. Memory: hidden states of a few sequences for all layers,
+// the head and one layer in float32.
+void walk_backward(const ModelFiles& files, const ModelConfig& config, const TokenSequences& sequences,
+                   const SensitivityOptions& options, const kernels::KernelTable& kernels, ThreadPool& pool, Backend& backend,
+                   const OnGradients& on_gradients);
+
+// The mean square of a linear's output gradient for each token, divided by its mean over all tokens, and averaged over the linears
+// of a stage: the diagonal of the Fisher information, with independent labels.
+TokenWeights token_weights(const ModelFiles& files, const ModelConfig& config, const TokenSequences& sequences,
+                           const SensitivityOptions& options, const kernels::KernelTable& kernels, ThreadPool& pool,
+                           Backend& backend);
+
+}  // namespace tritllm
