@@ -16,23 +16,29 @@ using codec::kGroupSize;
 // Rows that are rounded together: their work space stays in the cache of one core.
 constexpr size_t kRowsOfTask = 32;
 
-codec::Codebook codebook_of(const std::vector<float>& groups, codec::MatrixShape shape, int depth,
-                            const std::vector<float>& importance, const codec::GroupKernels& kernels, ThreadPool& pool) {
-  const codec::ColumnStatistics statistics{std::span(importance).first(shape.columns)};
-  codec::MatrixQuantizer quantizer({codec::Recipe::kCalibrated, depth}, shape, kernels, statistics);
+std::vector<float> groups_of(const std::vector<float>& weights, codec::MatrixShape shape) {
+  std::vector<float> groups(shape.groups() * kGroupSize);
+  codec::pad_groups(shape, 0, shape.groups(), weights.data(), groups.data());
+  return groups;
+}
+
+// Of a stripe, with the groups that fill its last line.
+std::vector<float> stripe_of(const std::vector<float>& groups, const codec::Stripe& stripe) {
+  std::vector<float> padded(stripe.padded_groups() * kGroupSize);
+  std::copy_n(groups.data() + stripe.first_group * kGroupSize, stripe.groups * kGroupSize, padded.data());
+  return padded;
+}
+
+void choose_codebook(codec::MatrixQuantizer& quantizer, const std::vector<float>& groups, ThreadPool& pool) {
   const codec::Stripes& stripes = quantizer.stripes();
   pool.parallel_for(stripes.size(), [&](size_t index, unsigned) {
-    const codec::Stripe stripe = stripes[index];
-    std::vector<float> padded(stripe.padded_groups() * kGroupSize);
-    std::copy_n(groups.data() + stripe.first_group * kGroupSize, stripe.groups * kGroupSize, padded.data());
-    quantizer.collect_scales(index, padded.data());
+    quantizer.collect_scales(index, stripe_of(groups, stripes[index]).data());
   });
   const auto loop = [&](size_t count, const std::function<void(size_t)>& body) {
     pool.parallel_for(count, [&](size_t index, unsigned) { body(index); });
   };
   quantizer.choose_codebooks([&](uint64_t group, float* out) { std::copy_n(groups.data() + group * kGroupSize, kGroupSize, out); },
                              loop);
-  return quantizer.codebooks()[0];
 }
 
 }  // namespace
@@ -51,9 +57,11 @@ CalibratedMatrix calibrate_matrix(std::vector<float> weights, codec::MatrixShape
   result.depth = depth;
   factors.shift_targets(weights, takes_residual, pool);
   for (float& weight : weights) weight = std::clamp(weight, -codec::kLargestWeight, codec::kLargestWeight);
-  std::vector<float> groups(shape.groups() * kGroupSize);
-  codec::pad_groups(shape, 0, shape.groups(), weights.data(), groups.data());
-  result.codebook = codebook_of(groups, shape, depth, factors.importance(), kernels, pool);
+  const std::vector<float> groups = groups_of(weights, shape), importance = factors.importance();
+  codec::MatrixQuantizer quantizer({codec::Recipe::kCalibrated, depth}, shape, kernels,
+                                   {.importance = std::span(importance).first(shape.columns)});
+  choose_codebook(quantizer, groups, pool);
+  result.codebook = quantizer.codebooks()[0];
   result.codes.resize(groups.size());
   result.scale_codes.resize(shape.groups());
 
@@ -76,6 +84,24 @@ CalibratedMatrix calibrate_matrix(std::vector<float> weights, codec::MatrixShape
       std::copy_n(rounded.codes.data() + here * kGroupSize, kGroupSize, result.codes.data() + there * kGroupSize);
       result.scale_codes[there] = rounded.scale_codes[here];
     });
+  });
+  return result;
+}
+
+CalibratedMatrix optimal_matrix(const std::vector<float>& weights, codec::MatrixShape shape, int depth,
+                                const codec::GroupKernels& kernels, ThreadPool& pool) {
+  CalibratedMatrix result{.shape = shape, .depth = depth, .codes = std::vector<int8_t>(shape.groups() * kGroupSize),
+                          .scale_codes = std::vector<uint8_t>(shape.groups())};
+  const std::vector<float> groups = groups_of(weights, shape);
+  codec::MatrixQuantizer quantizer({codec::Recipe::kOptimal, depth}, shape, kernels);
+  choose_codebook(quantizer, groups, pool);
+  result.codebook = quantizer.codebooks()[0];
+  pool.parallel_for(quantizer.stripes().size(), [&](size_t index, unsigned) {
+    const codec::Stripe stripe = quantizer.stripes()[index];
+    codec::EncodedStripe encoded;
+    quantizer.encode(index, stripe_of(groups, stripe).data(), encoded);
+    std::copy_n(encoded.codes.data(), stripe.groups * kGroupSize, result.codes.data() + stripe.first_group * kGroupSize);
+    std::copy_n(encoded.scale_codes.data(), stripe.groups, result.scale_codes.data() + stripe.first_group);
   });
   return result;
 }

@@ -28,4 +28,8 @@ struct CalibratedMatrix {
 CalibratedMatrix calibrate_matrix(std::vector<float> weights, codec::MatrixShape shape, int depth, const MomentFactors& factors,
                                   bool takes_residual, const codec::GroupKernels& kernels, ThreadPool& pool);
 
+// The same matrix by itself, as recipe optimal has it.
+CalibratedMatrix optimal_matrix(const std::vector<float>& weights, codec::MatrixShape shape, int depth,
+                                const codec::GroupKernels& kernels, ThreadPool& pool);
+
 }  // namespace tritllm

@@ -1,14 +1,16 @@
 #include "calibration/calibrator.h"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 
 #include "backend/cpu/backend.h"
-#include "calibration/token_sensitivity.h"
 
 namespace tritllm {
 
 namespace {
+
+constexpr size_t kHeldBackOf = 16, kMostHeldBack = 4;  // one sequence of so many; as many as are looked at
 
 // How much each token counts: the inverse of its input's mean square. A few tokens have inputs so large that they would rule the
 // moments, though the model's output hardly feels them.
@@ -33,7 +35,6 @@ class Calibrator {
   Calibrator(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels, ThreadPool& pool)
       : files_(files),
         job_(job),
-        table_(kernels),
         kernels_(*kernels.groups),
         pool_(pool),
         config_(read_model_config(files.config, files.config_place)),
@@ -43,11 +44,7 @@ class Calibrator {
       quantised_.push_back({output, std::make_unique<Stream>(files, config_, *job.sequences, *backend_)});
   }
 
-  void run() {
-    if (job_.weighting == TokenWeighting::kGradients) {
-      const SensitivityOptions options{.seed = job_.seed, .between_parts = job_.between_parts};
-      weights_ = token_weights(files_, config_, *job_.sequences, options, table_, pool_, *backend_);
-    }
+  std::vector<std::string> run() {
     source_.embed();
     for (Quantised& model : quantised_) model.stream->embed();
     for (uint32_t layer = 0; layer < config_.layer_count; ++layer) {
@@ -56,6 +53,7 @@ class Calibrator {
       for (Quantised& model : quantised_) model.stream->load_layer(layer);
       for (const LayerStage stage : kLayerStages) run_stage(stage);
     }
+    return std::move(replaced_);
   }
 
  private:
@@ -107,26 +105,28 @@ class Calibrator {
     const double usual = adds ? usual_energy() : 0.0;
     std::vector<float> inputs, own_inputs, lost;
     for (size_t i = 0; i < job_.sequences->size(); ++i) {
+      if (is_held_back(i)) continue;
       job_.between_parts();
       source_.read_inputs(stage, i, inputs);
       const std::vector<float> weights = weights_of(stage, i, inputs, width);
       for (Quantised& model : quantised_) {
         if (!model.lacks_any) continue;
         model.stream->read_inputs(stage, i, own_inputs);
-        model.moments.inputs.add(own_inputs, own_inputs, weights, kernels_, pool_);
+        model.moments.inputs.add_symmetric(own_inputs, weights, kernels_, pool_);
         model.moments.cross.add(inputs, own_inputs, weights, kernels_, pool_);
         if (!adds) continue;
         lose(source_.hidden(i), model.stream->hidden(i), usual, lost);
         model.moments.residual.add(lost, own_inputs, weights, kernels_, pool_);
       }
     }
+    for (Quantised& model : quantised_) model.moments.inputs.mirror();
   }
 
   std::vector<float> weights_of(LayerStage stage, size_t sequence, std::span<const float> inputs, size_t width) const {
-    if (!weights_) return weights_of_inputs(inputs, width);
+    if (job_.weights == nullptr) return weights_of_inputs(inputs, width);
     size_t first = 0;
     for (size_t i = 0; i < sequence; ++i) first += (*job_.sequences)[i].size();
-    const std::span<const float> all = weights_->at(layer_, stage);
+    const std::span<const float> all = job_.weights->at(layer_, stage);
     return {all.begin() + static_cast<std::ptrdiff_t>(first),
             all.begin() + static_cast<std::ptrdiff_t>(first + (*job_.sequences)[sequence].size())};
   }
@@ -154,6 +154,45 @@ class Calibrator {
     }
   }
 
+  // With so few sequences that none can be spared, all of them decide.
+  bool is_held_back(size_t sequence) const noexcept {
+    return job_.sequences->size() >= kHeldBackOf && sequence % kHeldBackOf == kHeldBackOf - 1;
+  }
+
+  // What a matrix of this model loses on what is held back: Σ w·|W·x − Q·x̂|² for each of the roundings Q.
+  std::vector<double> losses(Quantised& model, LayerStage stage, const std::vector<float>& weights,
+                             std::span<const std::vector<float>> roundings) {
+    const size_t width = source_.input_width(stage), rows = weights.size() / width;
+    const HostMatrix source = across(weights, rows, width);
+    std::vector<HostMatrix> rounded;
+    for (const std::vector<float>& rounding : roundings) rounded.push_back(across(rounding, rows, width));
+    std::vector<double> sums(roundings.size());
+    std::vector<float> inputs, own_inputs;
+    size_t used = 0;
+    for (size_t i = job_.sequences->size() < kHeldBackOf ? 0 : kHeldBackOf - 1; i < job_.sequences->size() && used < kMostHeldBack;
+         i += kHeldBackOf, ++used) {
+      source_.read_inputs(stage, i, inputs);
+      model.stream->read_inputs(stage, i, own_inputs);
+      const std::vector<float> token_weights = weights_of(stage, i, inputs, width), expected = product(inputs, source, kernels_, pool_);
+      for (size_t k = 0; k < rounded.size(); ++k) {
+        const std::vector<float> found = product(own_inputs, rounded[k], kernels_, pool_);
+        for (size_t at = 0; at < found.size(); ++at) {
+          const double lost = double{expected[at]} - double{found[at]};
+          sums[k] += double{token_weights[at / rows]} * lost * lost;
+        }
+      }
+    }
+    return sums;
+  }
+
+  static HostMatrix across(const std::vector<float>& values, size_t rows, size_t columns) {
+    HostMatrix matrix{columns, rows, std::vector<float>(values.size())};
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t c = 0; c < columns; ++c) matrix.values[c * rows + r] = values[r * columns + c];
+    }
+    return matrix;
+  }
+
   void round_matrices(Quantised& model, LayerStage stage) {
     const MomentFactors factors(model.moments, job_.conditioning, kernels_, pool_);
     const bool takes_residual = !model.moments.residual.empty();
@@ -167,7 +206,13 @@ class Calibrator {
       std::vector<float> weights(tensor.elements());
       read_float32(tensor, 0, weights);
       const codec::MatrixShape shape{.rows = tensor.rows(), .columns = tensor.columns()};
-      const CalibratedMatrix matrix = calibrate_matrix(std::move(weights), shape, depth, factors, takes_residual, kernels_, pool_);
+      CalibratedMatrix matrix = calibrate_matrix(weights, shape, depth, factors, takes_residual, kernels_, pool_);
+      CalibratedMatrix optimal = optimal_matrix(weights, shape, depth, kernels_, pool_);
+      const std::vector<double> lost = losses(model, stage, weights, std::array{matrix.decoded(), optimal.decoded()});
+      if (!(lost[0] <= lost[1])) {
+        matrix = std::move(optimal);
+        replaced_.push_back(name);
+      }
       model.stream->replace(*linear, model.output->store(name, matrix));
     }
   }
@@ -176,21 +221,32 @@ class Calibrator {
 
   const ModelFiles& files_;
   const CalibrationJob& job_;
-  const kernels::KernelTable& table_;
   const codec::GroupKernels& kernels_;
   ThreadPool& pool_;
   const ModelConfig config_;
   std::unique_ptr<Backend> backend_;
   Stream source_;
-  std::optional<TokenWeights> weights_;
   uint32_t layer_ = 0;
   std::vector<Quantised> quantised_;
+  std::vector<std::string> replaced_;
 };
 
 }  // namespace
 
-void calibrate(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels, ThreadPool& pool) {
-  Calibrator(files, job, kernels, pool).run();
+std::vector<std::string> calibrate(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels,
+                                   ThreadPool& pool) {
+  return Calibrator(files, job, kernels, pool).run();
+}
+
+uint64_t calibration_memory(const ModelConfig& config, uint64_t tokens, size_t outputs) noexcept {
+  const uint64_t hidden = config.hidden, between = std::max(config.query_width(), config.feed_forward);
+  const uint64_t widest = std::max(hidden, between), models = outputs + 1;
+  const uint64_t streams = tokens * (hidden + between) * sizeof(float);
+  const uint64_t layer = (2 * hidden * (config.query_width() + config.key_value_width()) + 3 * hidden * config.feed_forward) * sizeof(float);
+  const uint64_t moments = (2 * widest + hidden) * widest * sizeof(double);
+  // Conditioned moments and Eigen's copies of them in float64, and what is made of them in float32.
+  const uint64_t factors = widest * widest * (5 * sizeof(double) + 5 * sizeof(float)), matrix = 8 * hidden * widest * sizeof(float);
+  return models * (streams + layer) + outputs * moments + factors + matrix;
 }
 
 }  // namespace tritllm

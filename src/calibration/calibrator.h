@@ -12,6 +12,7 @@
 #include "calibration/calibrated_matrix.h"
 #include "calibration/moment_factors.h"
 #include "calibration/streams.h"
+#include "calibration/token_sensitivity.h"
 #include "core/thread_pool.h"
 #include "kernels/kernel_table.h"
 #include "model/model_files.h"
@@ -30,22 +31,21 @@ class CalibratedOutput {
   virtual std::vector<float> store(const std::string& tensor, const CalibratedMatrix& matrix) = 0;
 };
 
-// How much each token counts in the moments.
-enum class TokenWeighting {
-  kGradients,  // as much as the model's output feels it: one backward pass of the source
-  kInputs,     // the inverse of its input's mean square, which needs no backward pass
-};
-
 struct CalibrationJob {
   const TokenSequences* sequences;
+  const TokenWeights* weights;  // how much each token counts; null: the inverse of its input's mean square
   std::vector<CalibratedOutput*> outputs;
   ConditioningOptions conditioning;
-  TokenWeighting weighting = TokenWeighting::kGradients;
-  uint64_t seed = 0;  // of the labels that gradients are of
   std::function<void()> between_parts;  // called often; may throw to end the work
 };
 
 // Everything that the job points to outlives the call. `files` are those of the source, which the engine must be able to run.
-void calibrate(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels, ThreadPool& pool);
+// One sequence of sixteen is held back: a matrix that loses more there than the one of recipe optimal is replaced by it. Returns the
+// names of those, over all outputs.
+std::vector<std::string> calibrate(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels,
+                                   ThreadPool& pool);
+
+// Bytes that calibrate() takes at once.
+uint64_t calibration_memory(const ModelConfig& config, uint64_t tokens, size_t outputs) noexcept;
 
 }  // namespace tritllm

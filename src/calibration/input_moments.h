@@ -26,9 +26,19 @@ class WeightedMoments {
 
   // x: [tokens][rows], y: [tokens][columns], weights: [tokens].
   void add(std::span<const float> x, std::span<const float> y, std::span<const float> weights, const codec::GroupKernels& kernels,
-           ThreadPool& pool);
+           ThreadPool& pool) {
+    add(x, y, weights, /*all=*/true, kernels, pool);
+  }
+  // The same for y = x, at half the cost: what lies below the diagonal is not there before mirror().
+  void add_symmetric(std::span<const float> x, std::span<const float> weights, const codec::GroupKernels& kernels, ThreadPool& pool) {
+    add(x, x, weights, /*all=*/false, kernels, pool);
+  }
+  void mirror();
 
  private:
+  void add(std::span<const float> x, std::span<const float> y, std::span<const float> weights, bool all,
+           const codec::GroupKernels& kernels, ThreadPool& pool);
+
   size_t rows_ = 0, columns_ = 0;
   std::vector<double> sums_;
 };

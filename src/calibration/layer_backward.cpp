@@ -12,7 +12,7 @@ namespace tritllm {
 
 namespace {
 
-constexpr size_t kRowsOfTask = 32;
+constexpr size_t kRowsOfTask = 64;
 
 std::vector<float> transposed(const float* values, size_t stride, size_t rows, size_t columns) {
   std::vector<float> out(rows * columns);

@@ -75,8 +75,7 @@ MomentFactors::MomentFactors(const InputMoments& moments, const ConditioningOpti
     const size_t row = source_column(i);
     for (size_t j = 0; row < columns_ && j < padded_; ++j) {
       const size_t column = source_column(j);
-      // Float32 sums of x̂_i·x̂_j and x̂_j·x̂_i may differ in their last bits.
-      if (column < columns_) conditioned[i * padded_ + j] = (sums[row * columns_ + column] + sums[column * columns_ + row]) / (2 * mean_);
+      if (column < columns_) conditioned[i * padded_ + j] = sums[row * columns_ + column] / mean_;
     }
     conditioned[i * padded_ + i] += options_.damping;
     if (trace <= 0 || row >= columns_) conditioned[i * padded_ + i] += 1.0;

@@ -188,4 +188,13 @@ TokenWeights token_weights(const ModelFiles& files, const ModelConfig& config, c
   return weights;
 }
 
+uint64_t sensitivity_memory(const ModelConfig& config, uint64_t longest) noexcept {
+  const uint64_t hidden = config.hidden, widest = std::max<uint64_t>({hidden, config.query_width(), config.feed_forward});
+  const uint64_t head = (hidden + 3 * kLogitRowsTogether) * config.vocabulary * sizeof(float);
+  const uint64_t layer = 2 * (2 * hidden * (config.query_width() + config.key_value_width()) + 3 * hidden * config.feed_forward) * sizeof(float);
+  const uint64_t sequence = longest * hidden * sizeof(float) * (config.layer_count + 1);
+  const uint64_t work = longest * (16 * widest + 4 * longest) * sizeof(float);
+  return head + layer + std::max(sequence, kChunkBytes) + work;
+}
+
 }  // namespace tritllm

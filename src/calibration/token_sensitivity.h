@@ -45,4 +45,7 @@ TokenWeights token_weights(const ModelFiles& files, const ModelConfig& config, c
                            const SensitivityOptions& options, const kernels::KernelTable& kernels, ThreadPool& pool,
                            Backend& backend);
 
+// Bytes that they take at once, for sequences of up to `longest` tokens.
+uint64_t sensitivity_memory(const ModelConfig& config, uint64_t longest) noexcept;
+
 }  // namespace tritllm

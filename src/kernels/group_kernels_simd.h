@@ -419,6 +419,16 @@ struct GroupOperations {
 
   static void add_product(const float* left, size_t left_stride, const float* right, size_t right_stride, size_t inner, float* out,
                           size_t out_stride, size_t rows, size_t columns) noexcept {
+    // Rows of `right` that stay in a second-level cache while all rows of `left` meet them. Each result is still one sum in order.
+    constexpr size_t kInnerBlock = 256;
+    for (size_t k = 0; k < inner; k += kInnerBlock) {
+      add_product_block(left + k, left_stride, right + k * right_stride, right_stride, inner - k < kInnerBlock ? inner - k : kInnerBlock,
+                        out, out_stride, rows, columns);
+    }
+  }
+
+  static void add_product_block(const float* left, size_t left_stride, const float* right, size_t right_stride, size_t inner,
+                                float* out, size_t out_stride, size_t rows, size_t columns) noexcept {
     constexpr size_t kRows = kLanes == 16 ? 8 : 4;
     size_t c = 0;
     const auto for_rows = [&](auto vectors) {

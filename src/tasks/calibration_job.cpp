@@ -22,8 +22,9 @@ std::vector<float> rounded_to_half(std::vector<float> weights) {
 
 }  // namespace
 
-CalibrationSink::CalibrationSink(const ModelSource& model, ConfigRun& run, RunCost& cost, ThreadPool& pool, OnWeights on_weights)
-    : model_(model), run_(run), cost_(cost), pool_(pool), on_weights_(std::move(on_weights)) {
+CalibrationSink::CalibrationSink(const ModelSource& model, ConfigRun& run, RunCost& cost, ThreadPool& pool,
+                                 std::function<void(uint64_t)> on_stored)
+    : model_(model), run_(run), cost_(cost), pool_(pool), on_stored_(std::move(on_stored)) {
   for (size_t i = 0; i < model.tensors.size(); ++i) positions_.emplace(model.tensors[i].name, i);
 }
 
@@ -48,7 +49,7 @@ std::vector<float> CalibrationSink::store(const std::string& name, const Calibra
       quantize_matrix(tensor, {&target, 1}, *kernels::active_table().groups, pool_, [](uint64_t) {}).front();
   cost_.quantised_weights += result.stats.weights;
   run_.record(position, checksum, &result.stats, result.plain);
-  on_weights_(tensor.elements());
+  on_stored_(position);
   return rounded_to_half(matrix.decoded());
 }
 

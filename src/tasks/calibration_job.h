@@ -16,8 +16,9 @@ namespace tritllm {
 // A configuration of a calibrated recipe that is not complete.
 class CalibrationSink final : public CalibratedOutput {
  public:
-  // `on_weights` is called with the weights of each matrix that is stored. Everything outlives the sink.
-  CalibrationSink(const ModelSource& model, ConfigRun& run, RunCost& cost, ThreadPool& pool, OnWeights on_weights);
+  // `on_stored` is called with the position of each matrix that is stored. Everything outlives the sink.
+  CalibrationSink(const ModelSource& model, ConfigRun& run, RunCost& cost, ThreadPool& pool,
+                  std::function<void(uint64_t position)> on_stored);
 
   int depth(const std::string& tensor) const override;
   std::optional<std::vector<float>> finished(const std::string& tensor) override;
@@ -28,7 +29,7 @@ class CalibrationSink final : public CalibratedOutput {
   ConfigRun& run_;
   RunCost& cost_;
   ThreadPool& pool_;
-  OnWeights on_weights_;
+  std::function<void(uint64_t)> on_stored_;
   std::unordered_map<std::string, uint64_t> positions_;
 };
 

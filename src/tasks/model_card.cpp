@@ -455,7 +455,9 @@ std::string reproducibility(const Card& card) {
   text += fmt::format("tritllm quantize --model {}{} --configs {}{} --out out\n```\n\n", shell_value(model),
                       facts.base_model ? fmt::format(" --base-model {}", shell_value(*facts.base_model)) : "", card.manifest.recipe,
                       facts.options);
-  return text + fmt::format("`out/{}/` then holds the same bytes, on any machine. {}\n", card.manifest.recipe,
+  const bool calibrates = card.recipe != nullptr && card.recipe->calibrates;
+  return text + fmt::format("`out/{}/` then holds the same bytes, on any machine{}. {}\n", card.manifest.recipe,
+                            calibrates ? " with the same instruction set and calibration text" : "",
                             facts.base_model && card.manifest.source_kind != "gguf"
                                 ? "`hf` is the hub's own program."
                                 : "The first name is that of the source's folder or file.");

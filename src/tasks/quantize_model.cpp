@@ -16,6 +16,7 @@
 #include "io/model_location.h"
 #include "kernels/kernel_table.h"
 #include "model/families.h"
+#include "backend/cpu/backend.h"
 #include "tasks/calibration_job.h"
 #include "tasks/exact_job.h"
 #include "tasks/report.h"
@@ -75,6 +76,9 @@ void require_memory_for_side_files(const QuantizeOptions& options) {
     refuse_memory(least, options.max_memory);
 }
 
+// Matrices outside of layers are quantised by themselves.
+bool is_of_a_layer(std::string_view tensor) { return tensor.starts_with("model.layers."); }
+
 class QuantizeRun {
  public:
   explicit QuantizeRun(const QuantizeOptions& options)
@@ -110,6 +114,9 @@ class QuantizeRun {
   void require_calibration() const;
   std::string policy_of(codec::Config config) const;
   void calibrate_layers(ThreadPool& pool);
+  bool lacks_layers(const ConfigRun& run) const;
+  size_t calibrations_at_once(const ModelConfig& config, uint64_t tokens, size_t most) const;
+  void count_calibrated(uint64_t position);
   uint64_t side_memory() const;
   uint64_t least_memory(unsigned threads) const;
   uint64_t peak_memory() const;
@@ -139,6 +146,8 @@ class QuantizeRun {
   std::vector<uint64_t> positions_;
   std::vector<ConfigRun> runs_;
   std::map<uint64_t, codec::ExactForm> exact_forms_;  // by position; there is one configuration of recipe exact
+  std::set<uint64_t> calibrated_;                     // positions that progress has counted
+  size_t calibrated_together_ = 1;
   unsigned threads_ = 1;
   RunProgress progress_;
   double last_sync_ = 0;  // second of the run
@@ -163,28 +172,72 @@ std::string QuantizeRun::policy_of(codec::Config config) const {
   return calibrates(config) ? policy + "\n" + description(options_.calibration) : policy;
 }
 
-// All matrices of the layers, for all configurations that calibrate, from one pass over the text.
+// All matrices of the layers, for as many configurations at a time as memory allows. Text and weights of its tokens are the same for
+// all.
 void QuantizeRun::calibrate_layers(ThreadPool& pool) {
   std::vector<std::unique_ptr<CalibrationSink>> sinks;
-  const ModelFiles files = open_model_files(model_.path, pool);
-  CalibrationJob job{.sequences = nullptr, .outputs = {}, .conditioning = {}, .between_parts = [this] { stop_where_asked(); }};
   for (size_t i = 0; i < runs_.size(); ++i) {
-    if (runs_[i].complete() || !calibrates(runs_[i].config())) continue;
-    sinks.push_back(std::make_unique<CalibrationSink>(model_, runs_[i], costs_[i], pool, [this](uint64_t) { sync_now_and_then(); }));
-    job.outputs.push_back(sinks.back().get());
+    if (runs_[i].complete() || !calibrates(runs_[i].config()) || !lacks_layers(runs_[i])) continue;
+    sinks.push_back(std::make_unique<CalibrationSink>(model_, runs_[i], costs_[i], pool,
+                                                      [this](uint64_t position) { count_calibrated(position); }));
   }
   if (sinks.empty()) return;
-  progress_.begin_tensor("calibration text");
+  calibrated_together_ = sinks.size();
+  const ModelFiles files = open_model_files(model_.path, pool);
+  const ModelConfig config = read_model_config(files.config, files.config_place);
   const CalibrationText& text = options_.calibration;
-  const TokenSequences sequences = text.is_own() ? write_calibration_text(text, model_.path, threads_, [this] { stop_where_asked(); })
+  const uint64_t tokens = uint64_t{text.sequences} * text.tokens;
+  const size_t together = calibrations_at_once(config, tokens, sinks.size());
+
+  progress_.begin_tensor("calibration text");
+  const auto stop = [this] { stop_where_asked(); };
+  const TokenSequences sequences = text.is_own() ? write_calibration_text(text, model_.path, threads_, stop)
                                                  : read_calibration_text(text, model_.path);
-  job.sequences = &sequences;
+  progress_.begin_tensor("weights of the text's tokens");
+  const auto backend = make_cpu_backend(pool, kernels::active_table(), Arithmetic::kFloat);
+  const TokenWeights weights = token_weights(files, config, sequences, {.seed = text.seed, .between_parts = stop},
+                                             kernels::active_table(), pool, *backend);
+  CalibrationJob job{.sequences = &sequences, .weights = &weights, .outputs = {}, .conditioning = {}, .between_parts = stop};
   // Text that the model wrote itself is less like what it will read.
   job.conditioning.damping = text.is_own() ? 0.05 : 0.03;
-  job.seed = text.seed;
-  if (std::getenv("TRIT_W")) job.weighting = TokenWeighting::kInputs;
-  if (const char* s = std::getenv("TRIT_SHIFT")) job.conditioning.shift = std::atof(s);
-  calibrate(files, job, kernels::active_table(), pool);
+  for (size_t first = 0; first < sinks.size(); first += together) {
+    job.outputs.clear();
+    for (size_t i = first; i < std::min(first + together, sinks.size()); ++i) job.outputs.push_back(sinks[i].get());
+    for (const std::string& name : calibrate(files, job, kernels::active_table(), pool))
+      options_.on_warning(fmt::format("'{}': the calibration text does not help here; quantised as by recipe optimal", printable(name)));
+  }
+}
+
+// Whether a matrix is still to be made that calibration makes.
+bool QuantizeRun::lacks_layers(const ConfigRun& run) const {
+  return std::ranges::any_of(positions_, [&](uint64_t position) {
+    return run.plan(position).fate == Fate::kTernary && !run.has(position) &&
+           is_of_a_layer(model_.tensors[position].name);
+  });
+}
+
+size_t QuantizeRun::calibrations_at_once(const ModelConfig& config, uint64_t tokens, size_t most) const {
+  const auto needed = [&](size_t outputs) {
+    const uint64_t passes = std::max(calibration_memory(config, tokens, outputs), sensitivity_memory(config, options_.calibration.tokens));
+    return side_memory() + threads_ * thread_memory({}) + passes;
+  };
+  if (needed(1) > options_.max_memory) {
+    throw Error(ErrorCode::kUsage, "options.max_memory",
+                fmt::format("calibrating this model with {} tokens needs {} MiB, allowed are {} MiB", tokens, (needed(1) >> 20) + 1,
+                            options_.max_memory >> 20),
+                "allow more, or take fewer sequences (options.calibration.sequences)");
+  }
+  while (needed(most) > options_.max_memory) --most;
+  return most;
+}
+
+// A tensor counts once, however many configurations there are.
+void QuantizeRun::count_calibrated(uint64_t position) {
+  const SourceTensor& tensor = model_.tensors[position];
+  progress_.begin_tensor(tensor.name);
+  progress_.count(tensor.elements() / calibrated_together_);
+  calibrated_.insert(position);
+  sync_now_and_then();
 }
 
 uint64_t QuantizeRun::side_memory() const {
@@ -482,6 +535,7 @@ void QuantizeRun::process(uint64_t position, ThreadPool& pool) {
   for (size_t i = 0; i < runs_.size(); ++i) {
     if (!runs_[i].complete() && !runs_[i].has(position)) wanting.push_back(i);
   }
+  if (wanting.empty() && calibrated_.contains(position)) return progress_.end_tensor(0);
   if (wanting.empty()) {
     progress_.skip(tensor.elements());
   } else {

@@ -144,6 +144,10 @@ std::vector<ModelProblem> verify_against_source(const fs::path& named, const fs:
   std::unordered_map<std::string, const SourceTensor*> tensors;
   for (const SourceTensor& tensor : model.tensors) tensors.emplace(tensor.name, &tensor);
   const codec::Recipe recipe = codec::parse_config(manifest.recipe).recipe;
+  if (codec::recipe_row(recipe).calibrates) {
+    throw Error(ErrorCode::kUnsupported, "options.source", "a calibrated matrix follows from all layers before it, not from its source alone",
+                "quantise the source again with the options of the model card, and compare the files");
+  }
 
   std::vector<ModelProblem> problems;
   const Sources sources({packed, source});

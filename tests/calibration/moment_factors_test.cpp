@@ -57,7 +57,8 @@ class MomentFactorsTest : public testing::TestWithParam<size_t> {
   InputMoments moments_of(const Inputs& inputs) {
     InputMoments moments{WeightedMoments(columns(), columns()), WeightedMoments(columns(), columns()), {}};
     const std::vector<float> ones(kTokens, 1.0f);
-    moments.inputs.add(inputs.quantised, inputs.quantised, ones, kernels_, pool_);
+    moments.inputs.add_symmetric(inputs.quantised, ones, kernels_, pool_);
+    moments.inputs.mirror();
     moments.cross.add(inputs.source, inputs.quantised, ones, kernels_, pool_);
     return moments;
   }
@@ -84,6 +85,36 @@ class MomentFactorsTest : public testing::TestWithParam<size_t> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Columns, MomentFactorsTest, testing::Values(16, 40, 64));
+
+TEST_P(MomentFactorsTest, MomentsAreWeightedSums) {
+  const Inputs inputs = make_inputs(kTokens, columns(), 0.3);
+  std::vector<float> weights(kTokens);
+  for (size_t t = 0; t < kTokens; ++t) weights[t] = static_cast<float>(t % 7) / 3.0f;
+  WeightedMoments cross(columns(), columns()), symmetric(columns(), columns());
+  // In two calls of different lengths.
+  const auto part = [&](const std::vector<float>& x, size_t first, size_t count) {
+    return std::span(x).subspan(first * columns(), count * columns());
+  };
+  for (const auto& [first, count] : {std::pair<size_t, size_t>{0, 150}, {150, kTokens - 150}}) {
+    const auto here = std::span(weights).subspan(first, count);
+    cross.add(part(inputs.source, first, count), part(inputs.quantised, first, count), here, kernels_, pool_);
+    symmetric.add_symmetric(part(inputs.source, first, count), here, kernels_, pool_);
+  }
+  symmetric.mirror();
+  for (size_t i = 0; i < columns(); ++i) {
+    for (size_t j = 0; j < columns(); ++j) {
+      double crossed = 0, squared = 0, energy = 0;
+      for (size_t t = 0; t < kTokens; ++t) {
+        const double x = weights[t] * inputs.source[t * columns() + i];
+        crossed += x * inputs.quantised[t * columns() + j];
+        squared += x * inputs.source[t * columns() + j];
+        energy += std::fabs(x * inputs.source[t * columns() + j]);
+      }
+      EXPECT_NEAR(cross.sums()[i * columns() + j], crossed, 1e-4 * energy + 1e-3) << i << ' ' << j;
+      EXPECT_NEAR(symmetric.sums()[i * columns() + j], squared, 1e-5 * energy + 1e-6) << i << ' ' << j;
+    }
+  }
+}
 
 TEST_P(MomentFactorsTest, FeedbackIsThatOfConditionalExpectations) {
   const MomentFactors made(moments_of(make_inputs(kTokens, columns(), 0.0)), {.damping = 0.01}, kernels_, pool_);
@@ -189,7 +220,8 @@ TEST_P(MomentFactorsTest, BytesDoNotDependOnTheThreads) {
     ThreadPool pool(threads);
     InputMoments moments{WeightedMoments(columns(), columns()), WeightedMoments(columns(), columns()), {}};
     const std::vector<float> ones(kTokens, 1.0f);
-    moments.inputs.add(inputs.quantised, inputs.quantised, ones, kernels_, pool);
+    moments.inputs.add_symmetric(inputs.quantised, ones, kernels_, pool);
+    moments.inputs.mirror();
     moments.cross.add(inputs.source, inputs.quantised, ones, kernels_, pool);
     const MomentFactors factors(moments, {}, kernels_, pool);
     codes.push_back(calibrate_matrix(make_weights(70, columns()), shape, 3, factors, false, kernels_, pool).codes);

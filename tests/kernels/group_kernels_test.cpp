@@ -378,7 +378,7 @@ TEST_P(GroupKernelsOf, AddsProductsOfAnyShape) {
   std::mt19937_64 engine(5);
   for (const size_t rows : std::initializer_list<size_t>{1, 2, 7, 8, 9, 33}) {
     for (const size_t columns : std::initializer_list<size_t>{1, 3, 8, 15, 16, 17, 32, 40, 65}) {
-      for (const size_t inner : std::initializer_list<size_t>{0, 1, 16, 37}) {
+      for (const size_t inner : std::initializer_list<size_t>{0, 1, 16, 37, 300}) {
         SCOPED_TRACE(testing::Message() << rows << " x " << inner << " x " << columns);
         const size_t left_stride = inner + 3, right_stride = columns + 2, out_stride = columns + 1;
         std::vector<float> left(rows * left_stride), right(inner * right_stride + 1);

@@ -1,0 +1,128 @@
+"""Calibrated recipes as users meet them: less divergence at the same size, the same bytes however a run goes, and clear refusals."""
+
+import json
+import random
+import shutil
+
+import pytest
+
+from cli_support import error_line, folder_digest, quantize, quantize_arguments, run, same_results, succeeded
+from small_llama import small_llama
+
+WORDS = "the ternary weights of a model are sums of trits and each group of sixteen shares one scale".split()
+
+
+def text_file(path, words=6000, seed=1):
+    source = random.Random(seed)
+    path.write_text(" ".join(source.choice(WORDS) for _ in range(words)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("calibrated")
+    yield small_llama(folder / "model")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    yield text_file(folder / "calibration.txt")
+    shutil.rmtree(folder)
+
+
+def calibrate(model, out, *more, configs="calibrated-d2", **options):
+    return quantize(model, out, "--calibration-tokens", 64, *more, configs=configs, **options)
+
+
+def divergence(packed, model, text):
+    result = succeeded(run("eval", "--model", packed, "--reference", model, "--text-file", text, "--window", 64, "--windows", 20,
+                           "--activations", "f32", "--json", "--quiet"))
+    return json.loads(result.stdout)["kl_divergence_mean"]
+
+
+def test_diverges_less_than_other_recipes(model, text, tmp_path):
+    succeeded(calibrate(model, tmp_path, "--calibration", text, configs="optimal-d2,calibrated-d2,calibrated-d1,optimal-d1"))
+    other = text_file(tmp_path / "other.txt", seed=2)
+    for depth in ("d1", "d2"):
+        optimal, calibrated = (divergence(tmp_path / f"{name}-{depth}" / "packed", model, other) for name in ("optimal", "calibrated"))
+        assert calibrated < 0.8 * optimal, (depth, calibrated, optimal)
+        sizes = [json.loads((tmp_path / f"{name}-{depth}" / "report.json").read_text())["packed_bytes"] for name in ("optimal", "calibrated")]
+        assert sizes[0] == sizes[1]
+
+
+def test_bytes_do_not_depend_on_threads_or_company(model, text, tmp_path):
+    alone = tmp_path / "alone"
+    succeeded(calibrate(model, alone, "--calibration", text, threads=1))
+    together = tmp_path / "together"
+    succeeded(calibrate(model, together, "--calibration", text, configs="calibrated-d3,calibrated-d2", threads=3))
+    shutil.rmtree(together / "calibrated-d3")
+    same_results(alone, together, config="calibrated-d2")
+
+
+def test_own_text_depends_on_the_seed_alone(model, tmp_path):
+    outs = []
+    for name, options in (("one", []), ("again", []), ("other", ["--seed", 7])):
+        outs.append(tmp_path / name)
+        succeeded(calibrate(model, outs[-1], "--calibration-sequences", 20, *options))
+    same_results(outs[0], outs[1], config="calibrated-d2")
+    packed = [next((out / "calibrated-d2" / "packed").glob("*.safetensors")).read_bytes() for out in outs]
+    assert packed[0] == packed[1] != packed[2]
+
+
+@pytest.mark.parametrize("emit", ["packed,model", "packed", "model"])
+def test_killed_run_goes_on_to_the_same_bytes(model, text, tmp_path, shim, emit):
+    options = ["--calibration-tokens", 64, "--calibration-sequences", 8, "--calibration", text, "--emit", emit]
+    arguments = lambda out: quantize_arguments(model, out, *options, configs="calibrated-d2", threads=1)
+    whole = tmp_path / "whole"
+    calls = len(shim.calls(arguments(whole), tmp_path / "log"))
+    for call in range(1, calls, max(1, calls // 12)):
+        out = tmp_path / f"out-{call}"
+        shim.run(arguments(out), "kill", call)
+        succeeded(run(*arguments(out)))
+        for name in emit.split(","):
+            assert folder_digest(out / "calibrated-d2" / name) == folder_digest(whole / "calibrated-d2" / name), (call, name)
+        shutil.rmtree(out)
+
+
+def test_another_text_is_another_result(model, text, tmp_path):
+    out = tmp_path / "out"
+    succeeded(calibrate(model, out, "--calibration", text))
+    assert "was complete" in succeeded(calibrate(model, out, "--calibration", text)).stdout
+    other = text_file(tmp_path / "other.txt", seed=3)
+    error_line(calibrate(model, out, "--calibration", other), "was made from another source or with other options")
+
+
+def test_card_tells_the_text_and_the_recipe(model, text, tmp_path):
+    succeeded(calibrate(model, tmp_path, "--calibration", text))
+    card = (tmp_path / "calibrated-d2" / "packed" / "README.md").read_text()
+    assert "--calibration" in card and "Calibrated PTQ" in card and "instruction set" in card
+
+
+def test_refusals(model, text, tmp_path):
+    error_line(calibrate(model, tmp_path / "a", "--calibration", tmp_path / "nowhere"), "nowhere")
+    short = tmp_path / "short.txt"
+    short.write_text("too short")
+    error_line(calibrate(model, tmp_path / "b", "--calibration", short), "do not fill one sequence", code=None)
+    error_line(calibrate(model, tmp_path / "c", "--shard", "1/2", "--emit", "packed"), "whole model", code=None)
+    error_line(calibrate(model, tmp_path / "d", "--max-memory", "80M"), "MiB", code=None)
+    unknown = shutil.copytree(model, tmp_path / "unknown")
+    config = json.loads((unknown / "config.json").read_text())
+    (unknown / "config.json").write_text(json.dumps(config | {"model_type": "foo", "architectures": ["FooForCausalLM"]}))
+    error_line(calibrate(unknown, tmp_path / "e"), "engine does not run", code=None)
+    assert not any((tmp_path / name).exists() and any((tmp_path / name).rglob("*.safetensors")) for name in "abcde")
+
+
+def test_verify_says_what_it_cannot_do(model, text, tmp_path):
+    succeeded(calibrate(model, tmp_path, "--calibration", text))
+    packed = tmp_path / "calibrated-d2" / "packed"
+    succeeded(run("verify", packed, "--quiet"))
+    error_line(run("verify", packed, "--source", model, "--quiet"), "calibrated", code=None)
+
+
+def test_kept_matrices_stay(model, text, tmp_path):
+    succeeded(calibrate(model, tmp_path, "--calibration", text, "--depth", "down_proj=keep", "--depth", "q_proj=4"))
+    report = json.loads((tmp_path / "calibrated-d2" / "report.json").read_text())
+    depths = {tensor["name"]: tensor.get("depth") for tensor in report["tensors"]}
+    assert depths["model.layers.0.self_attn.q_proj.weight"] == 4 and not depths["model.layers.0.mlp.down_proj.weight"]
