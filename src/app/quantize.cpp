@@ -276,8 +276,8 @@ RunCommand register_quantize(CLI::App& app) {
   add_option(*command, "-o,--out", a.out, "Folder for the results: OUT/CONFIG/packed, OUT/CONFIG/model, OUT/CONFIG/report.json",
              "OUT")
       ->required();
-  add_option(*command, "--configs", a.configs, "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4, calibrated-d1..d4; or exact",
-             "CONFIGS")
+  add_option(*command, "--configs", a.configs,
+             "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4, calibrated-d1..d4; or exact", "CONFIGS")
       ->delimiter(',');
   add_option(*command, "--emit", a.emit, "What to write: packed, model (FP16), or both", "EMIT")->delimiter(',');
   command

@@ -31,9 +31,8 @@ std::vector<float> stripe_of(const std::vector<float>& groups, const codec::Stri
 
 void choose_codebook(codec::MatrixQuantizer& quantizer, const std::vector<float>& groups, ThreadPool& pool) {
   const codec::Stripes& stripes = quantizer.stripes();
-  pool.parallel_for(stripes.size(), [&](size_t index, unsigned) {
-    quantizer.collect_scales(index, stripe_of(groups, stripes[index]).data());
-  });
+  pool.parallel_for(stripes.size(),
+                    [&](size_t index, unsigned) { quantizer.collect_scales(index, stripe_of(groups, stripes[index]).data()); });
   const auto loop = [&](size_t count, const std::function<void(size_t)>& body) {
     pool.parallel_for(count, [&](size_t index, unsigned) { body(index); });
   };
@@ -90,7 +89,9 @@ CalibratedMatrix calibrate_matrix(std::vector<float> weights, codec::MatrixShape
 
 CalibratedMatrix optimal_matrix(const std::vector<float>& weights, codec::MatrixShape shape, int depth,
                                 const codec::GroupKernels& kernels, ThreadPool& pool) {
-  CalibratedMatrix result{.shape = shape, .depth = depth, .codes = std::vector<int8_t>(shape.groups() * kGroupSize),
+  CalibratedMatrix result{.shape = shape,
+                          .depth = depth,
+                          .codes = std::vector<int8_t>(shape.groups() * kGroupSize),
                           .scale_codes = std::vector<uint8_t>(shape.groups())};
   const std::vector<float> groups = groups_of(weights, shape);
   codec::MatrixQuantizer quantizer({codec::Recipe::kOptimal, depth}, shape, kernels);

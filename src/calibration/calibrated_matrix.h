@@ -1,5 +1,5 @@
-// Owns the rounding of one matrix by what is known of its inputs: its codebook, and its rows on all threads. Does not own the way of
-// its codes into files (src/tasks).
+// Owns the rounding of one matrix by what is known of its inputs: its codebook, and its rows on all threads. Does not own the way
+// of its codes into files (src/tasks).
 #pragma once
 
 #include <cstdint>

@@ -12,18 +12,6 @@ namespace {
 
 constexpr size_t kHeldBackOf = 16, kMostHeldBack = 4;  // one sequence of so many; as many as are looked at
 
-// How much each token counts: the inverse of its input's mean square. A few tokens have inputs so large that they would rule the
-// moments, though the model's output hardly feels them.
-std::vector<float> weights_of_inputs(std::span<const float> inputs, size_t width) {
-  std::vector<float> weights(inputs.size() / width);
-  for (size_t t = 0; t < weights.size(); ++t) {
-    double squares = 0;
-    for (const float x : inputs.subspan(t * width, width)) squares += double{x} * double{x};
-    weights[t] = squares > 0 ? static_cast<float>(static_cast<double>(width) / squares) : 0.0f;
-  }
-  return weights;
-}
-
 double mean_square(std::span<const float> values) {
   double squares = 0;
   for (const float x : values) squares += double{x} * double{x};
@@ -108,7 +96,7 @@ class Calibrator {
       if (is_held_back(i)) continue;
       job_.between_parts();
       source_.read_inputs(stage, i, inputs);
-      const std::vector<float> weights = weights_of(stage, i, inputs, width);
+      const std::span<const float> weights = weights_of(stage, i);
       for (Quantised& model : quantised_) {
         if (!model.lacks_any) continue;
         model.stream->read_inputs(stage, i, own_inputs);
@@ -122,13 +110,10 @@ class Calibrator {
     for (Quantised& model : quantised_) model.moments.inputs.mirror();
   }
 
-  std::vector<float> weights_of(LayerStage stage, size_t sequence, std::span<const float> inputs, size_t width) const {
-    if (job_.weights == nullptr) return weights_of_inputs(inputs, width);
+  std::span<const float> weights_of(LayerStage stage, size_t sequence) const {
     size_t first = 0;
     for (size_t i = 0; i < sequence; ++i) first += (*job_.sequences)[i].size();
-    const std::span<const float> all = job_.weights->at(layer_, stage);
-    return {all.begin() + static_cast<std::ptrdiff_t>(first),
-            all.begin() + static_cast<std::ptrdiff_t>(first + (*job_.sequences)[sequence].size())};
+    return job_.weights->at(layer_, stage).subspan(first, (*job_.sequences)[sequence].size());
   }
 
   // The median over all tokens of the mean square of the source's hidden states.
@@ -136,15 +121,16 @@ class Calibrator {
     std::vector<double> energies;
     for (size_t i = 0; i < job_.sequences->size(); ++i) {
       const std::span<const float> hidden = source_.hidden(i);
-      for (size_t at = 0; at < hidden.size(); at += config_.hidden) energies.push_back(mean_square(hidden.subspan(at, config_.hidden)));
+      for (size_t at = 0; at < hidden.size(); at += config_.hidden)
+        energies.push_back(mean_square(hidden.subspan(at, config_.hidden)));
     }
     const auto middle = energies.begin() + static_cast<std::ptrdiff_t>(energies.size() / 2);
     std::nth_element(energies.begin(), middle, energies.end());
     return *middle;
   }
 
-  // r − r̂ of each token. The few tokens whose hidden states are thousands of times as large as the others' have errors to match, which
-  // no later matrix could or should make good: they count less as their energy is above the usual one.
+  // r − r̂ of each token. The few tokens whose hidden states are thousands of times as large as the others' have errors to match,
+  // which no later matrix could or should make good: they count less as their energy is above the usual one.
   void lose(std::span<const float> source, std::span<const float> own, double usual, std::vector<float>& out) const {
     out.resize(source.size());
     for (size_t at = 0; at < out.size(); at += config_.hidden) {
@@ -173,7 +159,8 @@ class Calibrator {
          i += kHeldBackOf, ++used) {
       source_.read_inputs(stage, i, inputs);
       model.stream->read_inputs(stage, i, own_inputs);
-      const std::vector<float> token_weights = weights_of(stage, i, inputs, width), expected = product(inputs, source, kernels_, pool_);
+      const std::span<const float> token_weights = weights_of(stage, i);
+      const std::vector<float> expected = product(inputs, source, kernels_, pool_);
       for (size_t k = 0; k < rounded.size(); ++k) {
         const std::vector<float> found = product(own_inputs, rounded[k], kernels_, pool_);
         for (size_t at = 0; at < found.size(); ++at) {
@@ -242,7 +229,8 @@ uint64_t calibration_memory(const ModelConfig& config, uint64_t tokens, size_t o
   const uint64_t hidden = config.hidden, between = std::max(config.query_width(), config.feed_forward);
   const uint64_t widest = std::max(hidden, between), models = outputs + 1;
   const uint64_t streams = tokens * (hidden + between) * sizeof(float);
-  const uint64_t layer = (2 * hidden * (config.query_width() + config.key_value_width()) + 3 * hidden * config.feed_forward) * sizeof(float);
+  const uint64_t layer =
+      (2 * hidden * (config.query_width() + config.key_value_width()) + 3 * hidden * config.feed_forward) * sizeof(float);
   const uint64_t moments = (2 * widest + hidden) * widest * sizeof(double);
   // Conditioned moments and Eigen's copies of them in float64, and what is made of them in float32.
   const uint64_t factors = widest * widest * (5 * sizeof(double) + 5 * sizeof(float)), matrix = 8 * hidden * widest * sizeof(float);

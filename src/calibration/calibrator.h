@@ -33,15 +33,15 @@ class CalibratedOutput {
 
 struct CalibrationJob {
   const TokenSequences* sequences;
-  const TokenWeights* weights;  // how much each token counts; null: the inverse of its input's mean square
+  const TokenWeights* weights;  // how much each token counts
   std::vector<CalibratedOutput*> outputs;
   ConditioningOptions conditioning;
   std::function<void()> between_parts;  // called often; may throw to end the work
 };
 
 // Everything that the job points to outlives the call. `files` are those of the source, which the engine must be able to run.
-// One sequence of sixteen is held back: a matrix that loses more there than the one of recipe optimal is replaced by it. Returns the
-// names of those, over all outputs.
+// One sequence of sixteen is held back: a matrix that loses more there than the one of recipe optimal is replaced by it. Returns
+// the names of those, over all outputs.
 std::vector<std::string> calibrate(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels,
                                    ThreadPool& pool);
 

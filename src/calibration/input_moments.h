@@ -11,8 +11,8 @@
 
 namespace tritllm {
 
-// Σ_t weight_t·x_t·y_tᵀ, [rows][columns] for x of `rows` and y of `columns` elements. Tokens are added in the order of the calls, in
-// float32 within a call and in float64 from call to call, so that the result does not depend on the threads.
+// Σ_t weight_t·x_t·y_tᵀ, [rows][columns] for x of `rows` and y of `columns` elements. Tokens are added in the order of the calls,
+// in float32 within a call and in float64 from call to call, so that the result does not depend on the threads.
 class WeightedMoments {
  public:
   WeightedMoments() = default;
@@ -30,7 +30,8 @@ class WeightedMoments {
     add(x, y, weights, /*all=*/true, kernels, pool);
   }
   // The same for y = x, at half the cost: what lies below the diagonal is not there before mirror().
-  void add_symmetric(std::span<const float> x, std::span<const float> weights, const codec::GroupKernels& kernels, ThreadPool& pool) {
+  void add_symmetric(std::span<const float> x, std::span<const float> weights, const codec::GroupKernels& kernels,
+                     ThreadPool& pool) {
     add(x, x, weights, /*all=*/false, kernels, pool);
   }
   void mirror();

@@ -131,7 +131,8 @@ void LayerBackward::load(uint32_t index) {
 std::vector<float> LayerBackward::forward(size_t index, std::span<const float> x, const std::optional<Norm>& norm) {
   const Linear& linear = *linears_[index];
   const size_t tokens = x.size() / matrices_[index].columns;
-  const Rows in = first_rows(inputs_.at(matrices_[index].columns), tokens), out = first_rows(outputs_.at(matrices_[index].rows), tokens);
+  const Rows in = first_rows(inputs_.at(matrices_[index].columns), tokens),
+             out = first_rows(outputs_.at(matrices_[index].rows), tokens);
   backend_.write(x, in);
   backend_.multiply(in, norm ? &*norm : nullptr, std::array{linear.into(out)});
   std::vector<float> values(tokens * out.width());
@@ -212,8 +213,8 @@ std::vector<float> LayerBackward::attended(const Heads& queries, const Heads& ke
   std::vector<float> out(tokens * config_.query_width());
   pool_.parallel_for(config_.heads, [&](size_t head, unsigned) {
     const Attention attention = attention_of(queries, keys, tokens, head);
-    kernels_.add_product(attention.shares.data(), tokens, values.data() + head_of_key(head) * width, config_.key_value_width(), tokens,
-                         out.data() + head * width, config_.query_width(), tokens, width);
+    kernels_.add_product(attention.shares.data(), tokens, values.data() + head_of_key(head) * width, config_.key_value_width(),
+                         tokens, out.data() + head * width, config_.query_width(), tokens, width);
   });
   return out;
 }

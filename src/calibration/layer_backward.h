@@ -1,6 +1,6 @@
-// Owns the backward pass of one layer over one sequence, in float32: from the gradient of its output to that of its input, with what
-// the forward pass computes recomputed. On the way it tells the gradient of every linear's output, which is all that calibration
-// wants; weights get no gradients. Does not own the loss (token_sensitivity.h).
+// Owns the backward pass of one layer over one sequence, in float32: from the gradient of its output to that of its input, with
+// what the forward pass computes recomputed. On the way it tells the gradient of every linear's output, which is all that
+// calibration wants; weights get no gradients. Does not own the loss (token_sensitivity.h).
 #pragma once
 
 #include <array>
@@ -70,7 +70,8 @@ class LayerBackward {
 
   Heads heads_of(std::vector<float> raw, size_t tokens, std::span<const float> gain) const;
   // From the gradient of the rotated heads to that of the raw ones.
-  std::vector<float> heads_backward(const Heads& heads, size_t tokens, std::span<const float> gain, std::vector<float> gradient) const;
+  std::vector<float> heads_backward(const Heads& heads, size_t tokens, std::span<const float> gain,
+                                    std::vector<float> gradient) const;
   // Of [tokens][any number of heads][head width], by the positions 0, 1, …; `back` undoes it.
   void rotate(std::span<float> heads, size_t tokens, bool back) const;
   // [tokens][tokens]: how much each token attends to each other one in a head, and the slope of the soft cap there.
@@ -88,7 +89,9 @@ class LayerBackward {
   // What a gradient of the hidden states makes of that of a block's output, which may be normed before it is added.
   std::vector<float> before_sum(std::span<const float> output, std::span<const float> gain, std::span<const float> gradient) const;
   void through_feed_forward(std::span<const float> middle, std::span<float> gradient, OutputGradients& outputs);
-  uint32_t head_of_key(size_t head) const noexcept { return static_cast<uint32_t>(head / (config_.heads / config_.key_value_heads)); }
+  uint32_t head_of_key(size_t head) const noexcept {
+    return static_cast<uint32_t>(head / (config_.heads / config_.key_value_heads));
+  }
 
   ModelFiles files_;
   const ModelConfig& config_;

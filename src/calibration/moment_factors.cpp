@@ -62,7 +62,8 @@ MomentFactors::MomentFactors(const InputMoments& moments, const ConditioningOpti
     trace += sums[i * columns_ + i];
   }
   if (!std::isfinite(trace))
-    throw Error(ErrorCode::kBadInput, "calibration", "inputs of the model are NaN or infinite", "check the model with `tritllm eval`");
+    throw Error(ErrorCode::kBadInput, "calibration", "inputs of the model are NaN or infinite",
+                "check the model with `tritllm eval`");
   // Inputs that are always zero say nothing; then every column counts the same.
   mean_ = trace > 0 ? trace / static_cast<double>(columns_) : 1.0;
   order_.resize(energy.size());
@@ -114,7 +115,8 @@ void MomentFactors::factor_groups(const std::vector<double>& conditioned) {
   for (size_t group = 0; group < groups; ++group) {
     Matrix block(kGroupSize, kGroupSize);
     for (size_t i = 0; i < kGroupSize; ++i)
-      std::copy_n(conditioned.data() + (group * kGroupSize + i) * padded_ + group * kGroupSize, kGroupSize, block.data() + i * kGroupSize);
+      std::copy_n(conditioned.data() + (group * kGroupSize + i) * padded_ + group * kGroupSize, kGroupSize,
+                  block.data() + i * kGroupSize);
     const Matrix upper = inverse_factor(block), inverse = upper.transpose() * upper;
     feedback_of(upper, factors_.group_feedback.data() + group * square, factors_.group_variances.data() + group * kGroupSize);
     for (size_t i = 0; i < square; ++i) factors_.group_inverse[group * square + i] = static_cast<float>(inverse.data()[i]);

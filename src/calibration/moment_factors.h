@@ -1,5 +1,5 @@
-// Owns what rounding needs to know of a product's inputs, made from their moments: the factors of feedback, the order of the columns
-// and the target that makes good what earlier matrices have lost. Does not own the rounding (codec/feedback_rounding.h).
+// Owns what rounding needs to know of a product's inputs, made from their moments: the factors of feedback, the order of the
+// columns and the target that makes good what earlier matrices have lost. Does not own the rounding (codec/feedback_rounding.h).
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,8 @@
 namespace tritllm {
 
 struct ConditioningOptions {
-  // Added to the diagonal of the moments, as a part of its mean: moments of few tokens are not to be trusted in directions that those
-  // tokens hardly had.
+  // Added to the diagonal of the moments, as a part of its mean: moments of few tokens are not to be trusted in directions that
+  // those tokens hardly had.
   double damping = 0.03;
   // How far the targets go from the source's weights to those that make all earlier losses good. All the way fits the calibration
   // text and nothing else (docs/lab/calibration.md).
@@ -36,7 +36,8 @@ class MomentFactors {
   // What a squared error of each column counts, in the matrix's own order, padding included: mean 1, within the codec's bounds.
   std::vector<float> importance() const;
 
-  // weights: [rows][columns()], changed in place to what is to be rounded. `takes_residual`: the moments' residual belongs to these rows.
+  // weights: [rows][columns()], changed in place to what is to be rounded. `takes_residual`: the moments' residual belongs to these
+  // rows.
   void shift_targets(std::span<float> weights, bool takes_residual, ThreadPool& pool) const;
 
  private:

@@ -1,6 +1,6 @@
 // Owns a model that reads the calibration text one product of one layer at a time: the hidden states of all sequences, where it
-// stands. Two of them stand side by side while a model is calibrated: the source, and the model that is quantised so far. Does not own
-// what is made of the inputs (input_moments.h).
+// stands. Two of them stand side by side while a model is calibrated: the source, and the model that is quantised so far. Does not
+// own what is made of the inputs (input_moments.h).
 #pragma once
 
 #include <cstdint>

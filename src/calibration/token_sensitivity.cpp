@@ -165,8 +165,10 @@ TokenWeights token_weights(const ModelFiles& files, const ModelConfig& config, c
                     const size_t width = gradients[i].size() / count;
                     for (size_t t = 0; t < count; ++t) {
                       double squares = 0;
-                      for (size_t k = t * width; k < (t + 1) * width; ++k) squares += double{gradients[i][k]} * double{gradients[i][k]};
-                      of_linear[layer * kLayerLinears + i][first_token + t] = static_cast<float>(squares / static_cast<double>(width));
+                      for (size_t k = t * width; k < (t + 1) * width; ++k)
+                        squares += double{gradients[i][k]} * double{gradients[i][k]};
+                      of_linear[layer * kLayerLinears + i][first_token + t] =
+                          static_cast<float>(squares / static_cast<double>(width));
                     }
                   }
                 });
@@ -191,7 +193,8 @@ TokenWeights token_weights(const ModelFiles& files, const ModelConfig& config, c
 uint64_t sensitivity_memory(const ModelConfig& config, uint64_t longest) noexcept {
   const uint64_t hidden = config.hidden, widest = std::max<uint64_t>({hidden, config.query_width(), config.feed_forward});
   const uint64_t head = (hidden + 3 * kLogitRowsTogether) * config.vocabulary * sizeof(float);
-  const uint64_t layer = 2 * (2 * hidden * (config.query_width() + config.key_value_width()) + 3 * hidden * config.feed_forward) * sizeof(float);
+  const uint64_t layer =
+      2 * (2 * hidden * (config.query_width() + config.key_value_width()) + 3 * hidden * config.feed_forward) * sizeof(float);
   const uint64_t sequence = longest * hidden * sizeof(float) * (config.layer_count + 1);
   const uint64_t work = longest * (16 * widest + 4 * longest) * sizeof(float);
   return head + layer + std::max(sequence, kChunkBytes) + work;

@@ -33,8 +33,8 @@ struct SensitivityOptions {
   std::span<const std::vector<uint32_t>> labels{};  // [sequences][tokens]; empty: drawn
 };
 
-// Calls on_gradients for each layer of each sequence, the last layer first. Memory: hidden states of a few sequences for all layers,
-// the head and one layer in float32.
+// Calls on_gradients for each layer of each sequence, the last layer first. Memory: hidden states of a few sequences for all
+// layers, the head and one layer in float32.
 void walk_backward(const ModelFiles& files, const ModelConfig& config, const TokenSequences& sequences,
                    const SensitivityOptions& options, const kernels::KernelTable& kernels, ThreadPool& pool, Backend& backend,
                    const OnGradients& on_gradients);

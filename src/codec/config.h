@@ -26,11 +26,11 @@ struct RecipeRow {
   std::string_view name;
   ScaleSearch search;
   int least_depth, most_depth;  // of configurations; kDepthOfMatrix where there is one configuration for all depths
-  bool calibrates;              // rounds by what the model makes of a text (src/calibration); what is no layer's matrix as kLeastError
-  double weights_per_second;    // on one thread of an AVX2 machine (docs/performance.md): enough to tell minutes from hours
-  std::string_view needs;       // for the model card: what went in besides the weights
-  std::string_view codebook;    // for the model card: how the 27 scales were chosen
-  std::string_view method;      // for the model card
+  bool calibrates;  // rounds by what the model makes of a text (src/calibration); what is no layer's matrix as kLeastError
+  double weights_per_second;  // on one thread of an AVX2 machine (docs/performance.md): enough to tell minutes from hours
+  std::string_view needs;     // for the model card: what went in besides the weights
+  std::string_view codebook;  // for the model card: how the 27 scales were chosen
+  std::string_view method;    // for the model card
 };
 
 std::span<const RecipeRow> recipes() noexcept;

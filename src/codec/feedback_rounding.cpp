@@ -32,7 +32,8 @@ class Rows {
     std::vector<float> targets(targets_.begin(), targets_.end());
     for (size_t group = 0; group < groups_; ++group) {
       const size_t first = group * kGroupSize, end = first + kGroupSize;
-      for (size_t r = 0; r < rows_; ++r) std::copy_n(targets.data() + r * columns_ + first, kGroupSize, block_.data() + r * kGroupSize);
+      for (size_t r = 0; r < rows_; ++r)
+        std::copy_n(targets.data() + r * columns_ + first, kGroupSize, block_.data() + r * kGroupSize);
       std::vector<float> inside(kGroupSize * kGroupSize);
       for (size_t i = 0; i < kGroupSize; ++i)
         std::copy_n(factors_.feedback.data() + (first + i) * columns_ + first, kGroupSize, inside.data() + i * kGroupSize);
@@ -78,8 +79,8 @@ class Rows {
   // block_ holds the targets; errors_ holds what is left of them afterwards.
   void round_block(size_t group, const float* feedback, const float* variances, bool is_rounded) {
     kernels_.round_with_feedback({feedback, variances, codebook_.data(), largest_code_}, block_.data(), rows_,
-                                 {codes_.data() + group * rows_ * kGroupSize, scale_codes_.data() + group * rows_, decoded_of(group),
-                                  errors_.data(), is_rounded});
+                                 {codes_.data() + group * rows_ * kGroupSize, scale_codes_.data() + group * rows_,
+                                  decoded_of(group), errors_.data(), is_rounded});
   }
 
   // gradient += block_·H of the group's rows of H.
@@ -110,10 +111,10 @@ class Rows {
   const GroupKernels& kernels_;
   const size_t columns_, rows_, groups_;
   std::span<const float> targets_;
-  std::vector<int8_t> codes_;                     // [groups][rows][16]
-  std::vector<uint8_t> scale_codes_;              // [groups][rows]
-  std::vector<float> decoded_;                    // [groups][rows][16]
-  std::vector<float> block_, errors_, former_;    // [rows][16] of one group
+  std::vector<int8_t> codes_;                   // [groups][rows][16]
+  std::vector<uint8_t> scale_codes_;            // [groups][rows]
+  std::vector<float> decoded_;                  // [groups][rows][16]
+  std::vector<float> block_, errors_, former_;  // [rows][16] of one group
 };
 
 }  // namespace

@@ -261,8 +261,8 @@ void add_product(const float* left, size_t left_stride, const float* right, size
   }
 }
 
-constexpr GroupKernels kScalar{magnitudes, candidate_scales, nearest_scale_codes, best_steps, best_scale_codes, step_sums, encode,
-                               round_with_feedback, add_product};
+constexpr GroupKernels kScalar{magnitudes, candidate_scales, nearest_scale_codes, best_steps, best_scale_codes,
+                               step_sums,  encode,           round_with_feedback, add_product};
 
 }  // namespace
 

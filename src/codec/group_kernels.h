@@ -65,8 +65,8 @@ struct GroupKernels {
   void (*encode)(const float* weights, size_t groups, int largest_code, const float* codebook, const uint8_t* scale_codes,
                  int8_t* codes, const GroupStats& stats) noexcept;
 
-  // targets: [rows][16]. With each of the 27 scales in turn the weights are rounded one after the other, each to the level nearest to
-  // its target; the scale of least Σ variance·error² wins.
+  // targets: [rows][16]. With each of the 27 scales in turn the weights are rounded one after the other, each to the level nearest
+  // to its target; the scale of least Σ variance·error² wins.
   void (*round_with_feedback)(const FeedbackGroup& group, const float* targets, size_t rows, const RoundedGroup& out) noexcept;
 
   // out[r][c] += Σ_k left[r][k]·right[k][c], for r < rows, k < inner, c < columns, in ascending order of k. The one operation whose

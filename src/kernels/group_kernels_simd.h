@@ -336,7 +336,8 @@ struct GroupOperations {
       Float least = V::set(__builtin_inff()), present[kSize];
       Int best = V::set_int(static_cast<int>(kScales));
       if (out.is_rounded) {
-        for_lanes(out.decoded + first * kSize, count, [&](size_t, size_t, const float* decoded) { V::load_groups(decoded, present); });
+        for_lanes(out.decoded + first * kSize, count,
+                  [&](size_t, size_t, const float* decoded) { V::load_groups(decoded, present); });
         least = here.round([&](size_t i, Float) { return present[i]; }, [](size_t, Float, Float) {});
       }
       for (size_t scale_code = 0; scale_code < kScales; ++scale_code) {
@@ -422,8 +423,8 @@ struct GroupOperations {
     // Rows of `right` that stay in a second-level cache while all rows of `left` meet them. Each result is still one sum in order.
     constexpr size_t kInnerBlock = 256;
     for (size_t k = 0; k < inner; k += kInnerBlock) {
-      add_product_block(left + k, left_stride, right + k * right_stride, right_stride, inner - k < kInnerBlock ? inner - k : kInnerBlock,
-                        out, out_stride, rows, columns);
+      add_product_block(left + k, left_stride, right + k * right_stride, right_stride,
+                        inner - k < kInnerBlock ? inner - k : kInnerBlock, out, out_stride, rows, columns);
     }
   }
 
@@ -458,7 +459,7 @@ struct GroupOperations {
   };
 
   static constexpr tritllm::codec::GroupKernels table() noexcept {
-    return {magnitudes, candidate_scales, nearest_scale_codes, best_steps, best_scale_codes, step_sums, encode, round_with_feedback,
-            add_product};
+    return {magnitudes, candidate_scales, nearest_scale_codes, best_steps, best_scale_codes,
+            step_sums,  encode,           round_with_feedback, add_product};
   }
 };

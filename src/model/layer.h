@@ -56,8 +56,8 @@ class Layer {
   void forward(LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
                ForwardObserver* observer = nullptr) const;
 
-  // forward() in four parts, for those who look at what comes between them. A stage reads what the one before it left: kOutput reads
-  // context.attended, kDown reads context.gate.
+  // forward() in four parts, for those who look at what comes between them. A stage reads what the one before it left: kOutput
+  // reads context.attended, kDown reads context.gate.
   void run(LayerStage stage, LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
            ForwardObserver* observer = nullptr) const;
 

@@ -23,13 +23,13 @@ struct CalibrationText {
 // For fingerprints and cards: what the text is. Reads the files' checksums.
 std::string description(const CalibrationText& text);
 
-// Windows of the files, spread evenly over them; fewer where the files are shorter. Throws an Error of kUsage where they do not fill
-// one window.
+// Windows of the files, spread evenly over them; fewer where the files are shorter. Throws an Error of kUsage where they do not
+// fill one window.
 TokenSequences read_calibration_text(const CalibrationText& text, const std::filesystem::path& model);
 
 // Drawn from the model's own distribution, with nothing cut off: T = 1 is what it was trained to write, and cooler and hotter text
-// calibrate worse (docs/lab/calibration.md). Each sequence begins with what the tokenizer puts first and a random token, one of five of
-// a chat model with the beginning of a user's message. `on_token` is called for each token and may throw.
+// calibrate worse (docs/lab/calibration.md). Each sequence begins with what the tokenizer puts first and a random token, one of
+// five of a chat model with the beginning of a user's message. `on_token` is called for each token and may throw.
 TokenSequences write_calibration_text(const CalibrationText& text, const std::filesystem::path& model, unsigned threads,
                                       const std::function<void()>& on_token);
 

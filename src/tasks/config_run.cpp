@@ -334,7 +334,8 @@ std::vector<float> ConfigRun::stored_matrix(uint64_t position) const {
   std::vector<float> padded(codes.size());
   codec::for_codebooks(shape, 0, shape.groups(), [&](size_t index, uint64_t first, size_t count) {
     codec::FloatDecoder(matrix.codebooks[index], matrix.depth)
-        .decode(codes.data() + first * codec::kGroupSize, scale_codes.data() + first, count, padded.data() + first * codec::kGroupSize);
+        .decode(codes.data() + first * codec::kGroupSize, scale_codes.data() + first, count,
+                padded.data() + first * codec::kGroupSize);
   });
   codec::strip_padding(shape, 0, shape.groups(), padded.data(), weights.data());
   return weights;

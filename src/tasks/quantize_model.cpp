@@ -8,6 +8,7 @@
 #include <numeric>
 #include <set>
 
+#include "backend/cpu/backend.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
@@ -16,7 +17,6 @@
 #include "io/model_location.h"
 #include "kernels/kernel_table.h"
 #include "model/families.h"
-#include "backend/cpu/backend.h"
 #include "tasks/calibration_job.h"
 #include "tasks/exact_job.h"
 #include "tasks/report.h"
@@ -110,12 +110,15 @@ class QuantizeRun {
   }
 
   static bool calibrates(codec::Config config) { return codec::recipe_row(config.recipe).calibrates; }
-  bool calibrates() const { return std::ranges::any_of(options_.configs, [](codec::Config config) { return calibrates(config); }); }
+  bool calibrates() const {
+    return std::ranges::any_of(options_.configs, [](codec::Config config) { return calibrates(config); });
+  }
   void require_calibration() const;
   std::string policy_of(codec::Config config) const;
+  void prepare_calibration();
   void calibrate_layers(ThreadPool& pool);
   bool lacks_layers(const ConfigRun& run) const;
-  size_t calibrations_at_once(const ModelConfig& config, uint64_t tokens, size_t most) const;
+  size_t calibrations_at_once(const ModelConfig& config, size_t most) const;
   void count_calibrated(uint64_t position);
   uint64_t side_memory() const;
   uint64_t least_memory(unsigned threads) const;
@@ -146,6 +149,7 @@ class QuantizeRun {
   std::vector<uint64_t> positions_;
   std::vector<ConfigRun> runs_;
   std::map<uint64_t, codec::ExactForm> exact_forms_;  // by position; there is one configuration of recipe exact
+  TokenSequences calibration_text_;                   // that the user gave
   std::set<uint64_t> calibrated_;                     // positions that progress has counted
   size_t calibrated_together_ = 1;
   unsigned threads_ = 1;
@@ -172,8 +176,17 @@ std::string QuantizeRun::policy_of(codec::Config config) const {
   return calibrates(config) ? policy + "\n" + description(options_.calibration) : policy;
 }
 
-// All matrices of the layers, for as many configurations at a time as memory allows. Text and weights of its tokens are the same for
-// all.
+// What can be refused is refused before the first byte is written.
+void QuantizeRun::prepare_calibration() {
+  const auto waits = [](const ConfigRun& run) { return !run.complete() && calibrates(run.config()); };
+  if (std::ranges::none_of(runs_, waits)) return;
+  const ModelConfig config = read_model_config(model_.config, model_.path.string());
+  calibrations_at_once(config, 1);
+  if (!options_.calibration.is_own()) calibration_text_ = read_calibration_text(options_.calibration, model_.path);
+}
+
+// All matrices of the layers, for as many configurations at a time as memory allows. Text and weights of its tokens are the same
+// for all.
 void QuantizeRun::calibrate_layers(ThreadPool& pool) {
   std::vector<std::unique_ptr<CalibrationSink>> sinks;
   for (size_t i = 0; i < runs_.size(); ++i) {
@@ -186,17 +199,16 @@ void QuantizeRun::calibrate_layers(ThreadPool& pool) {
   const ModelFiles files = open_model_files(model_.path, pool);
   const ModelConfig config = read_model_config(files.config, files.config_place);
   const CalibrationText& text = options_.calibration;
-  const uint64_t tokens = uint64_t{text.sequences} * text.tokens;
-  const size_t together = calibrations_at_once(config, tokens, sinks.size());
+  const size_t together = calibrations_at_once(config, sinks.size());
 
   progress_.begin_tensor("calibration text");
   const auto stop = [this] { stop_where_asked(); };
-  const TokenSequences sequences = text.is_own() ? write_calibration_text(text, model_.path, threads_, stop)
-                                                 : read_calibration_text(text, model_.path);
+  const TokenSequences sequences =
+      text.is_own() ? write_calibration_text(text, model_.path, threads_, stop) : std::move(calibration_text_);
   progress_.begin_tensor("weights of the text's tokens");
   const auto backend = make_cpu_backend(pool, kernels::active_table(), Arithmetic::kFloat);
-  const TokenWeights weights = token_weights(files, config, sequences, {.seed = text.seed, .between_parts = stop},
-                                             kernels::active_table(), pool, *backend);
+  const TokenWeights weights =
+      token_weights(files, config, sequences, {.seed = text.seed, .between_parts = stop}, kernels::active_table(), pool, *backend);
   CalibrationJob job{.sequences = &sequences, .weights = &weights, .outputs = {}, .conditioning = {}, .between_parts = stop};
   // Text that the model wrote itself is less like what it will read.
   job.conditioning.damping = text.is_own() ? 0.05 : 0.03;
@@ -204,21 +216,23 @@ void QuantizeRun::calibrate_layers(ThreadPool& pool) {
     job.outputs.clear();
     for (size_t i = first; i < std::min(first + together, sinks.size()); ++i) job.outputs.push_back(sinks[i].get());
     for (const std::string& name : calibrate(files, job, kernels::active_table(), pool))
-      options_.on_warning(fmt::format("'{}': the calibration text does not help here; quantised as by recipe optimal", printable(name)));
+      options_.on_warning(
+          fmt::format("'{}': the calibration text does not help here; quantised as by recipe optimal", printable(name)));
   }
 }
 
 // Whether a matrix is still to be made that calibration makes.
 bool QuantizeRun::lacks_layers(const ConfigRun& run) const {
   return std::ranges::any_of(positions_, [&](uint64_t position) {
-    return run.plan(position).fate == Fate::kTernary && !run.has(position) &&
-           is_of_a_layer(model_.tensors[position].name);
+    return run.plan(position).fate == Fate::kTernary && !run.has(position) && is_of_a_layer(model_.tensors[position].name);
   });
 }
 
-size_t QuantizeRun::calibrations_at_once(const ModelConfig& config, uint64_t tokens, size_t most) const {
+size_t QuantizeRun::calibrations_at_once(const ModelConfig& config, size_t most) const {
+  const uint64_t tokens = uint64_t{options_.calibration.sequences} * options_.calibration.tokens;
   const auto needed = [&](size_t outputs) {
-    const uint64_t passes = std::max(calibration_memory(config, tokens, outputs), sensitivity_memory(config, options_.calibration.tokens));
+    const uint64_t passes =
+        std::max(calibration_memory(config, tokens, outputs), sensitivity_memory(config, options_.calibration.tokens));
     return side_memory() + threads_ * thread_memory({}) + passes;
   };
   if (needed(1) > options_.max_memory) {
@@ -487,6 +501,7 @@ std::vector<ConfigResult> QuantizeRun::run() {
     find_exact_forms(pool);
     find_beyond_half(pool);
     check_disk_space();
+    prepare_calibration();
     return make_results(pool);
   } catch (const Interrupted&) {
     progress_.ended("interrupted");

@@ -127,7 +127,8 @@ TEST_P(MomentFactorsTest, FeedbackIsThatOfConditionalExpectations) {
     const Eigen::Index rest = size - i - 1;
     const Eigen::VectorXd expected = moments.bottomRightCorner(rest, rest).ldlt().solve(moments.col(i).tail(rest));
     for (Eigen::Index j = 0; j < rest; ++j)
-      EXPECT_NEAR(factors.feedback[static_cast<size_t>(i * size + i + 1 + j)], expected(j), 2e-3 * (1.0 + expected.norm())) << i << ' ' << j;
+      EXPECT_NEAR(factors.feedback[static_cast<size_t>(i * size + i + 1 + j)], expected(j), 2e-3 * (1.0 + expected.norm()))
+          << i << ' ' << j;
     const double left = moments(i, i) - moments.col(i).tail(rest).dot(expected);
     EXPECT_NEAR(factors.variances[static_cast<size_t>(i)], left, 1e-3 * left) << i;
   }
