@@ -25,6 +25,8 @@ struct Arguments {
   std::vector<std::string> calibration;
   uint32_t calibration_sequences = CalibrationText().sequences, calibration_tokens = CalibrationText().tokens;
   uint64_t seed = 0;
+  double bits = 0;
+  std::string size;
   std::vector<std::string> configs{"optimal-d2"}, emit{"packed", "model"}, depth_rules;
   int embedding_depth = 0, head_depth = 0;
   bool dry_run = false, fresh = false;
@@ -121,6 +123,14 @@ QuantizeOptions to_options(const Arguments& arguments) {
   calibration.sequences = number("--calibration-sequences", arguments.calibration_sequences, calibration.sequences);
   calibration.tokens = number("--calibration-tokens", arguments.calibration_tokens, calibration.tokens);
   calibration.seed = number("--seed", arguments.seed, calibration.seed);
+  if (arguments.bits != 0) {
+    options.bits = arguments.bits;
+    options.card_options += fmt::format(" --bits {}", arguments.bits);
+  }
+  if (!arguments.size.empty()) {
+    options.size = parse_bytes(arguments.size, "--size");
+    options.card_options += fmt::format(" --size {}", shell_word(arguments.size));
+  }
   options.threads = arguments.common.threads;
   options.max_memory = parse_bytes(arguments.max_memory, "--max-memory");
   return options;
@@ -277,7 +287,9 @@ RunCommand register_quantize(CLI::App& app) {
              "OUT")
       ->required();
   add_option(*command, "--configs", a.configs,
-             "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4, calibrated-d1..d4; or exact", "CONFIGS")
+             "RECIPE-dD, several with commas: uniform-d1..d4, optimal-d1..d4, calibrated-d1..d4; calibrated with --bits or --size; "
+             "or exact",
+             "CONFIGS")
       ->delimiter(',');
   add_option(*command, "--emit", a.emit, "What to write: packed, model (FP16), or both", "EMIT")->delimiter(',');
   command
@@ -291,6 +303,10 @@ RunCommand register_quantize(CLI::App& app) {
   command->add_option("--calibration-tokens", a.calibration_tokens, "Tokens of each sequence")
       ->check(CLI::Range(16, 65536))
       ->envname("TRITLLM_CALIBRATION_TOKENS");
+  command->add_option("--bits", a.bits, "Of configuration calibrated: stored bits a weight on average, 1.9 to 6.7")
+      ->check(CLI::Range(1.9, 6.7))
+      ->envname("TRITLLM_BITS");
+  add_option(*command, "--size", a.size, "Of configuration calibrated: bytes of the whole packed file, e.g. 100M", "SIZE");
   command->add_option("--seed", a.seed, "Of the text that the model writes itself")->envname("TRITLLM_SEED");
   add_result_options(*command, a);
   return [arguments] { return run(*arguments); };

@@ -66,7 +66,8 @@ CalibratedMatrix calibrate_matrix(std::vector<float> weights, codec::MatrixShape
 
   const size_t row_groups = shape.groups_per_row(), padded = row_groups * kGroupSize;
   const std::span<const uint32_t> order = factors.order();
-  pool.parallel_for((shape.rows + kRowsOfTask - 1) / kRowsOfTask, [&](size_t task, unsigned) {
+  std::vector<double> errors((shape.rows + kRowsOfTask - 1) / kRowsOfTask);
+  pool.parallel_for(errors.size(), [&](size_t task, unsigned) {
     const size_t first = task * kRowsOfTask, rows = std::min<size_t>(kRowsOfTask, shape.rows - first);
     std::vector<float> targets(rows * padded);
     const auto for_groups = [&](auto&& body) {
@@ -79,11 +80,13 @@ CalibratedMatrix calibrate_matrix(std::vector<float> weights, codec::MatrixShape
     });
     codec::RoundedRows rounded;
     codec::round_rows(factors.factors(), result.codebook, depth, targets, kernels, rounded);
+    errors[task] = rounded.error;
     for_groups([&](size_t here, size_t there) {
       std::copy_n(rounded.codes.data() + here * kGroupSize, kGroupSize, result.codes.data() + there * kGroupSize);
       result.scale_codes[there] = rounded.scale_codes[here];
     });
   });
+  for (const double error : errors) result.loss += factors.unit() * error;
   return result;
 }
 

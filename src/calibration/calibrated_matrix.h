@@ -19,6 +19,7 @@ struct CalibratedMatrix {
   codec::Codebook codebook{};
   std::vector<int8_t> codes;         // [groups][16], padding included
   std::vector<uint8_t> scale_codes;  // [groups]
+  double loss = 0;                   // Σ w·|(target − decoded)·x|² over the tokens of the moments, damping included
 
   // [rows][columns]
   std::vector<float> decoded() const;

@@ -31,6 +31,8 @@ class MomentFactors {
   // Columns are those of whole groups, in falling order of the groups' energy.
   const codec::FeedbackFactors& factors() const noexcept { return factors_; }
   size_t columns() const noexcept { return columns_; }
+  // What a unit of the factors' error is in Σ w·|e·x|².
+  double unit() const noexcept { return mean_; }
   // order()[i] is the group of the matrix that stands i-th in the factors.
   std::span<const uint32_t> order() const noexcept { return order_; }
   // What a squared error of each column counts, in the matrix's own order, padding included: mean 1, within the codec's bounds.

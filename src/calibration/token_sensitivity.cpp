@@ -182,6 +182,7 @@ TokenWeights token_weights(const ModelFiles& files, const ModelConfig& config, c
       double sum = 0;
       for (const float value : own) sum += value;
       const size_t stage = kStageOfLinear[i];
+      weights.scales.push_back(tokens > 0 ? sum / static_cast<double>(tokens) : 0.0);
       const double share = sum > 0 ? static_cast<double>(tokens) / sum / static_cast<double>(linears[stage]) : 0.0;
       std::vector<float>& to = weights.of_stage[layer * std::size(kLayerStages) + stage];
       for (size_t t = 0; t < tokens; ++t) to[t] += static_cast<float>(share * own[t]);

@@ -17,6 +17,9 @@ namespace tritllm {
 // Weights of the tokens of all sequences, one after the other, for each stage of each layer; the mean of each is 1.
 struct TokenWeights {
   std::vector<std::vector<float>> of_stage;  // [layers · 4][tokens]
+  // Of each linear, [layers · 7]: the mean over tokens of the mean square of the gradient by an output, which the weights are
+  // relative to.
+  std::vector<double> scales;
 
   std::span<const float> at(uint32_t layer, LayerStage stage) const noexcept {
     return of_stage[layer * std::size(kLayerStages) + static_cast<size_t>(stage)];

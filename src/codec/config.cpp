@@ -35,7 +35,7 @@ constexpr RecipeRow kRecipes[] = {
     {.recipe = Recipe::kCalibrated,
      .name = "calibrated",
      .search = ScaleSearch::kLeastError,
-     .least_depth = 1,
+     .least_depth = kDepthOfMatrix,
      .most_depth = kMaxDepth,
      .calibrates = true,
      .weights_per_second = 0.1e6,
@@ -59,7 +59,10 @@ std::string known_configs() {
   for (const RecipeRow& row : kRecipes) {
     if (!list.empty()) list += ", ";
     list += config_name({row.recipe, row.least_depth});
-    if (row.most_depth != row.least_depth) list += ".." + config_name({row.recipe, row.most_depth});
+    if (row.most_depth == row.least_depth) continue;
+    const int first = std::max(row.least_depth, 1);
+    if (first != row.least_depth) list += ", " + config_name({row.recipe, first});
+    list += ".." + config_name({row.recipe, row.most_depth});
   }
   return list;
 }

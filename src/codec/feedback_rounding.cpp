@@ -46,20 +46,26 @@ class Rows {
   // Sweeps of block descent. With G = (t − q)·H, the best values of a group given all others are q + G·H_gg⁻¹.
   void descend(int sweeps) {
     if (sweeps == 0) return;
-    std::vector<float> gradient(rows_ * columns_);
+    gradient_.assign(rows_ * columns_, 0.0f);
     for (size_t group = 0; group < groups_; ++group) {
       for (size_t r = 0; r < rows_; ++r) {
         for (size_t i = 0; i < kGroupSize; ++i)
           block_[r * kGroupSize + i] = targets_[r * columns_ + group * kGroupSize + i] - decoded_of(group)[r * kGroupSize + i];
       }
-      add_moments(group, gradient);
+      add_moments(group);
     }
     for (int sweep = 0; sweep < sweeps; ++sweep) {
-      for (size_t group = 0; group < groups_; ++group) improve_group(group, gradient);
+      for (size_t group = 0; group < groups_; ++group) improve_group(group);
     }
   }
 
-  void store(RoundedRows& out) const {
+  void store(RoundedRows& out) {
+    out.error = 0;
+    for (size_t i = 0; i < gradient_.size(); ++i) {
+      const size_t row = i / columns_, column = i % columns_;
+      const float decoded = decoded_of(column / kGroupSize)[row * kGroupSize + column % kGroupSize];
+      out.error += (double{targets_[i]} - double{decoded}) * double{gradient_[i]};
+    }
     out.codes.resize(rows_ * columns_);
     out.scale_codes.resize(rows_ * groups_);
     for (size_t r = 0; r < rows_; ++r) {
@@ -83,18 +89,18 @@ class Rows {
                                   decoded_of(group), errors_.data(), is_rounded});
   }
 
-  // gradient += block_·H of the group's rows of H.
-  void add_moments(size_t group, std::vector<float>& gradient) const {
+  // gradient_ += block_·H of the group's rows of H.
+  void add_moments(size_t group) {
     kernels_.add_product(block_.data(), kGroupSize, factors_.moments.data() + group * kGroupSize * columns_, columns_, kGroupSize,
-                         gradient.data(), columns_, rows_, columns_);
+                         gradient_.data(), columns_, rows_, columns_);
   }
 
-  void improve_group(size_t group, std::vector<float>& gradient) {
+  void improve_group(size_t group) {
     const size_t first = group * kGroupSize, square = group * kGroupSize * kGroupSize;
     float* const decoded = decoded_of(group);
     std::copy_n(decoded, former_.size(), former_.data());
     std::copy_n(decoded, former_.size(), block_.data());
-    kernels_.add_product(gradient.data() + first, columns_, factors_.group_inverse.data() + square, kGroupSize, kGroupSize,
+    kernels_.add_product(gradient_.data() + first, columns_, factors_.group_inverse.data() + square, kGroupSize, kGroupSize,
                          block_.data(), kGroupSize, rows_, kGroupSize);
     round_block(group, factors_.group_feedback.data() + square, factors_.group_variances.data() + first, /*is_rounded=*/true);
     bool changes = false;
@@ -102,7 +108,7 @@ class Rows {
       block_[i] = former_[i] - decoded[i];
       changes = changes || block_[i] != 0.0f;
     }
-    if (changes) add_moments(group, gradient);
+    if (changes) add_moments(group);
   }
 
   const FeedbackFactors& factors_;
@@ -114,6 +120,7 @@ class Rows {
   std::vector<int8_t> codes_;                   // [groups][rows][16]
   std::vector<uint8_t> scale_codes_;            // [groups][rows]
   std::vector<float> decoded_;                  // [groups][rows][16]
+  std::vector<float> gradient_;                 // [rows][columns]: (t − q)·H
   std::vector<float> block_, errors_, former_;  // [rows][16] of one group
 };
 

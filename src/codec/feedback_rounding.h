@@ -33,6 +33,7 @@ struct FeedbackFactors {
 struct RoundedRows {
   std::vector<int8_t> codes;         // [rows][columns]
   std::vector<uint8_t> scale_codes;  // [rows][columns / 16]
+  double error = 0;                  // Σ over the rows of (t − q)·H·(t − q)ᵀ; 0 where there was no sweep
 };
 
 // How often every group is rounded anew: more than four change nothing that can be measured (docs/lab/calibration.md).

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "backend/cpu/backend.h"
+#include "calibration/depth_choice.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
@@ -79,6 +80,9 @@ void require_memory_for_side_files(const QuantizeOptions& options) {
 // Matrices outside of layers are quantised by themselves.
 bool is_of_a_layer(std::string_view tensor) { return tensor.starts_with("model.layers."); }
 
+// Text that the model wrote itself is less like what it will read.
+double damping_of(const CalibrationText& text) { return text.is_own() ? 0.05 : 0.03; }
+
 class QuantizeRun {
  public:
   explicit QuantizeRun(const QuantizeOptions& options)
@@ -109,13 +113,21 @@ class QuantizeRun {
     return model;
   }
 
+  // Whether each product of the model has a depth of its own, by calibration.
+  static bool mixes(codec::Config config) { return calibrates(config) && config.depth == codec::kDepthOfMatrix; }
   static bool calibrates(codec::Config config) { return codec::recipe_row(config.recipe).calibrates; }
   bool calibrates() const {
     return std::ranges::any_of(options_.configs, [](codec::Config config) { return calibrates(config); });
   }
   void require_calibration() const;
   std::string policy_of(codec::Config config) const;
+  void require_bits() const;
   void prepare_calibration();
+  const ModelFiles& calibration_files(ThreadPool& pool);
+  // Text and weights of its tokens, the same for all configurations.
+  void read_calibration(ThreadPool& pool);
+  void choose_mixed_depths(ThreadPool& pool);
+  double bits_of(const ConfigRun& run, std::span<const DepthItem> items) const;
   void calibrate_layers(ThreadPool& pool);
   bool lacks_layers(const ConfigRun& run) const;
   size_t calibrations_at_once(const ModelConfig& config, size_t most) const;
@@ -149,8 +161,10 @@ class QuantizeRun {
   std::vector<uint64_t> positions_;
   std::vector<ConfigRun> runs_;
   std::map<uint64_t, codec::ExactForm> exact_forms_;  // by position; there is one configuration of recipe exact
-  TokenSequences calibration_text_;                   // that the user gave
-  std::set<uint64_t> calibrated_;                     // positions that progress has counted
+  TokenSequences calibration_text_;
+  std::optional<TokenWeights> token_weights_;
+  std::optional<ModelFiles> calibration_files_;
+  std::set<uint64_t> calibrated_;  // positions that progress has counted
   size_t calibrated_together_ = 1;
   unsigned threads_ = 1;
   RunProgress progress_;
@@ -164,6 +178,7 @@ void QuantizeRun::require_calibration() const {
     throw Error(ErrorCode::kUnsupported, "options.configs", "the engine does not run this model, so it cannot be calibrated",
                 fmt::format("choose another recipe; the engine runs {}", supported_architectures()));
   }
+  require_bits();
   if (options_.output.part)
     throw Error(ErrorCode::kUsage, "options.output.part", "a calibrated recipe needs the whole model", "quantise it in one run");
   if (options_.calibration.tokens < 16 || options_.calibration.sequences < 1)
@@ -173,20 +188,96 @@ void QuantizeRun::require_calibration() const {
 // For the fingerprint: equal text, equal bytes.
 std::string QuantizeRun::policy_of(codec::Config config) const {
   const std::string policy = options_.policy.description();
-  return calibrates(config) ? policy + "\n" + description(options_.calibration) : policy;
+  if (!calibrates(config)) return policy;
+  std::string size;
+  if (mixes(config)) size = options_.bits ? fmt::format("\nbits {}", *options_.bits) : fmt::format("\nsize {}", *options_.size);
+  return policy + "\n" + description(options_.calibration) + size;
+}
+
+// One number for one configuration, and no rule that says something else of a matrix.
+void QuantizeRun::require_bits() const {
+  const bool is_mixed = std::ranges::any_of(options_.configs, [](codec::Config config) { return mixes(config); });
+  const int given = (options_.bits ? 1 : 0) + (options_.size ? 1 : 0);
+  if (is_mixed && given != 1) {
+    throw Error(ErrorCode::kUsage, "options.bits", "configuration 'calibrated' needs a number of bits or a size",
+                "give one of options.bits and options.size, or a depth (calibrated-d2)");
+  }
+  const bool has_depths = std::ranges::any_of(options_.policy.rules, [](const DepthRule& rule) { return rule.depth.has_value(); });
+  if (is_mixed && has_depths) {
+    throw Error(ErrorCode::kUsage, "options.policy.rules", "configuration 'calibrated' chooses the depths itself",
+                "use REGEX=keep alone, or a configuration with a depth");
+  }
 }
 
 // What can be refused is refused before the first byte is written.
 void QuantizeRun::prepare_calibration() {
   const auto waits = [](const ConfigRun& run) { return !run.complete() && calibrates(run.config()); };
   if (std::ranges::none_of(runs_, waits)) return;
-  const ModelConfig config = read_model_config(model_.config, model_.path.string());
-  calibrations_at_once(config, 1);
+  calibrations_at_once(read_model_config(model_.config, model_.path.string()), 1);
   if (!options_.calibration.is_own()) calibration_text_ = read_calibration_text(options_.calibration, model_.path);
 }
 
-// All matrices of the layers, for as many configurations at a time as memory allows. Text and weights of its tokens are the same
-// for all.
+const ModelFiles& QuantizeRun::calibration_files(ThreadPool& pool) {
+  if (!calibration_files_) calibration_files_ = open_model_files(model_.path, pool);
+  return *calibration_files_;
+}
+
+void QuantizeRun::read_calibration(ThreadPool& pool) {
+  if (token_weights_) return;
+  const auto stop = [this] { stop_where_asked(); };
+  const CalibrationText& text = options_.calibration;
+  progress_.begin_tensor("calibration text");
+  if (text.is_own()) calibration_text_ = write_calibration_text(text, model_.path, threads_, stop);
+  progress_.begin_tensor("weights of the text's tokens");
+  const ModelFiles& files = calibration_files(pool);
+  const ModelConfig config = read_model_config(files.config, files.config_place);
+  const auto backend = make_cpu_backend(pool, kernels::active_table(), Arithmetic::kFloat);
+  token_weights_ = token_weights(files, config, calibration_text_, {.seed = text.seed, .between_parts = stop},
+                                 kernels::active_table(), pool, *backend);
+}
+
+// Depths have to be known before the output is planned.
+void QuantizeRun::choose_mixed_depths(ThreadPool& pool) {
+  for (ConfigRun& run : runs_) {
+    if (run.complete() || !mixes(run.config())) continue;
+    read_calibration(pool);
+    progress_.begin_tensor("depths");
+    std::map<std::string, uint64_t> positions;
+    for (const uint64_t position : positions_) {
+      if (run.plan(position).fate == Fate::kTernary) positions.emplace(model_.tensors[position].name, position);
+    }
+    const std::vector<DepthItem> items = depth_losses(
+        calibration_files(pool), calibration_text_, *token_weights_, damping_of(options_.calibration),
+        [&](const std::string& name) { return positions.contains(name); }, [this] { stop_where_asked(); }, kernels::active_table(),
+        pool);
+    const std::vector<int> chosen = choose_depths(items, bits_of(run, items));
+    std::map<uint64_t, int> depths;
+    for (size_t i = 0; i < items.size(); ++i) {
+      for (const std::string& name : items[i].tensors) depths[positions.at(name)] = chosen[i];
+    }
+    run.set_depths(depths);
+  }
+}
+
+// Where a size is asked for: what is left for the layers' matrices.
+double QuantizeRun::bits_of(const ConfigRun& run, std::span<const DepthItem> items) const {
+  if (options_.bits) return *options_.bits;
+  uint64_t weights = 0;
+  for (const DepthItem& item : items) weights += item.weights;
+  // As planned, every one of them has the largest depth.
+  const auto matrices = static_cast<uint64_t>(stored_bits(codec::kMaxDepth) * static_cast<double>(weights) / 8);
+  const uint64_t others = run.folder_bytes().packed - std::min(run.folder_bytes().packed, matrices);
+  const auto least = others + static_cast<uint64_t>(stored_bits(1) * static_cast<double>(weights) / 8);
+  if (*options_.size < least) {
+    throw Error(ErrorCode::kUsage, "options.size",
+                fmt::format("expected at least {} bytes, found {}: {} bytes are what is not a layer's matrix", least,
+                            *options_.size, others),
+                "pack embedding and head too (options.policy.embedding_depth), or allow more");
+  }
+  return static_cast<double>(*options_.size - others) * 8 / static_cast<double>(weights);
+}
+
+// All matrices of the layers, for as many configurations at a time as memory allows.
 void QuantizeRun::calibrate_layers(ThreadPool& pool) {
   std::vector<std::unique_ptr<CalibrationSink>> sinks;
   for (size_t i = 0; i < runs_.size(); ++i) {
@@ -196,22 +287,14 @@ void QuantizeRun::calibrate_layers(ThreadPool& pool) {
   }
   if (sinks.empty()) return;
   calibrated_together_ = sinks.size();
-  const ModelFiles files = open_model_files(model_.path, pool);
-  const ModelConfig config = read_model_config(files.config, files.config_place);
-  const CalibrationText& text = options_.calibration;
-  const size_t together = calibrations_at_once(config, sinks.size());
-
-  progress_.begin_tensor("calibration text");
-  const auto stop = [this] { stop_where_asked(); };
-  const TokenSequences sequences =
-      text.is_own() ? write_calibration_text(text, model_.path, threads_, stop) : std::move(calibration_text_);
-  progress_.begin_tensor("weights of the text's tokens");
-  const auto backend = make_cpu_backend(pool, kernels::active_table(), Arithmetic::kFloat);
-  const TokenWeights weights =
-      token_weights(files, config, sequences, {.seed = text.seed, .between_parts = stop}, kernels::active_table(), pool, *backend);
-  CalibrationJob job{.sequences = &sequences, .weights = &weights, .outputs = {}, .conditioning = {}, .between_parts = stop};
-  // Text that the model wrote itself is less like what it will read.
-  job.conditioning.damping = text.is_own() ? 0.05 : 0.03;
+  read_calibration(pool);
+  const ModelFiles& files = calibration_files(pool);
+  const size_t together = calibrations_at_once(read_model_config(files.config, files.config_place), sinks.size());
+  CalibrationJob job{.sequences = &calibration_text_,
+                     .weights = &*token_weights_,
+                     .outputs = {},
+                     .conditioning = {.damping = damping_of(options_.calibration)},
+                     .between_parts = [this] { stop_where_asked(); }};
   for (size_t first = 0; first < sinks.size(); first += together) {
     job.outputs.clear();
     for (size_t i = first; i < std::min(first + together, sinks.size()); ++i) job.outputs.push_back(sinks[i].get());
@@ -416,6 +499,10 @@ void QuantizeRun::start_progress() {
 }
 
 Json QuantizeRun::plan() {
+  if (std::ranges::any_of(runs_, [](const ConfigRun& run) { return mixes(run.config()); })) {
+    throw Error(ErrorCode::kUnsupported, "options.configs", "the depths of 'calibrated' are known after calibration only",
+                "ask for the plan of another configuration; the size will be the one that is asked for");
+  }
   for (ConfigRun& run : runs_) run.look();
   ThreadPool pool(threads_);
   find_exact_forms(pool);
@@ -500,8 +587,9 @@ std::vector<ConfigResult> QuantizeRun::run() {
     check_former_results(pool);
     find_exact_forms(pool);
     find_beyond_half(pool);
-    check_disk_space();
     prepare_calibration();
+    choose_mixed_depths(pool);
+    check_disk_space();
     return make_results(pool);
   } catch (const Interrupted&) {
     progress_.ended("interrupted");

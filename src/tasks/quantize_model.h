@@ -27,6 +27,10 @@ struct QuantizeOptions {
   OutputRequest output;
   TensorPolicy policy;
   CalibrationText calibration;  // of recipes that calibrate
+  // Of configuration `calibrated`, which gives each product of the model a depth of its own: stored bits a weight of its matrices
+  // on average, or bytes of the whole packed file.
+  std::optional<double> bits;
+  std::optional<uint64_t> size;
   std::string card_options;  // the options that matter for the result, as the model card repeats them
   CardWishes card;
   unsigned threads = 0;  // 0: all processors

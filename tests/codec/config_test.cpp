@@ -18,7 +18,7 @@ TEST(Config, NamesAndConfigurationsBelongTogether) {
   EXPECT_EQ(usual_depth({Recipe::kExact, kDepthOfMatrix}), 4);
   for (const RecipeRow& row : recipes()) {
     EXPECT_EQ(&recipe_row(row.recipe), &row);
-    EXPECT_EQ(row.least_depth, row.recipe == Recipe::kExact ? kDepthOfMatrix : 1);
+    EXPECT_EQ(row.least_depth, row.recipe == Recipe::kExact || row.recipe == Recipe::kCalibrated ? kDepthOfMatrix : 1);
     EXPECT_EQ(row.most_depth, row.recipe == Recipe::kExact ? kDepthOfMatrix : 4);
     for (int depth = row.least_depth; depth <= row.most_depth; ++depth) {
       const Config config{row.recipe, depth};
@@ -35,7 +35,7 @@ TEST(Config, UnknownRecipesAreNotFound) {
 TEST(Config, OtherNamesAreRefusedWithTheChoices) {
   for (const std::string name :
        {"", "uniform", "uniform-d", "uniform-d0", "uniform-d5", "uniform-d22", "Uniform-d2", "optimal-d2 ", " optimal-d2",
-        "optimal_d2", "optimal-d-1", "calibrated-d2", "optimal-d2,uniform-d1", "exact-d0", "exact-d2"}) {
+        "optimal_d2", "optimal-d-1", "calibrated-d0", "calibrated-d5", "optimal-d2,uniform-d1", "exact-d0", "exact-d2"}) {
     try {
       parse_config(name);
       ADD_FAILURE() << "accepted: '" << name << "'";
