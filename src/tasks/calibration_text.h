@@ -14,7 +14,7 @@ namespace tritllm {
 
 struct CalibrationText {
   std::vector<std::filesystem::path> files;  // UTF-8; empty: the model writes the text itself
-  uint32_t sequences = 128, tokens = 512;    // of each sequence
+  uint32_t sequences = 64, tokens = 512;    // of each sequence
   uint64_t seed = 0;                         // of the model's own text
 
   bool is_own() const noexcept { return files.empty(); }

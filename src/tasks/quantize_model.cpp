@@ -29,6 +29,7 @@ namespace {
 constexpr uint64_t kFixedMemory = uint64_t{64} << 20;  // program, stacks, JSON documents
 constexpr double kSecondsBetweenSyncs = 5.0;
 constexpr double kWarnedLoss = 1.0;  // dB
+constexpr double kBitsThatDoNotFit = 0.002;
 
 std::string part_suffix(const OutputRequest& output) {
   return output.part ? fmt::format("-{}-of-{}", output.part->index, output.part->count) : "";
@@ -250,12 +251,18 @@ void QuantizeRun::choose_mixed_depths(ThreadPool& pool) {
         calibration_files(pool), calibration_text_, *token_weights_, damping_of(options_.calibration),
         [&](const std::string& name) { return positions.contains(name); }, [this] { stop_where_asked(); }, kernels::active_table(),
         pool);
-    const std::vector<int> chosen = choose_depths(items, bits_of(run, items));
-    std::map<uint64_t, int> depths;
-    for (size_t i = 0; i < items.size(); ++i) {
-      for (const std::string& name : items[i].tensors) depths[positions.at(name)] = chosen[i];
+    double bits = bits_of(run, items);
+    // Lines that matrices do not fill make a file a little larger than its bits: less is taken until it fits.
+    while (true) {
+      const std::vector<int> chosen = choose_depths(items, bits);
+      std::map<uint64_t, int> depths;
+      for (size_t i = 0; i < items.size(); ++i) {
+        for (const std::string& name : items[i].tensors) depths[positions.at(name)] = chosen[i];
+      }
+      run.set_depths(depths);
+      if (!options_.size || run.folder_bytes().packed <= *options_.size) break;
+      bits -= kBitsThatDoNotFit;
     }
-    run.set_depths(depths);
   }
 }
 

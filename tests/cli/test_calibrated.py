@@ -1,6 +1,7 @@
 """Calibrated recipes as users meet them: less divergence at the same size, the same bytes however a run goes, and clear refusals."""
 
 import json
+import math
 import random
 import shutil
 
@@ -126,3 +127,41 @@ def test_kept_matrices_stay(model, text, tmp_path):
     report = json.loads((tmp_path / "calibrated-d2" / "report.json").read_text())
     depths = {tensor["name"]: tensor.get("depth") for tensor in report["tensors"]}
     assert depths["model.layers.0.self_attn.q_proj.weight"] == 4 and not depths["model.layers.0.mlp.down_proj.weight"]
+
+
+@pytest.mark.parametrize("option, value", [("--bits", "4.0"), ("--size", None)])
+def test_mixed_depths_keep_to_what_was_asked_for(model, text, tmp_path, option, value):
+    options = ["--calibration", text, "--calibration-sequences", 8]
+    succeeded(calibrate(model, tmp_path, *options, configs="calibrated-d2,calibrated-d3"))
+    reports = {name: json.loads((tmp_path / name / "report.json").read_text()) for name in ("calibrated-d2", "calibrated-d3")}
+    sizes = [report["packed_bytes"] for report in reports.values()]
+    value = value or str(sum(sizes) // 2)
+    succeeded(calibrate(model, tmp_path, *options, option, value, configs="calibrated"))
+    report = json.loads((tmp_path / "calibrated" / "report.json").read_text())
+    matrices = [tensor for tensor in report["tensors"] if tensor.get("depth")]
+    depths = {tensor["name"]: tensor["depth"] for tensor in matrices}
+    if option == "--bits":
+        weights = [math.prod(tensor["shape"]) for tensor in matrices]
+        bits = sum(count * (1.6 * tensor["depth"] + 0.3) for count, tensor in zip(weights, matrices)) / sum(weights)
+        assert 3.0 < bits <= 4.0
+    else:
+        assert 0.7 * int(value) < report["packed_bytes"] <= int(value)
+    assert len(set(depths.values())) > 1
+    for together in (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("mlp.gate_proj", "mlp.up_proj")):
+        assert len({depths[f"model.layers.0.{name}.weight"] for name in together}) == 1
+    other = text_file(tmp_path / "other.txt", seed=4)
+    mixed, coarse = (divergence(tmp_path / name / "packed", model, other) for name in ("calibrated", "calibrated-d2"))
+    assert mixed < coarse
+
+
+def test_mixed_depths_are_refused_where_they_make_no_sense(model, text, tmp_path):
+    def refused(*options, words=()):
+        error_line(calibrate(model, tmp_path / "out", "--calibration", text, *options, configs="calibrated"), *words, code=None)
+
+    refused(words=["number of bits or a size"])
+    refused("--bits", "4", "--size", "1M", words=["number of bits or a size"])
+    refused("--bits", "4", "--depth", "q_proj=2", words=["chooses the depths itself"])
+    refused("--size", "1K", words=["expected at least"])
+    refused("--bits", "4", "--dry-run", words=["after calibration only"])
+    result = calibrate(model, tmp_path / "out", "--calibration", text, "--bits", "9", configs="calibrated")
+    assert result.returncode == 2 and "--bits" in result.stderr
