@@ -18,7 +18,7 @@ struct ConditioningOptions {
   // those tokens hardly had.
   double damping = 0.03;
   // How far the targets go from the source's weights to those that make all earlier losses good. All the way fits the calibration
-  // text and nothing else (docs/lab/calibration.md).
+  // text and nothing else (docs/lab/2026-11-calibration.md).
   double shift = 0.5;
 };
 

@@ -36,7 +36,7 @@ struct RoundedRows {
   double error = 0;                  // Σ over the rows of (t − q)·H·(t − q)ᵀ; 0 where there was no sweep
 };
 
-// How often every group is rounded anew: more than four change nothing that can be measured (docs/lab/calibration.md).
+// How often every group is rounded anew: more than four change nothing that can be measured (docs/lab/2026-11-calibration.md).
 inline constexpr int kDescentSweeps = 4;
 
 // targets: [rows][columns], finite. Rows do not depend on each other; a few dozen at a time keep their work space in the cache.
