@@ -43,12 +43,13 @@ def quantize(model: Path, configs: str | Sequence[str] = "optimal-d2", out: Path
 
     Args:
         model: a Hugging Face folder or a GGUF file.
-        configs: RECIPE-dD, or a list of them: "uniform-d1" to "optimal-d4".
+        configs: RECIPE-dD, or a list of them: "uniform-d1" to "calibrated-d4", or "calibrated" with bits or size.
         out: the folder for the results.
         on_progress: called a few times a second with {"tensor", "tensors_done", "tensors_total", "weights_done", "weights_total",
             "seconds", "seconds_left"}.
         options: emit ("packed", "model" or both), depth (a list of 'REGEX=D'), embed_depth, head_depth, name, base_model, license,
-            max_memory (bytes), threads, fresh. They are the command's flags.
+            max_memory (bytes), threads, fresh; calibration (files), calibration_sequences, calibration_tokens, seed, bits, size
+            (bytes). They are the command's flags.
 
     Returns:
         For each configuration {"config", "was_complete", "report"}; the report is that of report.json.

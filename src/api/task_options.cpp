@@ -29,9 +29,25 @@ std::vector<std::string> texts(const JsonView& view) {
 }
 
 void refuse_unknown(const JsonView& view) {
-  static constexpr std::string_view kFields[] = {"model",       "out",        "configs", "emit",       "depth",
-                                                 "embed_depth", "head_depth", "name",    "base_model", "license",
-                                                 "max_memory",  "threads",    "fresh"};
+  static constexpr std::string_view kFields[] = {"model",
+                                                 "out",
+                                                 "configs",
+                                                 "emit",
+                                                 "depth",
+                                                 "embed_depth",
+                                                 "head_depth",
+                                                 "name",
+                                                 "base_model",
+                                                 "license",
+                                                 "max_memory",
+                                                 "threads",
+                                                 "fresh",
+                                                 "calibration",
+                                                 "calibration_sequences",
+                                                 "calibration_tokens",
+                                                 "seed",
+                                                 "bits",
+                                                 "size"};
   for (const auto& [name, value] : view.members()) {
     if (std::ranges::find(kFields, name) == std::end(kFields)) throw Error(ErrorCode::kUsage, name, "there is no such option");
   }
@@ -61,6 +77,29 @@ void read_policy(const JsonView& view, QuantizeOptions& options) {
     options.policy.head_depth = static_cast<int>(*depth);
     options.card_options += fmt::format(" --head-depth {}", *depth);
   }
+}
+
+void read_calibration(const JsonView& view, QuantizeOptions& options) {
+  CalibrationText& text = options.calibration;
+  if (const auto files = view.optional_child("calibration")) {
+    for (const std::string& file : texts(*files)) {
+      text.files.push_back(file);
+      options.card_options += fmt::format(" --calibration {}", shell_word(file));
+    }
+  }
+  // The command line leaves out what is as usual.
+  const auto number = [&](const char* name, const char* flag, uint64_t least, uint64_t most, auto usual) {
+    const auto value = static_cast<decltype(usual)>(view.optional_integer(name, least, most).value_or(usual));
+    if (value != usual) options.card_options += fmt::format(" {} {}", flag, value);
+    return value;
+  };
+  text.sequences = number("calibration_sequences", "--calibration-sequences", 1, 65536, text.sequences);
+  text.tokens = number("calibration_tokens", "--calibration-tokens", 16, 65536, text.tokens);
+  text.seed = number("seed", "--seed", 0, kLargestJsonInteger, text.seed);
+  options.bits = view.optional_number("bits", 1.9, 6.7);
+  if (options.bits) options.card_options += fmt::format(" --bits {}", *options.bits);
+  options.size = view.optional_integer("size");
+  if (options.size) options.card_options += fmt::format(" --size {}", *options.size);
 }
 
 void read_card(const JsonView& view, QuantizeOptions& options) {
@@ -95,6 +134,7 @@ QuantizeOptions read_quantize_options(const Json& json) {
   options.output.fresh = view.boolean_or("fresh", false);
   read_policy(view, options);
   read_card(view, options);
+  read_calibration(view, options);
   if (const auto threads = view.optional_integer("threads", 0, 4096)) options.threads = static_cast<unsigned>(*threads);
   if (const auto bytes = view.optional_integer("max_memory")) options.max_memory = *bytes;
   return options;

@@ -7,8 +7,8 @@
 namespace tritllm::api {
 
 // {"model", "out", "configs", "emit", "depth", "embed_depth", "head_depth", "name", "base_model", "license", "max_memory",
-// "threads", "fresh"}; model and out are needed. Equal options give the bytes that `tritllm quantize` gives. Throws an Error that
-// names the field.
+// "threads", "fresh", "calibration", "calibration_sequences", "calibration_tokens", "seed", "bits", "size"}; model and out are
+// needed. Equal options give the bytes that `tritllm quantize` gives. Throws an Error that names the field.
 QuantizeOptions read_quantize_options(const Json& options);
 
 // [{"config", "was_complete", "report"}].

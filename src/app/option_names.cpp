@@ -13,6 +13,10 @@ struct FieldFlag {
 constexpr auto kOptionFlags = std::to_array<FieldFlag>({
     {"options.activations", "--activations"},
     {"options.batch", "--batch"},
+    {"options.bits", "--bits"},
+    {"options.calibration.files", "--calibration"},
+    {"options.calibration.sequences", "--calibration-sequences"},
+    {"options.calibration.tokens", "--calibration-tokens"},
     {"options.configs", "--configs"},
     {"options.context", "--context"},
     {"options.device", "--device"},
@@ -29,6 +33,7 @@ constexpr auto kOptionFlags = std::to_array<FieldFlag>({
     {"options.policy.rules", "--depth"},
     {"options.port", "--port"},
     {"options.reference", "--reference"},
+    {"options.size", "--size"},
     {"options.source", "--source"},
     {"options.synthetic", "--synthetic"},
     {"options.tests", "--tests"},

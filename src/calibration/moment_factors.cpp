@@ -22,7 +22,7 @@ Matrix inverse_factor(const Matrix& moments) {
   const Eigen::LLT<Matrix> cholesky(reversed);
   if (cholesky.info() != Eigen::Success)
     throw Error(ErrorCode::kBadInput, "calibration", "the moments of the inputs are not positive definite",
-                "give more or other text (options.calibration)");
+                "give more or other text (options.calibration.files)");
   Matrix inverse = Matrix::Identity(moments.rows(), moments.cols());
   cholesky.matrixL().solveInPlace(inverse);
   return inverse.reverse();
@@ -63,7 +63,7 @@ MomentFactors::MomentFactors(const InputMoments& moments, const ConditioningOpti
   }
   if (!std::isfinite(trace))
     throw Error(ErrorCode::kBadInput, "calibration", "inputs of the model are NaN or infinite",
-                "check the model with `tritllm eval`");
+                "measure its perplexity: the model may be damaged");
   // Inputs that are always zero say nothing; then every column counts the same.
   mean_ = trace > 0 ? trace / static_cast<double>(columns_) : 1.0;
   order_.resize(energy.size());

@@ -17,6 +17,7 @@ constexpr RecipeRow kRecipes[] = {
      .search = ScaleSearch::kCandidates,
      .least_depth = 1,
      .most_depth = kMaxDepth,
+     .mixes_depths = false,
      .calibrates = false,
      .weights_per_second = 150e6,
      .needs = "Made without calibration data.",
@@ -27,6 +28,7 @@ constexpr RecipeRow kRecipes[] = {
      .search = ScaleSearch::kLeastError,
      .least_depth = 1,
      .most_depth = kMaxDepth,
+     .mixes_depths = false,
      .calibrates = false,
      .weights_per_second = 40e6,
      .needs = "Made without calibration data.",
@@ -35,8 +37,9 @@ constexpr RecipeRow kRecipes[] = {
     {.recipe = Recipe::kCalibrated,
      .name = "calibrated",
      .search = ScaleSearch::kLeastError,
-     .least_depth = kDepthOfMatrix,
+     .least_depth = 1,
      .most_depth = kMaxDepth,
+     .mixes_depths = true,
      .calibrates = true,
      .weights_per_second = 0.1e6,
      .needs = "Made with a calibration text.",
@@ -47,6 +50,7 @@ constexpr RecipeRow kRecipes[] = {
      .search = ScaleSearch::kGivesBack,
      .least_depth = kDepthOfMatrix,
      .most_depth = kDepthOfMatrix,
+     .mixes_depths = false,
      .calibrates = false,
      .weights_per_second = 60e6,
      .needs = "The source's matrices were ternary already: every value of them is kept.",
@@ -59,10 +63,8 @@ std::string known_configs() {
   for (const RecipeRow& row : kRecipes) {
     if (!list.empty()) list += ", ";
     list += config_name({row.recipe, row.least_depth});
-    if (row.most_depth == row.least_depth) continue;
-    const int first = std::max(row.least_depth, 1);
-    if (first != row.least_depth) list += ", " + config_name({row.recipe, first});
-    list += ".." + config_name({row.recipe, row.most_depth});
+    if (row.most_depth != row.least_depth) list += ".." + config_name({row.recipe, row.most_depth});
+    if (row.mixes_depths) list += ", " + config_name({row.recipe, kDepthOfMatrix});
   }
   return list;
 }
@@ -95,6 +97,7 @@ Config parse_config(std::string_view name) {
     for (int depth = row.least_depth; depth <= row.most_depth; ++depth) {
       if (const Config config{row.recipe, depth}; name == config_name(config)) return config;
     }
+    if (const Config config{row.recipe, kDepthOfMatrix}; row.mixes_depths && name == config_name(config)) return config;
   }
   throw Error(ErrorCode::kUsage, "options.configs", fmt::format("unknown configuration '{}'", name),
               "choose from " + known_configs());

@@ -26,6 +26,7 @@ struct RecipeRow {
   std::string_view name;
   ScaleSearch search;
   int least_depth, most_depth;  // of configurations; kDepthOfMatrix where there is one configuration for all depths
+  bool mixes_depths;            // there is one more configuration, in which matrices have depths of their own
   bool calibrates;  // rounds by what the model makes of a text (src/calibration); what is no layer's matrix as kLeastError
   double weights_per_second;  // on one thread of an AVX2 machine (docs/performance.md): enough to tell minutes from hours
   std::string_view needs;     // for the model card: what went in besides the weights

@@ -183,7 +183,7 @@ void QuantizeRun::require_calibration() const {
   if (options_.output.part)
     throw Error(ErrorCode::kUsage, "options.output.part", "a calibrated recipe needs the whole model", "quantise it in one run");
   if (options_.calibration.tokens < 16 || options_.calibration.sequences < 1)
-    throw Error(ErrorCode::kUsage, "options.calibration", "expected one sequence or more, of 16 tokens or more");
+    throw Error(ErrorCode::kUsage, "options.calibration.tokens", "expected one sequence or more, of 16 tokens or more");
 }
 
 // For the fingerprint: equal text, equal bytes.

@@ -16,9 +16,10 @@ TEST(Config, NamesAndConfigurationsBelongTogether) {
   EXPECT_EQ(config_name({Recipe::kExact, kDepthOfMatrix}), "exact");
   EXPECT_EQ(usual_depth({Recipe::kOptimal, 2}), 2);
   EXPECT_EQ(usual_depth({Recipe::kExact, kDepthOfMatrix}), 4);
+  EXPECT_EQ(parse_config("calibrated"), (Config{Recipe::kCalibrated, kDepthOfMatrix}));
   for (const RecipeRow& row : recipes()) {
     EXPECT_EQ(&recipe_row(row.recipe), &row);
-    EXPECT_EQ(row.least_depth, row.recipe == Recipe::kExact || row.recipe == Recipe::kCalibrated ? kDepthOfMatrix : 1);
+    EXPECT_EQ(row.least_depth, row.recipe == Recipe::kExact ? kDepthOfMatrix : 1);
     EXPECT_EQ(row.most_depth, row.recipe == Recipe::kExact ? kDepthOfMatrix : 4);
     for (int depth = row.least_depth; depth <= row.most_depth; ++depth) {
       const Config config{row.recipe, depth};
