@@ -14,7 +14,7 @@ namespace tritllm {
 
 struct CalibrationText {
   std::vector<std::filesystem::path> files;  // UTF-8; empty: the model writes the text itself
-  uint32_t sequences = 64, tokens = 512;    // of each sequence
+  uint32_t sequences = 64, tokens = 512;     // of each sequence
   uint64_t seed = 0;                         // of the model's own text
 
   bool is_own() const noexcept { return files.empty(); }
@@ -28,8 +28,8 @@ std::string description(const CalibrationText& text);
 TokenSequences read_calibration_text(const CalibrationText& text, const std::filesystem::path& model);
 
 // Drawn from the model's own distribution, with nothing cut off: T = 1 is what it was trained to write, and cooler and hotter text
-// calibrate worse (docs/lab/2026-11-calibration.md). Each sequence begins with what the tokenizer puts first and a random token, one of
-// five of a chat model with the beginning of a user's message. `on_token` is called for each token and may throw.
+// calibrate worse (docs/lab/2026-11-calibration.md). Each sequence begins with what the tokenizer puts first and a random token,
+// one of five of a chat model with the beginning of a user's message. `on_token` is called for each token and may throw.
 TokenSequences write_calibration_text(const CalibrationText& text, const std::filesystem::path& model, unsigned threads,
                                       const std::function<void()>& on_token);
 

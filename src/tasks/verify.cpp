@@ -145,7 +145,8 @@ std::vector<ModelProblem> verify_against_source(const fs::path& named, const fs:
   for (const SourceTensor& tensor : model.tensors) tensors.emplace(tensor.name, &tensor);
   const codec::Recipe recipe = codec::parse_config(manifest.recipe).recipe;
   if (codec::recipe_row(recipe).calibrates) {
-    throw Error(ErrorCode::kUnsupported, "options.source", "a calibrated matrix follows from all layers before it, not from its source alone",
+    throw Error(ErrorCode::kUnsupported, "options.source",
+                "a calibrated matrix follows from all layers before it, not from its source alone",
                 "quantise the source again with the options of the model card, and compare the files");
   }
 

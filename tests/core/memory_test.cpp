@@ -17,7 +17,8 @@ TEST(AvailableMemory, IsSomeOfTheMachines) {
   EXPECT_LE(available_memory(), all);
 }
 
-// As `ulimit -v` does it. The limit leaves room above what the process has taken, since the answer itself and a sanitizer need some.
+// As `ulimit -v` does it. The limit leaves room above what the process has taken, since the answer itself and a sanitizer need
+// some.
 TEST(AvailableMemory, StaysBelowALimitOfTheProcess) {
   constexpr uint64_t kRoom = uint64_t{64} << 20;
   uint64_t pages = 0;
