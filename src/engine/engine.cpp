@@ -380,6 +380,12 @@ void Engine::deliver_block(Pass& pass, size_t first, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     const auto [sequence, position] = pass.wanted[first + i];
     if (sequence->finished()) continue;
+    if (sequence->wants_state()) {
+      std::vector<float> state(model_.config().hidden);
+      backend.read(model_.state(*pass.step, first + i), state);
+      sequence->take_state(std::move(state));
+      continue;
+    }
     if (draws[i] && drawn_[i] != kNoToken) {
       sequence->take_token(drawn_[i]);
       continue;

@@ -31,6 +31,7 @@ struct GenerationRequest {
   bool log_probabilities = false;               // of each token of the answer
   bool prompt_log_probabilities = false;        // of each token of the prompt but the first
   size_t top_log_probabilities = 0;             // how many of the most probable tokens come with each of these
+  bool state_of_prompt = false;                 // instead of an answer: the final hidden state of the prompt's last token
 };
 
 // How probable the model held a token, without penalties and temperature.
@@ -58,6 +59,7 @@ struct GenerationEvent {
   std::optional<TokenId> token;           // the token that this event is about; end tokens included
   std::optional<TokenScore> score;        // of `token`, where asked for
   std::vector<TokenScore> prompt_scores;  // in the first event, where asked for
+  std::vector<float> state;               // normed, as the head reads it, where asked for: then this is the only event
   std::optional<FinishReason> finish;     // in the last event
   std::string error;                      // where `finish` is kFailed
   uint32_t prompt_tokens = 0, reused_tokens = 0, generated_tokens = 0;  // so far; reused: prompt tokens found in the cache

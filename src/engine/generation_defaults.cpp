@@ -199,7 +199,7 @@ GenerationDefaults read_generation_defaults(const std::vector<SideFile>& files, 
     end_tokens.add_of(*text, where + ": config.json: text_config");
   }
   end_tokens.add_named(tokenizer, special_token_text(files, "eos_token", where));
-  add_turn_ends(tokenizer, templates.default_source(), end_tokens);
+  add_turn_ends(tokenizer, templates.source(/*with_tools=*/!templates.has_default()), end_tokens);
   warn_of_unknown_rules(generation, place, defaults.warnings);
   defaults.sampler_is_the_models = JsonView(generation, place).boolean_or("do_sample", false);
   defaults.sampler = defaults.sampler_is_the_models ? sampler_options(JsonView(generation, place)) : usual_sampler_options();
@@ -226,9 +226,12 @@ ChatTemplates ChatTemplates::find(const std::vector<SideFile>& files, const std:
   return templates;
 }
 
-std::string_view ChatTemplates::default_source() const noexcept {
-  const auto found = sources_.find("default");
-  return found == sources_.end() ? std::string_view() : found->second;
+std::string_view ChatTemplates::source(bool with_tools) const noexcept {
+  for (const char* const name : {"tool_use", "default"}) {
+    const auto found = sources_.find(name);
+    if (found != sources_.end() && (with_tools || found->first == "default")) return found->second;
+  }
+  return {};
 }
 
 const ChatTemplate& ChatTemplates::choose(bool with_tools) const {

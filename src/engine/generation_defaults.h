@@ -28,7 +28,9 @@ class ChatTemplates {
   // Whether choose() has a template for a conversation without tools.
   bool has_default() const noexcept { return sources_.contains("default"); }
   // The text of that template; empty where there is none.
-  std::string_view default_source() const noexcept;
+  std::string_view default_source() const noexcept { return source(/*with_tools=*/false); }
+  // The text of the template that choose() has; empty where there is none.
+  std::string_view source(bool with_tools) const noexcept;
 
   // "tool_use" for a conversation with tools, where the model has it; else "default". Throws an Error that lists the names there
   // are.

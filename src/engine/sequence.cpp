@@ -37,7 +37,8 @@ bool Sequence::wants_logits(uint32_t position) const noexcept {
 }
 
 bool Sequence::draws() const noexcept {
-  return !request_.log_probabilities && !request_.constraint && request_.max_tokens > 0 && !sampler_.changes_logits();
+  return !request_.log_probabilities && !request_.constraint && !request_.state_of_prompt && request_.max_tokens > 0 &&
+         !sampler_.changes_logits();
 }
 
 bool Sequence::goes_on_after_next() const noexcept {
@@ -61,6 +62,13 @@ void Sequence::take_logits(uint32_t position, std::span<const float> logits, Sam
   } catch (const Error& error) {
     return fail(error.what());
   }
+  report(std::move(event));
+}
+
+void Sequence::take_state(std::vector<float> state) {
+  finish_ = FinishReason::kLength;
+  GenerationEvent event{};
+  event.state = std::move(state);
   report(std::move(event));
 }
 

@@ -56,6 +56,10 @@ class Sequence {
   // Call for every position where wants_logits(), in order. Bad logits end this request alone, as kFailed.
   void take_logits(uint32_t position, std::span<const float> logits, SamplerRoom& room);
 
+  // Whether it ends with the state of its prompt, which take_state() takes instead of logits.
+  bool wants_state() const noexcept { return request_.state_of_prompt; }
+  void take_state(std::vector<float> state);
+
   bool finished() const noexcept { return finish_.has_value(); }
   bool paused() const noexcept { return paused_; }
   void resume() noexcept { paused_ = false; }

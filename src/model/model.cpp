@@ -79,4 +79,13 @@ Rows Model::logits(const Step& step, size_t first, size_t count) {
   return scores;
 }
 
+Rows Model::state(const Step& step, size_t row) {
+  if (!state_) state_ = backend_->allocate_rows(1, config_.hidden);
+  const Rows scored = first_rows(scored_, 1), state = first_rows(state_, 1);
+  backend_->gather(first_rows(hidden_, step.tokens()), step, row, scored);
+  backend_->write(std::vector<float>(config_.hidden), state);
+  backend_->add_normed(scored, {final_norm_.get(), config_.norm_epsilon}, state);
+  return state;
+}
+
 }  // namespace tritllm

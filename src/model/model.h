@@ -51,6 +51,9 @@ class Model {
   // Scores of the next token after the step's scored rows [first, first + count), count up to limits().logit_rows, of the latest
   // forward(): [count][vocabulary] on the device, valid until the next call.
   Rows logits(const Step& step, size_t first, size_t count);
+  // The normed hidden state, from which logits() computes scores, of one scored row of the latest forward(): [1][hidden] on the
+  // device, valid until the next call.
+  Rows state(const Step& step, size_t row);
 
  private:
   ModelConfig config_;
@@ -63,6 +66,7 @@ class Model {
   std::vector<Layer> layers_;
   std::unique_ptr<RowBuffer> hidden_;           // [batch_tokens][hidden]
   std::unique_ptr<RowBuffer> scored_, scores_;  // [logit_rows][hidden], [logit_rows][vocabulary]
+  std::unique_ptr<RowBuffer> state_;            // [1][hidden], once it is asked for
 };
 
 }  // namespace tritllm

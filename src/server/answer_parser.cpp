@@ -45,7 +45,7 @@ std::optional<AnswerPart> parse_call(std::string_view text, std::string_view arg
 
 AnswerFormat answer_format(const ServedModel& model, std::span<const TokenId> prompt, bool with_tools) {
   AnswerFormat format;
-  const std::string_view source = model.language.chat_templates().default_source();
+  const std::string_view source = model.language.chat_templates().source(with_tools);
   format.reasoning = source.find(kThink) != source.npos || source.find(kThinkEnd) != source.npos;
   if (format.reasoning) {
     const std::string end = model.tokenizer().decode(prompt.last(std::min(prompt.size(), kPromptEnd)), /*skip_special=*/false);

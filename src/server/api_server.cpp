@@ -16,6 +16,7 @@ Routes all_routes() {
   add_model_routes(routes);
   add_chat_routes(routes);
   add_completion_routes(routes);
+  add_embedding_routes(routes);
   add_response_routes(routes);
   add_tokenize_routes(routes);
   add_ollama_routes(routes);

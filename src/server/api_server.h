@@ -47,6 +47,7 @@ using Routes = std::vector<Route>;
 void add_model_routes(Routes& routes);
 void add_chat_routes(Routes& routes);
 void add_completion_routes(Routes& routes);
+void add_embedding_routes(Routes& routes);
 void add_response_routes(Routes& routes);
 void add_tokenize_routes(Routes& routes);
 void add_ollama_routes(Routes& routes);

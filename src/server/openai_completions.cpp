@@ -12,24 +12,18 @@
 #include "server/log_probabilities.h"
 #include "server/openai_writer.h"
 #include "server/output_format.h"
+#include "server/prompts.h"
 
 namespace tritllm::server {
 namespace {
 
 constexpr uint32_t kUsualTokens = 16;  // as OpenAI has it
-constexpr size_t kMostPrompts = 1024;
-
-constexpr std::string_view kPromptSchema =
-    R"({"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
-  {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}},
-  {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}}]})";
 
 FieldTable completion_fields() {
   return joined({
       {{"model", FieldType::kText, "The model's name; without it, the first one.", 1, 1000},
-       {"prompt", FieldType::kAny, "A text, token ids, or several of either.", 0, 0, true, FieldUse::kUsed, kPromptSchema},
-       {"add_special_tokens", FieldType::kBoolean,
-        "Whether a text gets the model's first token, where it has one; true by default."}},
+       prompts_field("prompt"),
+       add_special_field()},
       generation_fields(),
       {{"stream", FieldType::kBoolean, "The answer comes as server-sent events."},
        stream_options_field(),
@@ -43,44 +37,11 @@ FieldTable completion_fields() {
   });
 }
 
-struct Prompt {
-  std::vector<TokenId> tokens;
-  std::string text;
-};
-
 struct CompletionOptions {
   size_t per_prompt = 1;
   bool echo = false, scores = false;
   size_t top = 0;
 };
-
-Prompt prompt_of_text(const JsonView& value, const ServedModel& model, bool add_special) {
-  std::string text = value.text();
-  auto tokens = model.tokenizer().encode(text, {.add_special = add_special, .parse_special = true, .literal = {}});
-  if (tokens.empty()) value.refuse("a prompt of at least one token");
-  return {std::move(tokens), std::move(text)};
-}
-
-Prompt prompt_of_tokens(const JsonView& value, const ServedModel& model) {
-  Prompt prompt;
-  const uint64_t last = model.language.model().config().vocabulary - 1;
-  for (const JsonView& item : value.items()) prompt.tokens.push_back(static_cast<TokenId>(item.integer(0, last)));
-  if (prompt.tokens.empty()) value.refuse("at least one token");
-  prompt.text = model.tokenizer().decode(prompt.tokens, /*skip_special=*/false);
-  return prompt;
-}
-
-std::vector<Prompt> read_prompts(const JsonView& value, const ServedModel& model, bool add_special) {
-  if (value.json().is_string()) return {prompt_of_text(value, model, add_special)};
-  if (!value.json().is_array() || value.json().empty()) value.refuse("a text, token ids, or several of either");
-  if (value.json().front().is_number()) return {prompt_of_tokens(value, model)};
-  if (value.json().size() > kMostPrompts) value.refuse(fmt::format("at most {} prompts", kMostPrompts));
-  std::vector<Prompt> prompts;
-  for (const JsonView& item : value.items()) {
-    prompts.push_back(item.json().is_array() ? prompt_of_tokens(item, model) : prompt_of_text(item, model, add_special));
-  }
-  return prompts;
-}
 
 class CompletionWriter final : public AnswerWriter {
  public:

@@ -159,6 +159,42 @@ def test_ollama_by_its_client(server, solo):
         client.chat(model="smollm", messages=QUESTION, options={"mirostat": 1})
 
 
+def test_embeddings_are_the_states_of_transformers(tmp_path):
+    import base64
+    import struct
+
+    if not DEMO_MODEL.is_file():
+        pytest.skip("no demo model")
+    module = pytest.importorskip("openai")
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    succeeded(run("dequantize", DEMO_MODEL, tmp_path / "model", "--type", "f16", "--quiet"))
+    texts = ["The sky is blue.", "A much longer text about a river that flows through the mountains of an old country.", "no"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    oracle = transformers.AutoModel.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    with serving("--model", f"smollm={tmp_path / 'model'}", "--context", 64, "--activations", "f32") as server:
+        client = module.OpenAI(base_url=server.address + "/v1", api_key="none", max_retries=0)
+        ids = [tokenizer(text)["input_ids"] for text in texts]
+        expected = []
+        for tokens in ids:
+            with torch.no_grad():
+                state = oracle(torch.tensor([tokens])).last_hidden_state[0, -1]
+            expected.append((state / state.norm()).tolist())
+        for form in (texts, ids):
+            answer = client.embeddings.create(model="smollm", input=form)  # which asks for base64
+            assert [entry.index for entry in answer.data] == [0, 1, 2] and answer.usage.prompt_tokens == sum(map(len, ids))
+            for entry, values in zip(answer.data, expected):
+                assert entry.embedding == pytest.approx(values, abs=2e-3)
+        whole = server.ask("/v1/embeddings", {"input": texts[0]})[2]["data"]
+        assert len(whole) == 1 and whole[0]["embedding"] == pytest.approx(expected[0], abs=2e-3)
+        text = server.ask("/v1/embeddings", {"input": ids[0], "encoding_format": "base64"})[2]["data"][0]["embedding"]
+        assert struct.unpack(f"<{len(expected[0])}f", base64.b64decode(text)) == pytest.approx(whole[0]["embedding"])
+        for body, field in [({"input": "x", "dimensions": 5}, "dimensions"), ({"input": ""}, "input"), ({"input": []}, "input"), ({}, "input"),
+                            ({"input": "x", "encoding_format": "int8"}, "encoding_format"), ({"input": "word " * 200}, "input"), ({"input": [10**9]}, "input[0]")]:
+            status, _, refused = server.ask("/v1/embeddings", body)
+            assert status == 400 and refused["error"]["param"] == field, refused
+        assert server.metric("tritllm_requests_accepted_total") == server.metric("tritllm_requests_done_total")
+
+
 # Refusals
 
 
