@@ -2,35 +2,13 @@
 // JSON. The first byte is the length of a walk through the automaton, whose choices are the bytes after it; the rest is the schema.
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "automaton_walk.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "sampling/json_schema.h"
-
-namespace {
-
-// Goes along bytes that the automaton takes, the choices-th of them each time.
-void walk(tritllm::ByteAutomaton& automaton, std::string_view choices) {
-  std::string text;
-  auto state = automaton.start();
-  for (const char choice : choices) {
-    if (automaton.accepts(state) && !tritllm::Json::accept(text)) std::abort();
-    std::vector<uint8_t> next;
-    for (unsigned byte = 0; byte < 256; ++byte) {
-      if (automaton.step(state, static_cast<uint8_t>(byte)) != tritllm::ByteAutomaton::kDead)
-        next.push_back(static_cast<uint8_t>(byte));
-    }
-    if (next.empty()) return;
-    text.push_back(static_cast<char>(next[static_cast<uint8_t>(choice) % next.size()]));
-    state = automaton.step(state, static_cast<uint8_t>(text.back()));
-  }
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
@@ -39,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     const tritllm::Json schema = tritllm::parse_json(input.substr(1 + length), "fuzz");
     tritllm::ByteAutomaton automaton(tritllm::json_schema_grammar({{"", tritllm::JsonView(schema, "fuzz"), ""}}));
-    walk(automaton, input.substr(1, length));
+    walk(automaton, input.substr(1, length), [](const std::string& taken) { return tritllm::Json::accept(taken); });
   } catch (const tritllm::Error&) {
   }
   return 0;

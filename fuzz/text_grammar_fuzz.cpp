@@ -3,34 +3,13 @@
 // walk through the automaton, whose choices are the bytes after it; the rest is the text.
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "automaton_walk.h"
 #include "core/error.h"
 #include "core/utf8.h"
 #include "sampling/text_grammars.h"
-
-namespace {
-
-void walk(tritllm::ByteAutomaton& automaton, std::string_view choices) {
-  std::string text;
-  auto state = automaton.start();
-  for (const char choice : choices) {
-    if (automaton.accepts(state) && !tritllm::is_valid_utf8(text)) std::abort();
-    std::vector<uint8_t> next;
-    for (unsigned byte = 0; byte < 256; ++byte) {
-      if (automaton.step(state, static_cast<uint8_t>(byte)) != tritllm::ByteAutomaton::kDead)
-        next.push_back(static_cast<uint8_t>(byte));
-    }
-    if (next.empty()) return;
-    text.push_back(static_cast<char>(next[static_cast<uint8_t>(choice) % next.size()]));
-    state = automaton.step(state, static_cast<uint8_t>(text.back()));
-  }
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
@@ -40,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     tritllm::ByteAutomaton automaton(input[0] % 2 == 0 ? tritllm::regex_grammar(text, "fuzz")
                                                        : tritllm::gbnf_grammar(text, "fuzz"));
-    walk(automaton, input.substr(2, length));
+    walk(automaton, input.substr(2, length), [](const std::string& taken) { return tritllm::is_valid_utf8(taken); });
   } catch (const tritllm::Error&) {
   }
   return 0;

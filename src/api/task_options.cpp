@@ -11,15 +11,6 @@
 namespace tritllm::api {
 namespace {
 
-// As the command line writes them into model cards, so that both ways make the same cards.
-std::string shell_word(const std::string& word) {
-  const auto special = word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./=-");
-  if (special == word.npos && !word.empty()) return word;
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
 std::vector<std::string> texts(const JsonView& view) {
   if (view.json().is_string()) return {view.text()};
   if (!view.json().is_array()) view.refuse("a text or a list of texts");
@@ -62,58 +53,32 @@ void read_emit(const JsonView& view, OutputRequest& output) {
   }
 }
 
-void read_policy(const JsonView& view, QuantizeOptions& options) {
+void read_policy(const JsonView& view, TensorPolicy& policy) {
   if (const auto rules = view.optional_child("depth")) {
-    for (const std::string& rule : texts(*rules)) {
-      options.policy.rules.push_back(parse_depth_rule(rule));
-      options.card_options += fmt::format(" --depth {}", shell_word(rule));
-    }
+    for (const std::string& rule : texts(*rules)) policy.rules.push_back(parse_depth_rule(rule));
   }
-  if (const auto depth = view.optional_integer("embed_depth", 1, 4)) {
-    options.policy.embedding_depth = static_cast<int>(*depth);
-    options.card_options += fmt::format(" --embed-depth {}", *depth);
-  }
-  if (const auto depth = view.optional_integer("head_depth", 1, 4)) {
-    options.policy.head_depth = static_cast<int>(*depth);
-    options.card_options += fmt::format(" --head-depth {}", *depth);
-  }
+  if (const auto depth = view.optional_integer("embed_depth", 1, 4)) policy.embedding_depth = static_cast<int>(*depth);
+  if (const auto depth = view.optional_integer("head_depth", 1, 4)) policy.head_depth = static_cast<int>(*depth);
 }
 
-void read_calibration(const JsonView& view, QuantizeOptions& options) {
-  CalibrationText& text = options.calibration;
+void read_calibration(const JsonView& view, CalibrationText& text) {
   if (const auto files = view.optional_child("calibration")) {
-    for (const std::string& file : texts(*files)) {
-      text.files.push_back(file);
-      options.card_options += fmt::format(" --calibration {}", shell_word(file));
-    }
+    for (const std::string& file : texts(*files)) text.files.emplace_back(file);
   }
-  // The command line leaves out what is as usual.
-  const auto number = [&](const char* name, const char* flag, uint64_t least, uint64_t most, auto usual) {
-    const auto value = static_cast<decltype(usual)>(view.optional_integer(name, least, most).value_or(usual));
-    if (value != usual) options.card_options += fmt::format(" {} {}", flag, value);
-    return value;
+  const auto number = [&](const char* name, uint64_t least, uint64_t most, uint32_t usual) {
+    return static_cast<uint32_t>(view.optional_integer(name, least, most).value_or(usual));
   };
-  text.sequences = number("calibration_sequences", "--calibration-sequences", 1, 65536, text.sequences);
-  text.tokens = number("calibration_tokens", "--calibration-tokens", 16, 65536, text.tokens);
-  text.seed = number("seed", "--seed", 0, kLargestJsonInteger, text.seed);
-  options.bits = view.optional_number("bits", 1.9, 6.7);
-  if (options.bits) options.card_options += fmt::format(" --bits {}", *options.bits);
-  options.size = view.optional_integer("size");
-  if (options.size) options.card_options += fmt::format(" --size {}", *options.size);
+  text.sequences = number("calibration_sequences", 1, 65536, text.sequences);
+  text.tokens = number("calibration_tokens", 16, 65536, text.tokens);
+  text.seed = view.optional_integer("seed").value_or(text.seed);
 }
 
-void read_card(const JsonView& view, QuantizeOptions& options) {
-  if (const auto name = view.optional_text("name")) {
-    options.card.name = *name;
-    options.card_options += fmt::format(" --name {}", shell_word(*name));
-  }
-  if (const auto license = view.optional_text("license")) {
-    options.card.license = *license;
-    options.card_options += fmt::format(" --license {}", shell_word(*license));
-  }
+void read_card(const JsonView& view, CardWishes& card) {
+  if (const auto name = view.optional_text("name")) card.name = *name;
+  if (const auto license = view.optional_text("license")) card.license = *license;
   if (const auto base = view.optional_text("base_model")) {
-    options.card.base_model = hub_id(*base);
-    if (!options.card.base_model) view.child("base_model").refuse("OWNER/NAME");
+    card.base_model = hub_id(*base);
+    if (!card.base_model) view.child("base_model").refuse("OWNER/NAME");
   }
 }
 
@@ -132,9 +97,11 @@ QuantizeOptions read_quantize_options(const Json& json) {
   }
   if (const auto emit = view.optional_child("emit")) read_emit(*emit, options.output);
   options.output.fresh = view.boolean_or("fresh", false);
-  read_policy(view, options);
-  read_card(view, options);
-  read_calibration(view, options);
+  read_policy(view, options.policy);
+  read_card(view, options.card);
+  read_calibration(view, options.calibration);
+  options.bits = view.optional_number("bits", 1.9, 6.7);
+  options.size = view.optional_integer("size");
   if (const auto threads = view.optional_integer("threads", 0, 4096)) options.threads = static_cast<unsigned>(*threads);
   if (const auto bytes = view.optional_integer("max_memory")) options.max_memory = *bytes;
   return options;

@@ -15,6 +15,7 @@ constexpr auto kOptionFlags = std::to_array<FieldFlag>({
     {"options.batch", "--batch"},
     {"options.bits", "--bits"},
     {"options.calibration.files", "--calibration"},
+    {"options.calibration.seed", "--seed"},
     {"options.calibration.sequences", "--calibration-sequences"},
     {"options.calibration.tokens", "--calibration-tokens"},
     {"options.configs", "--configs"},

@@ -62,15 +62,6 @@ Part parse_part(const std::string& text) {
   return {index, count};
 }
 
-// For a shell: quoted where it holds anything but plain characters.
-std::string shell_word(const std::string& word) {
-  const auto plain = word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./=-");
-  if (plain == word.npos && !word.empty()) return word;
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
 QuantizeOptions to_options(const Arguments& arguments) {
   QuantizeOptions options;
   options.model = arguments.model;
@@ -84,26 +75,11 @@ QuantizeOptions to_options(const Arguments& arguments) {
   }
   options.output.fresh = arguments.fresh;
   if (!arguments.shard.empty()) options.output.part = parse_part(arguments.shard);
-  for (const std::string& rule : arguments.depth_rules) {
-    options.policy.rules.push_back(parse_depth_rule(rule));
-    options.card_options += fmt::format(" --depth {}", shell_word(rule));
-  }
-  if (arguments.embedding_depth != 0) {
-    options.policy.embedding_depth = arguments.embedding_depth;
-    options.card_options += fmt::format(" --embed-depth {}", arguments.embedding_depth);
-  }
-  if (arguments.head_depth != 0) {
-    options.policy.head_depth = arguments.head_depth;
-    options.card_options += fmt::format(" --head-depth {}", arguments.head_depth);
-  }
-  if (!arguments.name.empty()) {
-    options.card.name = arguments.name;
-    options.card_options += fmt::format(" --name {}", shell_word(arguments.name));
-  }
-  if (!arguments.license.empty()) {
-    options.card.license = arguments.license;
-    options.card_options += fmt::format(" --license {}", shell_word(arguments.license));
-  }
+  for (const std::string& rule : arguments.depth_rules) options.policy.rules.push_back(parse_depth_rule(rule));
+  if (arguments.embedding_depth != 0) options.policy.embedding_depth = arguments.embedding_depth;
+  if (arguments.head_depth != 0) options.policy.head_depth = arguments.head_depth;
+  if (!arguments.name.empty()) options.card.name = arguments.name;
+  if (!arguments.license.empty()) options.card.license = arguments.license;
   if (!arguments.base_model.empty()) {
     options.card.base_model = hub_id(arguments.base_model);
     if (!options.card.base_model) {
@@ -111,26 +87,12 @@ QuantizeOptions to_options(const Arguments& arguments) {
                   fmt::format("expected OWNER/NAME, found '{}'", printable(arguments.base_model)));
     }
   }
-  CalibrationText& calibration = options.calibration;
-  for (const std::string& path : arguments.calibration) {
-    calibration.files.push_back(path);
-    options.card_options += fmt::format(" --calibration {}", shell_word(path));
-  }
-  const auto number = [&](const char* name, auto value, auto usual) {
-    if (value != usual) options.card_options += fmt::format(" {} {}", name, value);
-    return value;
-  };
-  calibration.sequences = number("--calibration-sequences", arguments.calibration_sequences, calibration.sequences);
-  calibration.tokens = number("--calibration-tokens", arguments.calibration_tokens, calibration.tokens);
-  calibration.seed = number("--seed", arguments.seed, calibration.seed);
-  if (arguments.bits != 0) {
-    options.bits = arguments.bits;
-    options.card_options += fmt::format(" --bits {}", arguments.bits);
-  }
-  if (!arguments.size.empty()) {
-    options.size = parse_bytes(arguments.size, "--size");
-    options.card_options += fmt::format(" --size {}", shell_word(arguments.size));
-  }
+  options.calibration.files.assign(arguments.calibration.begin(), arguments.calibration.end());
+  options.calibration.sequences = arguments.calibration_sequences;
+  options.calibration.tokens = arguments.calibration_tokens;
+  options.calibration.seed = arguments.seed;
+  if (arguments.bits != 0) options.bits = arguments.bits;
+  if (!arguments.size.empty()) options.size = parse_bytes(arguments.size, "--size");
   options.threads = arguments.common.threads;
   options.max_memory = parse_bytes(arguments.max_memory, "--max-memory");
   return options;

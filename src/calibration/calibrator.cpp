@@ -140,7 +140,7 @@ class Calibrator {
     }
   }
 
-  // With so few sequences that none can be spared, all of them decide.
+  // With so few sequences that none can be spared, none is; then losses() looks at the first.
   bool is_held_back(size_t sequence) const noexcept {
     return job_.sequences->size() >= kHeldBackOf && sequence % kHeldBackOf == kHeldBackOf - 1;
   }

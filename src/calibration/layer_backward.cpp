@@ -6,13 +6,9 @@
 #include <tuple>
 #include <utility>
 
-#include "model/families.h"
-
 namespace tritllm {
 
 namespace {
-
-constexpr size_t kRowsOfTask = 64;
 
 std::vector<float> transposed(const float* values, size_t stride, size_t rows, size_t columns) {
   std::vector<float> out(rows * columns);
@@ -56,35 +52,6 @@ std::vector<float> normed(std::span<const float> x, std::span<const float> gain,
 
 }  // namespace
 
-HostMatrix host_matrix(const ModelFiles& files, const std::string& name) {
-  const SourceTensor& tensor = *files.weights.at(name).dense();
-  HostMatrix matrix{tensor.shape.size() == 1 ? 1 : tensor.rows(), tensor.columns(), std::vector<float>(tensor.elements())};
-  read_float32(tensor, 0, matrix.values);
-  return matrix;
-}
-
-std::vector<float> host_gain(const ModelFiles& files, const ModelConfig& config, DecoderPart part, uint32_t layer) {
-  const DecoderShape shape = config.decoder_shape();
-  if (!has_part(shape, part)) return {};
-  std::vector<float> gain = host_matrix(files, decoder_tensor(shape, part, layer).name).values;
-  if (config.family->gains_are_offsets) {
-    for (float& value : gain) value += 1.0f;
-  }
-  return gain;
-}
-
-std::vector<float> product(std::span<const float> left, const HostMatrix& right, const codec::GroupKernels& kernels,
-                           ThreadPool& pool) {
-  const size_t rows = left.size() / right.rows;
-  std::vector<float> out(rows * right.columns);
-  pool.parallel_for((rows + kRowsOfTask - 1) / kRowsOfTask, [&](size_t task, unsigned) {
-    const size_t first = task * kRowsOfTask, count = std::min(kRowsOfTask, rows - first);
-    kernels.add_product(left.data() + first * right.rows, right.rows, right.values.data(), right.columns, right.rows,
-                        out.data() + first * right.columns, right.columns, count, right.columns);
-  });
-  return out;
-}
-
 // With s = 1 / sqrt(mean of x² + epsilon): dx = s·(gain·dy) − x·s³·mean(x·gain·dy).
 void add_norm_gradient(std::span<const float> x, std::span<const float> gain, float epsilon, std::span<const float> gradient,
                        std::span<float> out) {
@@ -106,6 +73,7 @@ LayerBackward::LayerBackward(const ModelFiles& files, const ModelConfig& config,
                              ThreadPool& pool, Backend& backend)
     : files_(files), config_(config), kernels_(kernels), pool_(pool), backend_(backend) {
   files_.on_progress = nullptr;
+  files_.side_files.clear();
   for (const size_t width : {config.hidden, config.query_width(), config.key_value_width(), config.feed_forward}) {
     for (auto* const buffers : {&inputs_, &outputs_}) {
       if (!buffers->contains(width)) buffers->emplace(width, backend.allocate_rows(tokens, width));

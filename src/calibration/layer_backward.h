@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "calibration/host_matrix.h"
 #include "codec/group_kernels.h"
 #include "core/thread_pool.h"
 #include "model/config.h"
@@ -21,21 +22,6 @@
 #include "model/model_files.h"
 
 namespace tritllm {
-
-// A matrix in float32 on the host, [rows][columns].
-struct HostMatrix {
-  size_t rows = 0, columns = 0;
-  std::vector<float> values;
-};
-
-// A tensor of the model in float32; a vector is one row.
-HostMatrix host_matrix(const ModelFiles& files, const std::string& tensor);
-// A norm's gains; empty where the model has no such norm.
-std::vector<float> host_gain(const ModelFiles& files, const ModelConfig& config, DecoderPart part, uint32_t layer = 0);
-
-// left·right, of [rows][inner] and [inner][columns], on all threads.
-std::vector<float> product(std::span<const float> left, const HostMatrix& right, const codec::GroupKernels& kernels,
-                           ThreadPool& pool);
 
 // What the gradient of a norm's output makes of that of its input x, added to `out`; all [rows][gain.size()].
 void add_norm_gradient(std::span<const float> x, std::span<const float> gain, float epsilon, std::span<const float> gradient,

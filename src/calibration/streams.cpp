@@ -45,6 +45,7 @@ Stream::Stream(const ModelFiles& files, const ModelConfig& config, const TokenSe
   pages_.resize(pages);
   std::iota(pages_.begin(), pages_.end(), PageId{0});
   files_.on_progress = nullptr;
+  files_.side_files.clear();
   for (const auto& sequence : sequences) first_token_.push_back(first_token_.back() + sequence.size());
   hidden_.resize(first_token_.back() * config.hidden);
   between_.resize(first_token_.back() * std::max(config.query_width(), config.feed_forward));

@@ -41,7 +41,7 @@ constexpr RecipeRow kRecipes[] = {
      .most_depth = kMaxDepth,
      .mixes_depths = true,
      .calibrates = true,
-     .weights_per_second = 0.1e6,
+     .weights_per_second = 0.15e6,
      .needs = "Made with a calibration text.",
      .codebook = "27-entry by dynamic programming and Lloyd's rounds (scale_depth=3)",
      .method = "Calibrated PTQ: layer by layer, errors weighed by the model's inputs and fed forward"},

@@ -72,45 +72,35 @@ std::optional<size_t> find_unusable_weight(std::span<const float> weights, float
   return std::nullopt;
 }
 
-MatrixQuantizer::MatrixQuantizer(Config config, MatrixShape shape, const GroupKernels& kernels, const ColumnStatistics& statistics)
+MatrixQuantizer::MatrixQuantizer(Config config, ScaleSearch search, MatrixShape shape, const GroupKernels& kernels,
+                                 std::vector<Codebook> codebooks)
     : config_(config),
-      search_(recipe_row(config.recipe).search),
+      search_(search),
       shape_(shape),
       stripes_(shape),
       kernels_(kernels),
       largest_code_(largest_code(config.depth)),
-      importance_(padded_importance(statistics.importance, shape)),
-      scales_(shape.groups()),
-      largest_(stripes_.size()),
-      codebooks_(shape.codebooks()),
-      stats_(stripes_.size()) {
+      codebooks_(std::move(codebooks)),
+      stats_(stripes_.size()) {}
+
+MatrixQuantizer::MatrixQuantizer(Config config, MatrixShape shape, const GroupKernels& kernels, const ColumnStatistics& statistics)
+    : MatrixQuantizer(config, recipe_row(config.recipe).search, shape, kernels, std::vector<Codebook>(shape.codebooks())) {
+  importance_ = padded_importance(statistics.importance, shape);
   if (search_ == ScaleSearch::kCandidates && !importance_.empty()) {
     throw Error(ErrorCode::kUsage, "importance", fmt::format("recipe '{}' cannot use it", recipe_name(config.recipe)));
   }
+  scales_.resize(shape.groups());
+  largest_.resize(stripes_.size());
 }
 
 MatrixQuantizer::MatrixQuantizer(const ExactForm& form, MatrixShape shape, const GroupKernels& kernels)
-    : config_{Recipe::kExact, form.depth},
-      search_(ScaleSearch::kGivesBack),
-      shape_(shape),
-      stripes_(shape),
-      kernels_(kernels),
-      largest_code_(largest_code(form.depth)),
-      codebooks_(form.codebooks),
-      stats_(stripes_.size()) {
+    : MatrixQuantizer({Recipe::kExact, form.depth}, ScaleSearch::kGivesBack, shape, kernels, form.codebooks) {
   for (const Codebook& codebook : codebooks_) exact_tables_.emplace_back(codebook, form.depth, form.rounding);
 }
 
 MatrixQuantizer::MatrixQuantizer(Config config, const ChosenCodes& chosen, MatrixShape shape, const GroupKernels& kernels)
-    : config_(config),
-      search_(recipe_row(config.recipe).search),
-      shape_(shape),
-      stripes_(shape),
-      kernels_(kernels),
-      largest_code_(largest_code(config.depth)),
-      codebooks_{chosen.codebook},
-      chosen_(chosen),
-      stats_(stripes_.size()) {
+    : MatrixQuantizer(config, recipe_row(config.recipe).search, shape, kernels, {chosen.codebook}) {
+  chosen_ = chosen;
   if (chosen.scale_codes.size() != shape.groups() || chosen.codes.size() != shape.groups() * kGroupSize || shape.codebooks() != 1)
     throw Error(ErrorCode::kUsage, "codes", fmt::format("expected those of {} groups with one codebook", shape.groups()));
 }

@@ -85,6 +85,10 @@ class MatrixQuantizer {
   MatrixStats stats() const;
 
  private:
+  // What all ways of quantising begin with.
+  MatrixQuantizer(Config config, ScaleSearch search, MatrixShape shape, const GroupKernels& kernels,
+                  std::vector<Codebook> codebooks);
+
   struct Sample;
   std::span<const float> scales_of(size_t codebook) const noexcept;
   void choose_geometric_codebooks();

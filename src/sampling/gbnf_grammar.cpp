@@ -3,7 +3,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include "core/error.h"
@@ -131,16 +130,11 @@ class GbnfCompiler {
   }
 
   Sequence counted(const Sequence& part) {
-    uint32_t least = 1;
-    std::optional<uint32_t> most = 1;
-    if (text_.skip("*")) least = 0, most.reset();
-    else if (text_.skip("+")) most.reset();
-    else if (text_.skip("?")) least = 0;
-    else if (text_.skip("{")) std::tie(least, most) = text_.counts();
-    else return part;
+    const auto repetition = text_.repetition();
+    if (!repetition) return part;
     const Rule rule = grammar_.add_rule();
     grammar_.add_alternative(rule, part);
-    return {ByteGrammar::rule(add_repetition(grammar_, rule, least, most))};
+    return {ByteGrammar::rule(add_repetition(grammar_, rule, repetition->least, repetition->most))};
   }
 
   Sequence literal() {

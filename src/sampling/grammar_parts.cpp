@@ -188,7 +188,15 @@ uint32_t GrammarText::number() {
   return value;
 }
 
-std::pair<uint32_t, std::optional<uint32_t>> GrammarText::counts() {
+std::optional<GrammarText::Repetition> GrammarText::repetition() {
+  if (skip("*")) return Repetition{0, std::nullopt};
+  if (skip("+")) return Repetition{1, std::nullopt};
+  if (skip("?")) return Repetition{0, 1};
+  if (skip("{")) return counts();
+  return std::nullopt;
+}
+
+GrammarText::Repetition GrammarText::counts() {
   const size_t begin = at_;
   const uint32_t least = number();
   std::optional<uint32_t> most = least;

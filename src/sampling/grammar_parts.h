@@ -51,14 +51,20 @@ class GrammarText {
   bool skip(std::string_view word) noexcept;
   // A number of so many hexadecimal digits.
   uint32_t hexadecimal(size_t digits);
-  // What stands in braces: "{2}", "{2,}", "{2,5}"; the first brace is taken already.
-  std::pair<uint32_t, std::optional<uint32_t>> counts();
+  // How often the part before it may stand: "*", "+", "?", "{2}", "{2,}" or "{2,5}". Nothing where none of them comes next.
+  struct Repetition {
+    uint32_t least;
+    std::optional<uint32_t> most;  // nothing: any number
+  };
+  std::optional<Repetition> repetition();
 
   [[noreturn]] void refuse(std::string_view expected) const;                  // what comes next
   [[noreturn]] void refuse_at(size_t place, std::string_view problem) const;  // "character 3: PROBLEM"
 
  private:
   uint32_t number();
+  // What stands in braces; the first one is taken already.
+  Repetition counts();
 
   std::vector<uint32_t> characters_;
   std::string where_;

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <optional>
-#include <tuple>
 #include <utility>
 
 #include "core/error.h"
@@ -72,16 +71,11 @@ class RegexCompiler {
 
   Rule counted(size_t depth) {
     const Rule rule = atom(depth);
-    uint32_t least = 1;
-    std::optional<uint32_t> most = 1;
-    if (text_.skip("*")) least = 0, most.reset();
-    else if (text_.skip("+")) most.reset();
-    else if (text_.skip("?")) least = 0;
-    else if (text_.skip("{")) std::tie(least, most) = text_.counts();
-    else return rule;
+    const auto repetition = text_.repetition();
+    if (!repetition) return rule;
     text_.skip("?");  // a count that is not greedy matches the same texts
     if (text_.peek() == '*' || text_.peek() == '+' || text_.peek() == '?' || text_.peek() == '{') text_.refuse("no second count");
-    return add_repetition(grammar_, rule, least, most);
+    return add_repetition(grammar_, rule, repetition->least, repetition->most);
   }
 
   Rule atom(size_t depth) {

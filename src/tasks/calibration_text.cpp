@@ -79,6 +79,15 @@ TokenSequences read_calibration_text(const CalibrationText& text, const std::fil
   return sequences;
 }
 
+uint64_t writing_memory(const ModelConfig& config, const CalibrationText& text) noexcept {
+  // Weights in float32, which mapped ones take less than; keys and values in FP16; rows of logits.
+  const uint64_t hidden = config.hidden, heads = config.query_width() + config.key_value_width();
+  const uint64_t weights = hidden * (config.vocabulary + uint64_t{config.layer_count} * (2 * heads + 3 * config.feed_forward));
+  const uint64_t together = std::min(kTogether, text.sequences);
+  const uint64_t cached = together * (text.tokens + 1) * config.layer_count * 2 * config.key_value_width();
+  return weights * sizeof(float) + cached * sizeof(uint16_t) + 2 * together * config.vocabulary * sizeof(float);
+}
+
 TokenSequences write_calibration_text(const CalibrationText& text, const std::filesystem::path& model, unsigned threads,
                                       const std::function<void()>& on_token) {
   LanguageModel writer = LanguageModel::load(model, {.threads = threads, .context = text.tokens + 1});

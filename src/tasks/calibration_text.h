@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "calibration/streams.h"
+#include "model/config.h"
 
 namespace tritllm {
 
@@ -32,5 +33,8 @@ TokenSequences read_calibration_text(const CalibrationText& text, const std::fil
 // one of five of a chat model with the beginning of a user's message. `on_token` is called for each token and may throw.
 TokenSequences write_calibration_text(const CalibrationText& text, const std::filesystem::path& model, unsigned threads,
                                       const std::function<void()>& on_token);
+
+// Bytes that writing takes at once.
+uint64_t writing_memory(const ModelConfig& config, const CalibrationText& text) noexcept;
 
 }  // namespace tritllm

@@ -3,13 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
-#include <memory>
 #include <numeric>
 #include <set>
 
-#include "backend/cpu/backend.h"
-#include "calibration/depth_choice.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
@@ -20,6 +18,8 @@
 #include "model/families.h"
 #include "tasks/calibration_job.h"
 #include "tasks/exact_job.h"
+#include "tasks/model_calibration.h"
+#include "tasks/quantize_command.h"
 #include "tasks/report.h"
 
 namespace tritllm {
@@ -29,7 +29,6 @@ namespace {
 constexpr uint64_t kFixedMemory = uint64_t{64} << 20;  // program, stacks, JSON documents
 constexpr double kSecondsBetweenSyncs = 5.0;
 constexpr double kWarnedLoss = 1.0;  // dB
-constexpr double kBitsThatDoNotFit = 0.002;
 
 std::string part_suffix(const OutputRequest& output) {
   return output.part ? fmt::format("-{}-of-{}", output.part->index, output.part->count) : "";
@@ -78,27 +77,23 @@ void require_memory_for_side_files(const QuantizeOptions& options) {
     refuse_memory(least, options.max_memory);
 }
 
-// Matrices outside of layers are quantised by themselves.
-bool is_of_a_layer(std::string_view tensor) { return tensor.starts_with("model.layers."); }
-
-// Text that the model wrote itself is less like what it will read.
-double damping_of(const CalibrationText& text) { return text.is_own() ? 0.05 : 0.03; }
-
 class QuantizeRun {
  public:
   explicit QuantizeRun(const QuantizeOptions& options)
       : options_(options),
         model_(open_checked_model(options)),
         sources_({model_.path}),
+        calibration_(model_, options,
+                     {.between_parts = [this] { stop_where_asked(); },
+                      .begin_part = [this](const std::string& name) { progress_.begin_tensor(name); }}),
         progress_(options.output.folder / fmt::format("progress{}.json", part_suffix(options.output)), options.on_progress) {
-    const CardFacts card = card_facts(model_, options.card_options, options.card);
     positions_ = positions_of(model_, options.output.part);
-    if (calibrates()) require_calibration();
     for (const codec::Config config : options.configs) {
       const auto same = [&](const ConfigRun& run) { return run.config() == config; };
       if (std::any_of(runs_.begin(), runs_.end(), same)) continue;
       runs_.emplace_back(model_, sources_, options.output, config, plan_tensors(model_, options.policy, codec::usual_depth(config)),
-                         positions_, card, policy_of(config));
+                         positions_, card_facts(model_, command_options(options, config), options.card),
+                         options.policy.description() + calibration_.description(config));
     }
     choose_threads();
   }
@@ -114,24 +109,10 @@ class QuantizeRun {
     return model;
   }
 
-  // Whether each product of the model has a depth of its own, by calibration.
-  static bool mixes(codec::Config config) { return calibrates(config) && config.depth == codec::kDepthOfMatrix; }
-  static bool calibrates(codec::Config config) { return codec::recipe_row(config.recipe).calibrates; }
-  bool calibrates() const {
-    return std::ranges::any_of(options_.configs, [](codec::Config config) { return calibrates(config); });
-  }
-  void require_calibration() const;
-  std::string policy_of(codec::Config config) const;
-  void require_bits() const;
-  void prepare_calibration();
-  const ModelFiles& calibration_files(ThreadPool& pool);
-  // Text and weights of its tokens, the same for all configurations.
-  void read_calibration(ThreadPool& pool);
-  void choose_mixed_depths(ThreadPool& pool);
-  double bits_of(const ConfigRun& run, std::span<const DepthItem> items) const;
+  bool is_to_be_calibrated(const ConfigRun& run) const noexcept { return !run.complete() && calibrates(run.config()); }
+  void prepare_calibration(ThreadPool& pool);
   void calibrate_layers(ThreadPool& pool);
-  bool lacks_layers(const ConfigRun& run) const;
-  size_t calibrations_at_once(const ModelConfig& config, size_t most) const;
+  uint64_t weights_counted_twice() const;
   void count_calibrated(uint64_t position);
   uint64_t side_memory() const;
   uint64_t least_memory(unsigned threads) const;
@@ -162,9 +143,7 @@ class QuantizeRun {
   std::vector<uint64_t> positions_;
   std::vector<ConfigRun> runs_;
   std::map<uint64_t, codec::ExactForm> exact_forms_;  // by position; there is one configuration of recipe exact
-  TokenSequences calibration_text_;
-  std::optional<TokenWeights> token_weights_;
-  std::optional<ModelFiles> calibration_files_;
+  ModelCalibration calibration_;
   std::set<uint64_t> calibrated_;  // positions that progress has counted
   size_t calibrated_together_ = 1;
   unsigned threads_ = 1;
@@ -173,166 +152,36 @@ class QuantizeRun {
   std::vector<RunCost> costs_;
 };
 
-// Calibrating runs the model, all of it and in order.
-void QuantizeRun::require_calibration() const {
-  if (family_of_config(model_.config) == nullptr) {
-    throw Error(ErrorCode::kUnsupported, "options.configs", "the engine does not run this model, so it cannot be calibrated",
-                fmt::format("choose another recipe; the engine runs {}", supported_architectures()));
-  }
-  require_bits();
-  if (options_.output.part)
-    throw Error(ErrorCode::kUsage, "options.output.part", "a calibrated recipe needs the whole model", "quantise it in one run");
-  if (options_.calibration.tokens < 16 || options_.calibration.sequences < 1)
-    throw Error(ErrorCode::kUsage, "options.calibration.tokens", "expected one sequence or more, of 16 tokens or more");
-}
-
-// For the fingerprint: equal text, equal bytes.
-std::string QuantizeRun::policy_of(codec::Config config) const {
-  const std::string policy = options_.policy.description();
-  if (!calibrates(config)) return policy;
-  std::string size;
-  if (mixes(config)) size = options_.bits ? fmt::format("\nbits {}", *options_.bits) : fmt::format("\nsize {}", *options_.size);
-  return policy + "\n" + description(options_.calibration) + size;
-}
-
-// One number for one configuration, and no rule that says something else of a matrix.
-void QuantizeRun::require_bits() const {
-  const bool is_mixed = std::ranges::any_of(options_.configs, [](codec::Config config) { return mixes(config); });
-  const int given = (options_.bits ? 1 : 0) + (options_.size ? 1 : 0);
-  if (is_mixed && given != 1) {
-    throw Error(ErrorCode::kUsage, "options.bits", "configuration 'calibrated' needs a number of bits or a size",
-                "give one of options.bits and options.size, or a depth (calibrated-d2)");
-  }
-  const bool has_depths = std::ranges::any_of(options_.policy.rules, [](const DepthRule& rule) { return rule.depth.has_value(); });
-  if (is_mixed && has_depths) {
-    throw Error(ErrorCode::kUsage, "options.policy.rules", "configuration 'calibrated' chooses the depths itself",
-                "use REGEX=keep alone, or a configuration with a depth");
-  }
-}
-
-// What can be refused is refused before the first byte is written.
-void QuantizeRun::prepare_calibration() {
-  const auto waits = [](const ConfigRun& run) { return !run.complete() && calibrates(run.config()); };
-  if (std::ranges::none_of(runs_, waits)) return;
-  calibrations_at_once(read_model_config(model_.config, model_.path.string()), 1);
-  if (!options_.calibration.is_own()) calibration_text_ = read_calibration_text(options_.calibration, model_.path);
-}
-
-const ModelFiles& QuantizeRun::calibration_files(ThreadPool& pool) {
-  if (!calibration_files_) calibration_files_ = open_model_files(model_.path, pool);
-  return *calibration_files_;
-}
-
-void QuantizeRun::read_calibration(ThreadPool& pool) {
-  if (token_weights_) return;
-  const auto stop = [this] { stop_where_asked(); };
-  const CalibrationText& text = options_.calibration;
-  progress_.begin_tensor("calibration text");
-  if (text.is_own()) calibration_text_ = write_calibration_text(text, model_.path, threads_, stop);
-  progress_.begin_tensor("weights of the text's tokens");
-  const ModelFiles& files = calibration_files(pool);
-  const ModelConfig config = read_model_config(files.config, files.config_place);
-  const auto backend = make_cpu_backend(pool, kernels::active_table(), Arithmetic::kFloat);
-  token_weights_ = token_weights(files, config, calibration_text_, {.seed = text.seed, .between_parts = stop},
-                                 kernels::active_table(), pool, *backend);
-}
-
-// Depths have to be known before the output is planned.
-void QuantizeRun::choose_mixed_depths(ThreadPool& pool) {
+// What can be refused is refused before the first byte is written. Depths have to be known before the output is planned.
+void QuantizeRun::prepare_calibration(ThreadPool& pool) {
+  if (std::ranges::none_of(runs_, [&](const ConfigRun& run) { return is_to_be_calibrated(run); })) return;
+  calibration_.prepare(side_memory() + threads_ * thread_memory({}));
   for (ConfigRun& run : runs_) {
-    if (run.complete() || !mixes(run.config())) continue;
-    read_calibration(pool);
-    progress_.begin_tensor("depths");
-    std::map<std::string, uint64_t> positions;
-    for (const uint64_t position : positions_) {
-      if (run.plan(position).fate == Fate::kTernary) positions.emplace(model_.tensors[position].name, position);
-    }
-    const std::vector<DepthItem> items = depth_losses(
-        calibration_files(pool), calibration_text_, *token_weights_, damping_of(options_.calibration),
-        [&](const std::string& name) { return positions.contains(name); }, [this] { stop_where_asked(); }, kernels::active_table(),
-        pool);
-    double bits = bits_of(run, items);
-    // Lines that matrices do not fill make a file a little larger than its bits: less is taken until it fits.
-    while (true) {
-      const std::vector<int> chosen = choose_depths(items, bits);
-      std::map<uint64_t, int> depths;
-      for (size_t i = 0; i < items.size(); ++i) {
-        for (const std::string& name : items[i].tensors) depths[positions.at(name)] = chosen[i];
-      }
-      run.set_depths(depths);
-      if (!options_.size || run.folder_bytes().packed <= *options_.size) break;
-      bits -= kBitsThatDoNotFit;
-    }
+    if (is_to_be_calibrated(run) && mixes_depths(run.config())) calibration_.choose_depths(run, positions_, pool);
   }
 }
 
-// Where a size is asked for: what is left for the layers' matrices.
-double QuantizeRun::bits_of(const ConfigRun& run, std::span<const DepthItem> items) const {
-  if (options_.bits) return *options_.bits;
-  uint64_t weights = 0;
-  for (const DepthItem& item : items) weights += item.weights;
-  // As planned, every one of them has the largest depth.
-  const auto matrices = static_cast<uint64_t>(stored_bits(codec::kMaxDepth) * static_cast<double>(weights) / 8);
-  const uint64_t others = run.folder_bytes().packed - std::min(run.folder_bytes().packed, matrices);
-  const auto least = others + static_cast<uint64_t>(stored_bits(1) * static_cast<double>(weights) / 8);
-  if (*options_.size < least) {
-    throw Error(ErrorCode::kUsage, "options.size",
-                fmt::format("expected at least {} bytes, found {}: {} bytes are what is not a layer's matrix", least,
-                            *options_.size, others),
-                "pack embedding and head too (options.policy.embedding_depth), or allow more");
-  }
-  return static_cast<double>(*options_.size - others) * 8 / static_cast<double>(weights);
-}
-
-// All matrices of the layers, for as many configurations at a time as memory allows.
 void QuantizeRun::calibrate_layers(ThreadPool& pool) {
-  std::vector<std::unique_ptr<CalibrationSink>> sinks;
+  std::deque<CalibrationSink> sinks;
   for (size_t i = 0; i < runs_.size(); ++i) {
-    if (runs_[i].complete() || !calibrates(runs_[i].config()) || !lacks_layers(runs_[i])) continue;
-    sinks.push_back(std::make_unique<CalibrationSink>(model_, runs_[i], costs_[i], pool,
-                                                      [this](uint64_t position) { count_calibrated(position); }));
+    if (!is_to_be_calibrated(runs_[i]) || !calibration_.lacks_any(runs_[i], positions_)) continue;
+    sinks.emplace_back(model_, runs_[i], costs_[i], pool, [this](uint64_t position) { count_calibrated(position); });
   }
-  if (sinks.empty()) return;
   calibrated_together_ = sinks.size();
-  read_calibration(pool);
-  const ModelFiles& files = calibration_files(pool);
-  const size_t together = calibrations_at_once(read_model_config(files.config, files.config_place), sinks.size());
-  CalibrationJob job{.sequences = &calibration_text_,
-                     .weights = &*token_weights_,
-                     .outputs = {},
-                     .conditioning = {.damping = damping_of(options_.calibration)},
-                     .between_parts = [this] { stop_where_asked(); }};
-  for (size_t first = 0; first < sinks.size(); first += together) {
-    job.outputs.clear();
-    for (size_t i = first; i < std::min(first + together, sinks.size()); ++i) job.outputs.push_back(sinks[i].get());
-    for (const std::string& name : calibrate(files, job, kernels::active_table(), pool))
-      options_.on_warning(
-          fmt::format("'{}': the calibration text does not help here; quantised as by recipe optimal", printable(name)));
-  }
+  std::vector<CalibratedOutput*> outputs;
+  for (CalibrationSink& sink : sinks) outputs.push_back(&sink);
+  calibration_.make_layers(outputs, pool);
 }
 
-// Whether a matrix is still to be made that calibration makes.
-bool QuantizeRun::lacks_layers(const ConfigRun& run) const {
-  return std::ranges::any_of(positions_, [&](uint64_t position) {
-    return run.plan(position).fate == Fate::kTernary && !run.has(position) && is_of_a_layer(model_.tensors[position].name);
-  });
-}
-
-size_t QuantizeRun::calibrations_at_once(const ModelConfig& config, size_t most) const {
-  const uint64_t tokens = uint64_t{options_.calibration.sequences} * options_.calibration.tokens;
-  const auto needed = [&](size_t outputs) {
-    const uint64_t passes =
-        std::max(calibration_memory(config, tokens, outputs), sensitivity_memory(config, options_.calibration.tokens));
-    return side_memory() + threads_ * thread_memory({}) + passes;
-  };
-  if (needed(1) > options_.max_memory) {
-    throw Error(ErrorCode::kUsage, "options.max_memory",
-                fmt::format("calibrating this model with {} tokens needs {} MiB, allowed are {} MiB", tokens, (needed(1) >> 20) + 1,
-                            options_.max_memory >> 20),
-                "allow more, or take fewer sequences (options.calibration.sequences)");
+// Calibration counts the matrices that it makes. Where other configurations want them too, the loop over tensors counts them again.
+uint64_t QuantizeRun::weights_counted_twice() const {
+  if (std::ranges::all_of(runs_, [&](const ConfigRun& run) { return run.complete() || calibrates(run.config()); })) return 0;
+  uint64_t weights = 0;
+  for (const uint64_t position : positions_) {
+    const auto is_calibrated = [&](const ConfigRun& run) { return is_to_be_calibrated(run) && calibration_.makes(run, position); };
+    if (std::ranges::any_of(runs_, is_calibrated)) weights += model_.tensors[position].elements();
   }
-  while (needed(most) > options_.max_memory) --most;
-  return most;
+  return weights;
 }
 
 // A tensor counts once, however many configurations there are.
@@ -502,11 +351,11 @@ void QuantizeRun::warn_of_plain_losses(const ConfigRun& run, const Manifest& man
 void QuantizeRun::start_progress() {
   std::vector<std::string> names;
   for (const ConfigRun& run : runs_) names.push_back(run.name());
-  progress_.start(std::move(names), positions_.size(), total_weights() + weights_to_search());
+  progress_.start(std::move(names), positions_.size(), total_weights() + weights_to_search() + weights_counted_twice());
 }
 
 Json QuantizeRun::plan() {
-  if (std::ranges::any_of(runs_, [](const ConfigRun& run) { return mixes(run.config()); })) {
+  if (std::ranges::any_of(runs_, [](const ConfigRun& run) { return mixes_depths(run.config()); })) {
     throw Error(ErrorCode::kUnsupported, "options.configs", "the depths of 'calibrated' are known after calibration only",
                 "ask for the plan of another configuration; the size will be the one that is asked for");
   }
@@ -594,8 +443,7 @@ std::vector<ConfigResult> QuantizeRun::run() {
     check_former_results(pool);
     find_exact_forms(pool);
     find_beyond_half(pool);
-    prepare_calibration();
-    choose_mixed_depths(pool);
+    prepare_calibration(pool);
     check_disk_space();
     return make_results(pool);
   } catch (const Interrupted&) {

@@ -31,7 +31,6 @@ struct QuantizeOptions {
   // on average, or bytes of the whole packed file.
   std::optional<double> bits;
   std::optional<uint64_t> size;
-  std::string card_options;  // the options that matter for the result, as the model card repeats them
   CardWishes card;
   unsigned threads = 0;  // 0: all processors
   uint64_t max_memory = uint64_t{2} << 30;

@@ -115,6 +115,44 @@ def test_refusals(model, text, tmp_path):
     assert not any((tmp_path / name).exists() and any((tmp_path / name).rglob("*.safetensors")) for name in "abcde")
 
 
+@pytest.mark.parametrize("configs, options, flag", [
+    ("optimal-d2", ["--calibration", "TEXT"], "--calibration"),
+    ("optimal-d2,uniform-d1", ["--calibration-sequences", 3], "--calibration-sequences"),
+    ("optimal-d2", ["--seed", 3], "--seed"),
+    ("calibrated-d2", ["--bits", 4], "--bits"),
+    ("calibrated-d2,optimal-d2", ["--size", "1M"], "--size"),
+])
+def test_what_no_configuration_reads_is_refused(model, text, tmp_path, configs, options, flag):
+    options = [text if option == "TEXT" else option for option in options]
+    error_line(quantize(model, tmp_path / "out", *options, configs=configs), flag, "only", code=None)
+
+
+def test_other_configurations_of_a_run_know_nothing_of_the_text(model, text, tmp_path):
+    succeeded(calibrate(model, tmp_path, "--calibration", text, configs="optimal-d2,calibrated-d2"))
+    cards = [(tmp_path / name / "packed" / "README.md").read_text() for name in ("optimal-d2", "calibrated-d2")]
+    assert "--calibration" not in cards[0] and f"--calibration {text.name} " in cards[1]
+    assert str(text.parent) not in cards[1]
+    assert "was complete" in succeeded(quantize(model, tmp_path, configs="optimal-d2")).stdout
+
+
+def test_a_text_that_harms_is_not_followed(model, tmp_path):
+    """Fifteen sequences of one letter know nothing of the sixteenth, which is held back."""
+    source = random.Random(9)
+    text = tmp_path / "text.txt"
+    text.write_text("a" * (15 * 64) + "".join(source.choice("bcdefghijklmnopqrstuvwxyz ,.") for _ in range(64)))
+    arguments = [argument for argument in quantize_arguments(model, tmp_path / "out", "--calibration-tokens", 64, "--calibration", text,
+                                                             configs="calibrated-d2,optimal-d2") if argument != "--quiet"]
+    result = succeeded(run(*arguments))
+    replaced = [line for line in result.stderr.splitlines() if "does not help" in line]
+    assert replaced, result.stderr
+    name = next(word.strip("':") for word in replaced[0].split() if "model.layers" in word)
+    checksums = []
+    for config in ("calibrated-d2", "optimal-d2"):
+        manifest = json.loads((tmp_path / "out" / config / "packed" / "tritllm.json").read_text())
+        checksums.append(next(tensor["checksum"] for tensor in manifest["tensors"] if tensor["name"] == name))
+    assert checksums[0] == checksums[1]
+
+
 def test_verify_says_what_it_cannot_do(model, text, tmp_path):
     succeeded(calibrate(model, tmp_path, "--calibration", text))
     packed = tmp_path / "calibrated-d2" / "packed"

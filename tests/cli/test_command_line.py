@@ -114,7 +114,7 @@ def library_texts():
     for file in sorted(SOURCE.rglob("*.cpp")):
         module = file.relative_to(SOURCE).parts[0]
         # Model cards hold commands to copy.
-        if module == "app" or file.name in ("model_card.cpp", "dequantize.cpp", "task_options.cpp"):
+        if module == "app" or file.name in ("model_card.cpp", "quantize_command.cpp", "dequantize.cpp"):
             continue
         for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', file.read_text()):
             yield file, text

@@ -23,7 +23,6 @@ class Merge : public testing::Test {
     options.output.folder = folder_ / out;
     options.output.part = part;
     options.policy.rules = {parse_depth_rule("down_proj=3")};
-    options.card_options = " --depth down_proj=3";
     options.threads = 2;
     return options;
   }

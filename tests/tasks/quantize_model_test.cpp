@@ -155,7 +155,6 @@ TEST_F(QuantizeModel, DequantizingGivesTheFp16FolderByteForByte) {
   QuantizeOptions mixed = options({{Recipe::kOptimal, 1}});
   mixed.policy.rules = {parse_depth_rule("down_proj=4")};
   mixed.policy.embedding_depth = 3;
-  mixed.card_options = " --depth down_proj=4 --embed-depth 3";
   quantize_model(mixed);
   ThreadPool pool(2);
   const fs::path out = folder_ / "out" / "optimal-d1";
