@@ -84,7 +84,7 @@ class MomentFactorsTest : public testing::TestWithParam<size_t> {
   const codec::GroupKernels& kernels_ = codec::scalar_group_kernels();
 };
 
-INSTANTIATE_TEST_SUITE_P(Columns, MomentFactorsTest, testing::Values(16, 40, 64));
+INSTANTIATE_TEST_SUITE_P(Columns, MomentFactorsTest, testing::Values(16, 40, 100));
 
 TEST_P(MomentFactorsTest, MomentsAreWeightedSums) {
   const Inputs inputs = make_inputs(kTokens, columns(), 0.3);
