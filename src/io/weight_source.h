@@ -16,8 +16,10 @@ namespace tritllm {
 class WeightSource {
  public:
   // `mapped`: the bytes lie in a mapped file, so pages that are released can be read again.
-  explicit WeightSource(SourceTensor tensor, bool mapped = true) : source_(std::move(tensor)), mapped_(mapped) {}
-  explicit WeightSource(TernaryMatrix matrix, bool mapped = true) : source_(std::move(matrix)), mapped_(mapped) {}
+  // NOLINTNEXTLINE(google-explicit-constructor): the two are one value
+  WeightSource(SourceTensor tensor, bool mapped = true) : source_(std::move(tensor)), mapped_(mapped) {}
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  WeightSource(TernaryMatrix matrix, bool mapped = true) : source_(std::move(matrix)), mapped_(mapped) {}
 
   // One of the two.
   const SourceTensor* dense() const noexcept { return std::get_if<SourceTensor>(&source_); }
