@@ -16,8 +16,8 @@ namespace {
 
 Routes all_routes() {
   Routes routes;
-  for (const auto add : {add_model_routes, add_chat_routes, add_completion_routes, add_embedding_routes, add_response_routes, add_tokenize_routes,
-                         add_ollama_routes, add_openapi_routes, add_page_routes}) {
+  for (const auto add : {add_model_routes, add_chat_routes, add_completion_routes, add_embedding_routes, add_response_routes,
+                         add_tokenize_routes, add_ollama_routes, add_openapi_routes, add_page_routes}) {
     add(routes);
   }
   return routes;
@@ -133,8 +133,8 @@ TEST(RouteFields, OpenObjectsAreTheseAlone) {
       if (may_hold_objects && field.members.empty() && field.use == FieldUse::kUsed) open.insert(field.name);
     }
   });
-  EXPECT_EQ(open, (std::set<std::string_view>{"format", "guided_json", "input", "json", "logit_bias", "parameters", "prompt", "schema",
-                                              "tokens"}));
+  EXPECT_EQ(open, (std::set<std::string_view>{"format", "guided_json", "input", "json", "logit_bias", "parameters", "prompt",
+                                              "schema", "tokens"}));
 }
 
 }  // namespace
