@@ -50,6 +50,7 @@ RunCommand register_serve(CLI::App& app);
 RunCommand register_tokenize(CLI::App& app);
 RunCommand register_devices(CLI::App& app);
 RunCommand register_eval(CLI::App& app);
+RunCommand register_compare(CLI::App& app);
 RunCommand register_bench(CLI::App& app);
 
 // The error as a user of the command line reads it: the modules below name fields of options ("options.max_memory"), the command

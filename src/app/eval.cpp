@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "app/evaluation_options.h"
 #include "app/model_options.h"
 #include "app/progress_bar.h"
 #include "core/error.h"
@@ -14,26 +15,16 @@
 namespace tritllm::app {
 namespace {
 
-constexpr uint32_t kUsualWindow = 512;
-
 struct Arguments {
   ModelArguments model;
-  std::string reference, file, scored = "second-half", plot;
-  uint64_t windows = 0;
+  EvaluationArguments evaluation;
+  std::string reference, plot;
 };
 
 EvaluateOptions to_options(const Arguments& arguments) {
-  EvaluateOptions options;
+  EvaluateOptions options = evaluate_options(arguments.evaluation, arguments.model);
   options.model = arguments.model.model;
   if (!arguments.reference.empty()) options.reference = arguments.reference;
-  options.text = read_text(arguments.file);
-  options.context = arguments.model.context == 0 ? kUsualWindow : arguments.model.context;
-  options.windows = arguments.windows;
-  options.scored = arguments.scored == "all" ? ScoredPart::kWholeWindow : ScoredPart::kSecondHalf;
-  options.cache = cache_type(arguments.model);
-  options.device = arguments.model.device;
-  options.arithmetic = arithmetic(arguments.model);
-  options.threads = arguments.model.common.threads;
   return options;
 }
 
@@ -107,19 +98,10 @@ int run(const Arguments& arguments) {
 RunCommand register_eval(CLI::App& app) {
   auto* const command = app.add_subcommand("eval", "Perplexity on a text, and the KL divergence from a reference model");
   const auto arguments = std::make_shared<Arguments>();
-  command
-      ->add_option("--text-file,--text", arguments->file,
-                   "A file with the text, whose line ends are read as \\n; - is standard input")
-      ->required();
   command->add_option("--reference", arguments->reference, "The model to compare with, usually the source")
       ->envname("TRITLLM_REFERENCE");
-  add_option(*command, "--windows", arguments->windows, "At most this many windows; 0: all that the text fills", "WINDOWS");
-  add_option(*command, "--scored", arguments->scored, "What of each window counts: second-half, or all", "SCORED")
-      ->check(CLI::IsMember({"second-half", "all"}));
   command->add_option("--plot", arguments->plot, "Write an SVG picture of the comparison: error by layer, divergence by token");
-  // Not TRITLLM_CONTEXT: the context that a user likes to chat in must not change what is measured.
-  add_option(*command, "-c,--window,--context", arguments->model.context, fmt::format("Tokens of a window; 0: {}", kUsualWindow),
-             "WINDOW");
+  add_evaluation_options(*command, arguments->evaluation);
   add_model_option(*command, arguments->model);
   return [arguments] { return run(*arguments); };
 }

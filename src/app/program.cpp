@@ -36,6 +36,7 @@ Commands register_commands(CLI::App& app) {
           {"chat", register_chat(app)},
           {"serve", register_serve(app)},
           {"eval", register_eval(app)},
+          {"compare", register_compare(app)},
           {"bench", register_bench(app)},
           {"tokenize", register_tokenize(app)},
           {"devices", register_devices(app)},

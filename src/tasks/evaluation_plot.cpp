@@ -6,7 +6,7 @@
 #include <cmath>
 #include <vector>
 
-#include "core/error.h"
+#include "tasks/svg.h"
 
 namespace tritllm {
 
@@ -17,38 +17,23 @@ constexpr double kChartWidth = 380, kChartHeight = 260, kLeft = 70, kTop = 60, k
 constexpr double kSmallestShown = 1e-9;  // logarithms need a floor
 constexpr size_t kMostPoints = 400;
 
-// A label in the text of an SVG document.
-std::string escaped(std::string_view text) {
-  std::string safe;
-  for (const char c : printable(text)) {
-    if (c == '<') safe += "&lt;";
-    else if (c == '>') safe += "&gt;";
-    else if (c == '&') safe += "&amp;";
-    else safe += c;
-  }
-  return safe;
-}
-
 // Values over equally spaced places from 0 to 1, drawn in a box whose left edge is at x.
 class Chart {
  public:
   Chart(double x, std::string title, std::string first_label, std::string last_label, const std::vector<double>& values)
-      : x_(x), title_(std::move(title)), first_label_(std::move(first_label)), last_label_(std::move(last_label)), values_(values) {
-    double smallest = 1.0, largest = kSmallestShown;
-    for (const double value : values) {
-      if (value > kSmallestShown) smallest = std::min(smallest, value);
-      largest = std::max(largest, value);
-    }
-    low_ = std::floor(std::log10(std::min(smallest, largest)));
-    high_ = std::max(low_ + 1.0, std::ceil(std::log10(largest)));
-  }
+      : x_(x),
+        title_(std::move(title)),
+        first_label_(std::move(first_label)),
+        last_label_(std::move(last_label)),
+        values_(values),
+        scale_(values, kSmallestShown) {}
 
   std::string svg() const {
     std::string out = fmt::format("<text x=\"{}\" y=\"{}\" font-weight=\"bold\">{}</text>\n", x_, kTop - 14, title_);
-    for (double power = low_; power <= high_; ++power) {
+    for (int power = scale_.lowest(); power <= scale_.highest(); ++power) {
       const double y = height_of(std::pow(10.0, power));
       out += fmt::format("<line x1=\"{}\" y1=\"{:.1f}\" x2=\"{}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n", x_, y, x_ + kChartWidth, y);
-      out += fmt::format("<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">1e{}</text>\n", x_ - 6, y + 4, static_cast<int>(power));
+      out += fmt::format("<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">1e{}</text>\n", x_ - 6, y + 4, power);
     }
     const double below = kTop + kChartHeight + 18;
     out += fmt::format("<text x=\"{}\" y=\"{}\">{}</text>\n", x_, below, first_label_);
@@ -57,10 +42,7 @@ class Chart {
   }
 
  private:
-  double height_of(double value) const {
-    const double share = (std::log10(std::max(value, kSmallestShown)) - low_) / (high_ - low_);
-    return kTop + kChartHeight * (1.0 - std::clamp(share, 0.0, 1.0));
-  }
+  double height_of(double value) const { return kTop + kChartHeight * (1.0 - scale_.share(value)); }
 
   std::string curve() const {
     std::string points;
@@ -76,18 +58,14 @@ class Chart {
   double x_;
   std::string title_, first_label_, last_label_;
   const std::vector<double>& values_;
-  double low_, high_;
+  svg::LogScale scale_;
 };
 
 }  // namespace
 
 std::string evaluation_plot(const Evaluation& evaluation, const std::string& title) {
   const double width = kLeft + 2 * kChartWidth + kBetween + 30, height = kTop + kChartHeight + 60;
-  std::string out = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" font-family=\"sans-serif\" "
-      "font-size=\"12\">\n<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n",
-      width, height);
-  out += fmt::format("<text x=\"{}\" y=\"24\" font-size=\"15\">{}</text>\n", kLeft, escaped(title));
+  std::string out = fmt::format("<text x=\"{}\" y=\"24\" font-size=\"15\">{}</text>\n", kLeft, svg::escaped(title));
   out += Chart(kLeft, "Relative error of the hidden states", "first layer", "last layer", evaluation.layer_errors).svg();
   out +=
       Chart(kLeft + kChartWidth + kBetween, "KL divergence of the tokens, nats", "least", "largest", evaluation.sorted_divergences)
@@ -96,7 +74,7 @@ std::string evaluation_plot(const Evaluation& evaluation, const std::string& tit
   out += fmt::format("<text x=\"{}\" y=\"{}\">mean {:.3g}, median {:.3g}, 99 % {:.3g}; same top token {:.1f} %</text>\n",
                      kLeft + kChartWidth + kBetween, kTop + kChartHeight + 40, divergence.mean.value, divergence.median.value,
                      divergence.percentile_99.value, 100.0 * divergence.same_top_token.value);
-  return out + "</svg>\n";
+  return svg::document(width, height, out);
 }
 
 }  // namespace tritllm

@@ -11,7 +11,7 @@ import pytest
 
 from cli_support import BINARY, clean_environment, error_line, llama, run, succeeded, tiny_model
 
-COMMANDS = ["quantize", "pack", "dequantize", "inspect", "verify", "merge", "run", "chat", "serve", "eval", "bench", "tokenize", "devices", "completions", "manual"]
+COMMANDS = ["quantize", "pack", "dequantize", "inspect", "verify", "merge", "run", "chat", "serve", "eval", "compare", "bench", "tokenize", "devices", "completions", "manual"]
 
 
 def help_of(command):
@@ -190,7 +190,7 @@ FAILURES = [("quantize",), ("quantize", "--model"), ("quantize", "--model", "{no
             ("pack", "--model", "{model}", "--out", "{out}", "--quiet"), ("dequantize", "{nothing}"), ("dequantize", "{nothing}", "{out}"), ("inspect",), ("inspect", "{nothing}"),
             ("verify",), ("verify", "{nothing}"), ("verify", "{model}", "--sample"), ("verify", "{model}", "--sample", "x"), ("verify", "{model}", "--sorce", "x"), ("verify", "a", "b"),
             ("merge",), ("merge", "{nothing}"), ("run",), ("run", "--model", "{nothing}", "-p", "a"), ("run", "--model", "{model}", "--top-k", "-3"), ("serve", "--model", "{nothing}"),
-            ("eval", "--model", "{nothing}", "--text", "{nothing}"), ("bench", "--tests", "x"), ("tokenize", "--model", "{model}"), ("devices", "--x")]  # fmt: skip
+            ("eval", "--model", "{nothing}", "--text", "{nothing}"), ("compare", "{nothing}", "--reference", "{nothing}", "--text", "{nothing}"), ("bench", "--tests", "x"), ("tokenize", "--model", "{model}"), ("devices", "--x")]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", FAILURES, ids=" ".join)
@@ -232,7 +232,8 @@ def test_a_full_device_is_an_error(tmp_path):
             ["merge", tmp_path / "parts", "--out", tmp_path / "merged"],
             ["tokenize", "--model", tmp_path / "llama", "--text", "a"], ["run", "--model", tmp_path / "llama", "--raw", "-p", "a", "-n", "2"],
             ["run", "--model", tmp_path / "llama", "--raw", "-p", "a", "-n", "2", "--json"],
-            ["eval", "--model", tmp_path / "llama", "--text", text, "--context", "16"], ["bench", "--model", tmp_path / "llama", "--tests", "tg1"]]  # fmt: skip
+            ["eval", "--model", tmp_path / "llama", "--text", text, "--context", "16"],
+            ["compare", tmp_path / "llama", "--reference", tmp_path / "llama", "--text", text, "--context", "16"], ["bench", "--model", tmp_path / "llama", "--tests", "tg1"]]  # fmt: skip
     for arguments in runs:
         with open("/dev/full", "w") as full:
             result = subprocess.run([BINARY, *map(str, arguments)], stdout=full, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=clean_environment())
