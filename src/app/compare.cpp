@@ -11,22 +11,39 @@
 #include "app/progress_bar.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
+#include "tasks/comparison_file.h"
 #include "tasks/comparison_plot.h"
 
 namespace tritllm::app {
 namespace {
 
+constexpr uint64_t kLargestComparison = uint64_t{64} << 20;
+constexpr std::string_view kHeading =
+    "| model | file MB | bits/weight, file | bits/weight, matrices | perplexity | KL divergence | same top token | tokens/s |\n"
+    "|---|---|---|---|---|---|---|---|\n";
+
 struct Arguments {
   ModelArguments model;  // its model is the reference
   EvaluationArguments evaluation;
-  std::vector<std::string> models;
+  std::vector<std::string> models, earlier;
   std::string plot;
   uint32_t answer_tokens = 64, repetitions = 3;
 };
 
+std::vector<Comparison> earlier_comparisons(const Arguments& arguments) {
+  std::vector<Comparison> comparisons;
+  for (const std::string& file : arguments.earlier) {
+    const Json json = parse_json(read_text_file(file, kLargestComparison), file);
+    comparisons.push_back(comparison_from_json(JsonView(json, file)));
+  }
+  return comparisons;
+}
+
 CompareOptions to_options(const Arguments& arguments) {
   CompareOptions options;
   for (const std::string& text : arguments.models) options.models.push_back(parse_named_model(text));
+  options.earlier = earlier_comparisons(arguments);
   options.evaluation = evaluate_options(arguments.evaluation, arguments.model);
   options.evaluation.reference = arguments.model.model;
   options.answer_tokens = arguments.answer_tokens;
@@ -54,56 +71,74 @@ std::string row(const ComparedModel& compared, bool is_reference) {
                      speed ? fmt::format("{:.1f} ± {:.1f}", speed->value, speed->standard_error) : "");
 }
 
+void draw(const Comparison& comparison, const std::string& path) {
+  const Evaluation& evaluation = comparison.models.front().evaluation;
+  write_file_atomically(path,
+                        comparison_plot(comparison, fmt::format("{}: {} tokens in {} windows", comparison.reference.model.name,
+                                                                evaluation.tokens_scored, evaluation.windows)));
+}
+
 // Rows as they come, and the picture as far as it is known: what was measured before a failure is not lost.
 class Report {
  public:
-  explicit Report(const Arguments& arguments) : arguments_(arguments) {
-    if (arguments.model.common.json) return;
-    print(
-        "| model | file MB | bits/weight, file | bits/weight, matrices | perplexity | KL divergence | same top token | tokens/s |\n"
-        "|---|---|---|---|---|---|---|---|\n");
-  }
+  explicit Report(const Arguments& arguments) : arguments_(arguments) {}
 
-  void add(const Comparison& so_far) const {
+  void add(const Comparison& so_far) {
     if (!arguments_.model.common.json) {
-      if (so_far.models.size() == 1) print(row(so_far.reference, /*is_reference=*/true));
-      print(row(so_far.models.back(), /*is_reference=*/false));
+      if (rows_printed_ == 0) print(std::string(kHeading) + row(so_far.reference, /*is_reference=*/true));
+      for (; rows_printed_ < so_far.models.size(); ++rows_printed_)
+        print(row(so_far.models[rows_printed_], /*is_reference=*/false));
     }
     if (!arguments_.model.common.quiet) {
       for (const std::string& warning : so_far.models.back().evaluation.warnings) print_message("warning: " + printable(warning));
     }
-    if (!arguments_.plot.empty()) {
-      const Evaluation& evaluation = so_far.models.front().evaluation;
-      write_file_atomically(arguments_.plot,
-                            comparison_plot(so_far, fmt::format("{}: {} tokens in {} windows", so_far.reference.model.name,
-                                                                evaluation.tokens_scored, evaluation.windows)));
-    }
+    if (!arguments_.plot.empty()) draw(so_far, arguments_.plot);
   }
 
  private:
   const Arguments& arguments_;
+  size_t rows_printed_ = 0;
 };
 
-int run(const Arguments& arguments) {
+Comparison measured(const Arguments& arguments, Report& report) {
   const CompareOptions options = to_options(arguments);
-  const Report report(arguments);
   std::optional<WorkLine> line;
-  const Comparison comparison = compare_models(
-      options, {.on_begin =
-                    [&](const NamedModel& model, size_t index) {
-                      line.emplace(fmt::format("{} ({}/{})", full_name(model), index + 1, options.models.size()),
-                                   arguments.model.common.quiet);
-                    },
-                .on_window =
-                    [&](const EvaluateProgress& progress) {
-                      line->show(static_cast<double>(progress.windows_done), static_cast<double>(progress.windows_total),
-                                 fmt::format("perplexity {:.4f}", progress.perplexity));
-                    },
-                .on_model =
-                    [&](const Comparison& so_far) {
-                      line.reset();
-                      report.add(so_far);
-                    }});
+  return compare_models(options, {.on_begin =
+                                      [&](const NamedModel& model, size_t index) {
+                                        line.emplace(fmt::format("{} ({}/{})", full_name(model), index + 1, options.models.size()),
+                                                     arguments.model.common.quiet);
+                                      },
+                                  .on_window =
+                                      [&](const EvaluateProgress& progress) {
+                                        line->show(static_cast<double>(progress.windows_done),
+                                                   static_cast<double>(progress.windows_total),
+                                                   fmt::format("perplexity {:.4f}", progress.perplexity));
+                                      },
+                                  .on_model =
+                                      [&](const Comparison& so_far) {
+                                        line.reset();
+                                        report.add(so_far);
+                                      }});
+}
+
+void check(const Arguments& arguments) {
+  if (arguments.models.empty() && arguments.earlier.empty())
+    throw Error(ErrorCode::kUsage, "models", "expected a model to measure, or --with a comparison that was measured before");
+  if (arguments.models.empty()) return;
+  if (arguments.model.model.empty()) throw Error(ErrorCode::kUsage, "--reference", "is needed to measure a model");
+  if (arguments.evaluation.file.empty()) throw Error(ErrorCode::kUsage, "--text-file", "is needed to measure a model");
+}
+
+int run(const Arguments& arguments) {
+  check(arguments);
+  Report report(arguments);
+  Comparison comparison;
+  if (arguments.models.empty()) {
+    comparison = joined(earlier_comparisons(arguments));
+    report.add(comparison);
+  } else {
+    comparison = measured(arguments, report);
+  }
   if (arguments.model.common.json) print_json(to_json(comparison));
   return 0;
 }
@@ -114,19 +149,20 @@ RunCommand register_compare(CLI::App& app) {
   auto* const command =
       app.add_subcommand("compare", "Size, quality and speed of several models of one source, as a table and a picture");
   const auto arguments = std::make_shared<Arguments>();
-  command
-      ->add_option("models", arguments->models,
-                   "Packed folders, Hugging Face folders and GGUF files; NAME=PATH or SERIES/NAME=PATH names one")
-      ->required();
+  command->add_option("models", arguments->models,
+                      "Packed folders, Hugging Face folders and GGUF files; NAME=PATH or SERIES/NAME=PATH names one");
   command->add_option("--reference", arguments->model.model, "The source, with which all are compared")
-      ->envname("TRITLLM_REFERENCE")
-      ->required();
+      ->envname("TRITLLM_REFERENCE");
   add_evaluation_options(*command, arguments->evaluation);
   add_option(*command, "--answer-tokens", arguments->answer_tokens, "Tokens of the answers that are timed; 0: no speed",
              "ANSWER_TOKENS")
       ->check(CLI::Range(0u, 1u << 20));
   add_option(*command, "--repetitions", arguments->repetitions, "Timed answers of each model", "REPETITIONS")
       ->check(CLI::Range(1u, 10000u));
+  command
+      ->add_option("--with", arguments->earlier,
+                   "What --json printed before, on the same text: its rows come first; may be repeated")
+      ->allow_extra_args(false);
   command->add_option("--plot", arguments->plot, "Write an SVG picture: KL divergence over size and over bits per weight");
   add_device_options(*command, arguments->model);
   return [arguments] { return run(*arguments); };

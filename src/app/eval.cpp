@@ -101,7 +101,7 @@ RunCommand register_eval(CLI::App& app) {
   command->add_option("--reference", arguments->reference, "The model to compare with, usually the source")
       ->envname("TRITLLM_REFERENCE");
   command->add_option("--plot", arguments->plot, "Write an SVG picture of the comparison: error by layer, divergence by token");
-  add_evaluation_options(*command, arguments->evaluation);
+  add_evaluation_options(*command, arguments->evaluation)->required();
   add_model_option(*command, arguments->model);
   return [arguments] { return run(*arguments); };
 }

@@ -10,16 +10,15 @@ constexpr uint32_t kUsualWindow = 512;
 
 }  // namespace
 
-void add_evaluation_options(CLI::App& command, EvaluationArguments& arguments) {
-  command
-      .add_option("--text-file,--text", arguments.file,
-                  "A file with the text, whose line ends are read as \\n; - is standard input")
-      ->required();
+CLI::Option* add_evaluation_options(CLI::App& command, EvaluationArguments& arguments) {
+  auto* const text = command.add_option("--text-file,--text", arguments.file,
+                                        "A file with the text, whose line ends are read as \\n; - is standard input");
   add_option(command, "--windows", arguments.windows, "At most this many windows; 0: all that the text fills", "WINDOWS");
   add_option(command, "--scored", arguments.scored, "What of each window counts: second-half, or all", "SCORED")
       ->check(CLI::IsMember({"second-half", "all"}));
   // Not TRITLLM_CONTEXT: the context that a user likes to chat in must not change what is measured.
   add_option(command, "-c,--window,--context", arguments.window, fmt::format("Tokens of a window; 0: {}", kUsualWindow), "WINDOW");
+  return text;
 }
 
 EvaluateOptions evaluate_options(const EvaluationArguments& arguments, const ModelArguments& model) {

@@ -16,8 +16,8 @@ struct EvaluationArguments {
   uint32_t window = 0;  // tokens; 0: the usual number
 };
 
-// Adds --text-file, --windows, --scored and --window.
-void add_evaluation_options(CLI::App& command, EvaluationArguments& arguments);
+// Adds --text-file, --windows, --scored and --window; returns the first.
+CLI::Option* add_evaluation_options(CLI::App& command, EvaluationArguments& arguments);
 
 // Reads the text. Neither model is set.
 EvaluateOptions evaluate_options(const EvaluationArguments& arguments, const ModelArguments& model);

@@ -21,6 +21,7 @@ constexpr auto kOptionFlags = std::to_array<FieldFlag>({
     {"options.configs", "--configs"},
     {"options.context", "--context"},
     {"options.device", "--device"},
+    {"options.earlier", "--with"},
     {"options.host", "--host"},
     {"options.kv_cache", "--kv-cache"},
     {"options.max_memory", "--max-memory"},

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <set>
+#include <span>
 #include <utility>
 
-#include "core/checked.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "io/manifest.h"
@@ -76,13 +78,39 @@ Estimate answer_speed(const fs::path& path, const CompareOptions& options) {
   return {row.tokens_per_second, row.stddev};
 }
 
-void require_distinct(const std::vector<NamedModel>& models) {
-  std::set<std::pair<std::string, std::string>> names;
-  for (const NamedModel& model : models) {
-    if (names.emplace(model.series, model.name).second) continue;
-    throw Error(ErrorCode::kUsage, "options.models", fmt::format("two models are called '{}'", printable(model.name)),
-                "give them names: NAME=PATH");
+class Names {
+ public:
+  void add(const NamedModel& model) {
+    if (names_.emplace(model.series, model.name).second) return;
+    throw Error(ErrorCode::kUsage, model.path.string(), fmt::format("another model is called '{}' too", printable(model.name)),
+                "give it a name: NAME=PATH");
   }
+
+ private:
+  std::set<std::pair<std::string, std::string>> names_;
+};
+
+// The same source gives the same perplexity on the same text, but for the last bits of sums on other machines.
+constexpr double kSamePerplexity = 1e-3;
+
+void require_same_source(const ComparedModel& a, const ComparedModel& b) {
+  const double x = a.evaluation.perplexity.value, y = b.evaluation.perplexity.value;
+  if (a.size.weights == b.size.weights && std::abs(x - y) <= kSamePerplexity * x) return;
+  throw Error(ErrorCode::kUsage, "options.earlier",
+              fmt::format("another source was measured: {} weights, perplexity {:.4f}, and here {}, {:.4f}", b.size.weights, y,
+                          a.size.weights, x),
+              "join comparisons with one source");
+}
+
+void require_same_text(const ComparedText& a, const ComparedText& b) {
+  if (a == b) return;
+  throw Error(ErrorCode::kUsage, "options.earlier",
+              a.checksum != b.checksum
+                  ? "another text was measured"
+                  : fmt::format("another part of the text was measured: {} windows of {} tokens, and here {} of {}, or another "
+                                "scored part of them",
+                                b.windows, b.window, a.windows, a.window),
+              "join comparisons of one text and the same windows");
 }
 
 ComparedModel opened(const NamedModel& model, ThreadPool& pool) {
@@ -90,22 +118,6 @@ ComparedModel opened(const NamedModel& model, ThreadPool& pool) {
   compared.model = model;
   compared.size = model_size(model.path, pool);
   return compared;
-}
-
-Json to_json(const ComparedModel& compared) {
-  Json json = {{"series", compared.model.series},
-               {"name", compared.model.name},
-               {"path", compared.model.path.string()},
-               {"bytes", compared.size.bytes},
-               {"weights", compared.size.weights},
-               {"bits_per_weight", compared.size.bits_per_weight},
-               {"matrix_bits_per_weight", compared.size.matrix_bits_per_weight}};
-  if (const auto& speed = compared.tokens_per_second) {
-    json["tokens_per_second"] = speed->value;
-    json["tokens_per_second_stddev"] = speed->standard_error;
-  }
-  json.update(to_json(compared.evaluation));
-  return json;
 }
 
 }  // namespace
@@ -119,7 +131,7 @@ NamedModel parse_named_model(const std::string& text) {
   const fs::path path = locate_model(text.substr(equals + 1));
   if (slash == name.npos) return {without_depth(name), name, path};
   if (slash == 0 || slash + 1 == name.size()) {
-    throw Error(ErrorCode::kUsage, "options.models", fmt::format("expected SERIES/NAME=PATH, found '{}'", printable(text)));
+    throw Error(ErrorCode::kUsage, text, "expected SERIES/NAME=PATH");
   }
   return {name.substr(0, slash), name.substr(slash + 1), path};
 }
@@ -142,39 +154,63 @@ ModelSize model_size(const fs::path& path, ThreadPool& pool) {
   return size;
 }
 
+Comparison joined(const std::vector<Comparison>& comparisons) {
+  Comparison all = comparisons.front();
+  for (const Comparison& other : std::span(comparisons).subspan(1)) {
+    require_same_text(all.text, other.text);
+    require_same_source(all.reference, other.reference);
+    all.models.insert(all.models.end(), other.models.begin(), other.models.end());
+  }
+  Names names;
+  for (const ComparedModel& model : all.models) names.add(model.model);
+  return all;
+}
+
 Comparison compare_models(const CompareOptions& options, const CompareProgress& progress) {
-  require_distinct(options.models);
+  const EvaluateOptions& evaluation = options.evaluation;
   Comparison comparison;
+  comparison.text = {checksum_of(evaluation.text), evaluation.context, 0, evaluation.scored};
+  std::optional<Comparison> earlier;
+  if (!options.earlier.empty()) {
+    earlier = joined(options.earlier);
+    comparison.text.windows = earlier->text.windows;
+    require_same_text(comparison.text, earlier->text);
+    comparison.models = earlier->models;
+  }
+  Names names;
+  for (const ComparedModel& model : comparison.models) names.add(model.model);
+  for (const NamedModel& model : options.models) names.add(model);
+
   std::vector<ComparedModel> models;
   {
-    ThreadPool pool(options.evaluation.threads);
-    comparison.reference = opened(model_named_by_path(*options.evaluation.reference), pool);
+    ThreadPool pool(evaluation.threads);
+    comparison.reference = opened(model_named_by_path(*evaluation.reference), pool);
     for (const NamedModel& model : options.models) models.push_back(opened(model, pool));
   }
   for (size_t index = 0; index < models.size(); ++index) {
     ComparedModel& compared = models[index];
     progress.on_begin(compared.model, index);
-    EvaluateOptions evaluation = options.evaluation;
-    evaluation.model = compared.model.path;
-    compared.evaluation = evaluate(evaluation, progress.on_window);
+    EvaluateOptions one = evaluation;
+    one.model = compared.model.path;
+    compared.evaluation = evaluate(one, progress.on_window);
     if (index == 0) {
-      comparison.reference.evaluation.perplexity = compared.evaluation.divergence->reference_perplexity;
-      comparison.reference.evaluation.windows = compared.evaluation.windows;
-      comparison.reference.evaluation.tokens_scored = compared.evaluation.tokens_scored;
-      if (options.answer_tokens > 0)
-        comparison.reference.tokens_per_second = answer_speed(comparison.reference.model.path, options);
+      comparison.text.windows = compared.evaluation.windows;
+      ComparedModel& reference = comparison.reference;
+      reference.evaluation.perplexity = compared.evaluation.divergence->reference_perplexity;
+      reference.evaluation.windows = compared.evaluation.windows;
+      reference.evaluation.tokens_scored = compared.evaluation.tokens_scored;
+      if (earlier) {
+        require_same_text(comparison.text, earlier->text);
+        require_same_source(reference, earlier->reference);
+        reference.tokens_per_second = earlier->reference.tokens_per_second;
+      }
+      if (options.answer_tokens > 0) reference.tokens_per_second = answer_speed(reference.model.path, options);
     }
     if (options.answer_tokens > 0) compared.tokens_per_second = answer_speed(compared.model.path, options);
     comparison.models.push_back(std::move(compared));
     progress.on_model(comparison);
   }
   return comparison;
-}
-
-Json to_json(const Comparison& comparison) {
-  Json json = {{"reference", to_json(comparison.reference)}, {"models", Json::array()}};
-  for (const ComparedModel& model : comparison.models) json["models"].push_back(to_json(model));
-  return json;
 }
 
 }  // namespace tritllm

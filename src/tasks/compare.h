@@ -1,5 +1,6 @@
 // Owns the comparison of several models of one source: size, quality against the source, speed. Does not own how quality and speed
-// are measured (evaluate.h, bench.h), nor the picture (comparison_plot.h).
+// are measured (evaluate.h, bench.h), nor the picture and the
+// file of a comparison (comparison_plot.h, comparison_file.h).
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/json.h"
+#include "core/thread_pool.h"
 #include "tasks/evaluate.h"
 
 namespace tritllm {
@@ -25,14 +26,6 @@ struct NamedModel {
 // is called after its configuration and belongs to the series of its recipe, another folder is called after itself, a GGUF file
 // after itself without its ending, in the series "GGUF".
 NamedModel parse_named_model(const std::string& text);
-
-struct CompareOptions {
-  std::vector<NamedModel> models;  // no two of one series and name
-  // Of each model: `evaluation.model` is ignored, `evaluation.reference` is the source of all.
-  EvaluateOptions evaluation;
-  uint32_t answer_tokens = 64;  // of the answers whose speed is measured; 0: no speed
-  uint32_t repetitions = 3;
-};
 
 struct ModelSize {
   // Of all weight files of a packed folder, of the whole GGUF file, of all tensors of a Hugging Face folder.
@@ -51,9 +44,28 @@ struct ComparedModel {
   std::optional<Estimate> tokens_per_second;  // of an answer; the error is the standard deviation of the runs
 };
 
+// What all models of a comparison read. Only figures of the same text can stand side by side.
+struct ComparedText {
+  std::string checksum;
+  uint64_t window = 0;   // tokens
+  uint64_t windows = 0;  // that were read
+  ScoredPart scored = ScoredPart::kSecondHalf;
+  bool operator==(const ComparedText&) const = default;
+};
+
 struct Comparison {
+  ComparedText text;
   ComparedModel reference;  // without a divergence
   std::vector<ComparedModel> models;
+};
+
+struct CompareOptions {
+  std::vector<NamedModel> models;   // at least one; no two of one series and name, those of `earlier` included
+  std::vector<Comparison> earlier;  // of the same source and text; their models come first in the result
+  // Of each model: `evaluation.model` is ignored, `evaluation.reference` is the source of all.
+  EvaluateOptions evaluation;
+  uint32_t answer_tokens = 64;  // of the answers whose speed is measured; 0: no speed
+  uint32_t repetitions = 3;
 };
 
 struct CompareProgress {
@@ -64,8 +76,10 @@ struct CompareProgress {
 
 // All models are opened, and their sizes taken, before the first is measured. One model is in memory at a time, beside the
 // reference.
+// Throws where an earlier comparison is of another text or, as soon as its perplexity is known, of another source.
 Comparison compare_models(const CompareOptions& options, const CompareProgress& progress);
 
-Json to_json(const Comparison& comparison);
+// Comparisons of one text and source as one. Throws where they are not. Needs at least one.
+Comparison joined(const std::vector<Comparison>& comparisons);
 
 }  // namespace tritllm

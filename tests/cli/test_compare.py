@@ -84,17 +84,50 @@ def test_rows_that_are_done_survive_a_failure(models, tmp_path):
     assert len(ET.parse(tmp_path / "plot.svg").findall(f".//{SVG}circle")) == 2
 
 
+def test_rows_of_an_earlier_comparison(models, tmp_path):
+    first, second, alone = (tmp_path / name for name in ("first.json", "second.json", "alone.json"))
+    first.write_text(compared(models, packed(models, "uniform-d2"), "--answer-tokens", 2))
+    second.write_text(compared(models, packed(models, "optimal-d2"), "--with", first, "--answer-tokens", 0))
+    before, after = json.loads(first.read_text()), json.loads(second.read_text())
+    assert after["models"][0] == before["models"][0] and [row["name"] for row in after["models"]] == ["uniform-d2", "optimal-d2"]
+    assert after["reference"]["tokens_per_second"] == before["reference"]["tokens_per_second"] and after["text"] == before["text"]
+    # Without a model to measure: the rows again, of several files.
+    alone.write_text(compared(models, packed(models, "optimal-d4"), "--answer-tokens", 0))
+    result = run("compare", "--with", second, "--with", alone, "--plot", tmp_path / "plot.svg")
+    assert [line.split("|")[1].strip() for line in succeeded(result).stdout.splitlines()][2:] == ["source", "uniform-d2", "optimal-d2", "optimal-d4"]
+    assert len(ET.parse(tmp_path / "plot.svg").findall(f".//{SVG}circle")) == 6
+    assert json.loads(succeeded(run("compare", "--with", second, "--json")).stdout) == after
+
+    # Figures that do not belong side by side.
+    error_line(run("compare", "--with", first, "--with", second), "another model is called 'uniform-d2' too", code=2)
+    (tmp_path / "text").write_text("another text to read " * 20)
+
+    def refused(reference, text, *words, windows=3, scored="second-half"):
+        error_line(run("compare", packed(models, "optimal-d4"), "--with", first, "--reference", reference, "--text", text, "--window", 16, "--windows", windows,
+                       "--scored", scored, "--answer-tokens", 0), *words, code=2)  # fmt: skip
+
+    source, text = models / "source", models / "text"
+    refused(source, tmp_path / "text", "--with: another text")
+    refused(source, text, "3 windows of 16", windows=2)
+    refused(source, text, "scored part", scored="all")
+    refused(packed(models, "optimal-d2"), text, "another source")
+    for damage in ({"models": []}, {"models": [{}]}, {"text": {}}, {"reference": 3}):
+        (tmp_path / "damaged.json").write_text(json.dumps(before | damage))
+        error_line(run("compare", "--with", tmp_path / "damaged.json"), tmp_path / "damaged.json")
+
+
 def test_refusals(models):
     common = ["--reference", models / "source", "--text", models / "text", "--window", 16]
-    error_line(run("compare", packed(models, "optimal-d2"), models / "out" / "optimal-d2" / "model", *common), "two models are called 'optimal-d2'", "NAME=PATH", code=2)
+    error_line(run("compare", packed(models, "optimal-d2"), models / "out" / "optimal-d2" / "model", *common), "another model is called 'optimal-d2' too", "NAME=PATH", code=2)
     error_line(run("compare", "/x=" + str(packed(models, "optimal-d2")), *common), "SERIES/NAME=PATH", code=2)
     error_line(run("compare", packed(models, "optimal-d2"), models / "nothing", *common), models / "nothing")
     error_line(run("compare", models / "out", *common), "several packed models", code=2)
     # Before the first model is measured.
     late = run("compare", packed(models, "optimal-d2"), models / "text", *common)
     assert late.returncode == 1 and "source" not in late.stdout
-    assert run("compare", *common).returncode == 2
-    assert run("compare", packed(models, "optimal-d2"), "--text", models / "text").returncode == 2
+    error_line(run("compare", *common), "a model to measure", "--with", code=2)
+    error_line(run("compare", packed(models, "optimal-d2"), "--text", models / "text"), "--reference", code=2)
+    error_line(run("compare", packed(models, "optimal-d2"), "--reference", models / "source"), "--text-file", code=2)
 
 
 def test_a_gguf_file_is_called_after_itself(models):
