@@ -15,7 +15,9 @@ namespace {
 // Tokens of a prompt in a step whose speed is not known yet: alone, and beside answers, which wait for them.
 constexpr size_t kFirstPromptTokensAlone = 32, kFirstPromptTokensBeside = 4;
 // A prompt that nobody waits for is computed in larger parts, which read the weights less often.
-constexpr int kBudgetsAlone = 10;
+constexpr double kBudgetsAlone = 10;
+// Beside answers a step keeps a reserve, because the times of steps vary.
+constexpr double kShareOfBudget = 0.85;
 // Fewer tokens of a common beginning are not worth waiting for.
 constexpr size_t kWorthWaiting = 32;
 // The share of the latest step in the running means of times.
@@ -282,10 +284,11 @@ bool Engine::waits_for_another(size_t index) const noexcept {
 size_t Engine::prompt_room(size_t free, bool beside_answers) const noexcept {
   const double seconds = beside_answers ? prompt_token_seconds_beside_ : prompt_token_seconds_alone_;
   if (seconds == 0) return std::min(free, beside_answers ? kFirstPromptTokensBeside : kFirstPromptTokensAlone);
-  const double budget = std::chrono::duration<double>(options_.step_budget).count() * (beside_answers ? 1 : kBudgetsAlone);
+  const double budget =
+      std::chrono::duration<double>(options_.step_budget).count() * (beside_answers ? kShareOfBudget : kBudgetsAlone);
   auto room = static_cast<size_t>(std::min(budget / seconds, 1e9));
   // A few prompt tokens are almost free, because the weights are read anyway: their cost does not predict that of many.
-  if (beside_answers) room = std::min(room, 2 * prompt_tokens_beside_);
+  if (beside_answers) room = std::min(room, prompt_tokens_beside_ + std::max<size_t>(1, prompt_tokens_beside_ / 4));
   return std::min(free, std::max<size_t>(1, room));
 }
 
@@ -340,7 +343,11 @@ void Engine::note_speed(const Pass& pass) noexcept {
   const bool alone = pass.prompt_tokens == pass.tokens.size();
   if (!alone) prompt_tokens_beside_ = pass.prompt_tokens;
   const double of_prompts = std::max(time.count() - (alone ? 0.0 : token_seconds_), 1e-9);
-  blend(alone ? prompt_token_seconds_alone_ : prompt_token_seconds_beside_, of_prompts / static_cast<double>(pass.prompt_tokens));
+  const double of_token = of_prompts / static_cast<double>(pass.prompt_tokens);
+  if (alone) return blend(prompt_token_seconds_alone_, of_token);
+  // A step that was slower than expected is believed at once: somebody waited for it.
+  blend(prompt_token_seconds_beside_, of_token);
+  prompt_token_seconds_beside_ = std::max(prompt_token_seconds_beside_, of_token);
 }
 
 // Only after the pass: one that failed has put nothing into the cache that may be reused.

@@ -25,9 +25,12 @@ constexpr std::array kRows{
     Row{ElementType::kScaledI8, {"I8 with scales", 1, 1}},
     Row{ElementType::kQ4_0, {"Q4_0", 32, 18}},    Row{ElementType::kQ4_1, {"Q4_1", 32, 20}},
     Row{ElementType::kQ5_0, {"Q5_0", 32, 22}},    Row{ElementType::kQ5_1, {"Q5_1", 32, 24}},
-    Row{ElementType::kQ8_0, {"Q8_0", 32, 34}},    Row{ElementType::kQ2_K, {"Q2_K", 256, 84}},
+    Row{ElementType::kQ8_0, {"Q8_0", 32, 34}},    Row{ElementType::kIQ4_NL, {"IQ4_NL", 32, 18}},
+    Row{ElementType::kMXFP4, {"MXFP4", 32, 17}},  Row{ElementType::kQ2_K, {"Q2_K", 256, 84}},
     Row{ElementType::kQ3_K, {"Q3_K", 256, 110}},  Row{ElementType::kQ4_K, {"Q4_K", 256, 144}},
     Row{ElementType::kQ5_K, {"Q5_K", 256, 176}},  Row{ElementType::kQ6_K, {"Q6_K", 256, 210}},
+    Row{ElementType::kIQ4_XS, {"IQ4_XS", 256, 136}},
+    Row{ElementType::kTQ1_0, {"TQ1_0", 256, 54}}, Row{ElementType::kTQ2_0, {"TQ2_0", 256, 66}},
 };
 // clang-format on
 

@@ -10,8 +10,8 @@ namespace tritllm {
 namespace {
 
 // In every format below, `d` scales the codes and `m` is the minimum, both half precision.
-constexpr size_t kSmallBlock = 32;   // elements of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0
-constexpr size_t kSuperBlock = 256;  // elements of the K formats
+constexpr size_t kSmallBlock = 32;
+constexpr size_t kSuperBlock = 256;
 
 float half_at(const uint8_t* bytes) noexcept {
   uint16_t bits;
@@ -146,6 +146,64 @@ void q6_k_block(const uint8_t* block, float* out) noexcept {
   }
 }
 
+// What a nibble stands for in IQ4_NL and IQ4_XS, and, doubled, in MXFP4.
+constexpr int8_t kNonlinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+constexpr int8_t kTinyFloats[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+// 32 elements by the entries of a table.
+void table_group(const int8_t* table, const uint8_t* nibbles, float scale, float* out) noexcept {
+  for (size_t i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(table[small_code<false>(nibbles, 0, i)]);
+}
+
+// d, nibbles.
+void iq4_nl_block(const uint8_t* block, float* out) noexcept { table_group(kNonlinear, block + 2, half_at(block), out); }
+
+// The exponent of a power of two, nibbles. The power is halved, because the table's entries are doubled.
+void mxfp4_block(const uint8_t* block, float* out) noexcept {
+  const uint32_t exponent = block[0];
+  const uint32_t bits = exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23;
+  table_group(kTinyFloats, block + 1, std::bit_cast<float>(bits), out);
+}
+
+// d, high bit pairs and low nibbles of eight 6-bit scales, 128 bytes of nibbles: 16 bytes to a scale.
+void iq4_xs_block(const uint8_t* block, float* out) noexcept {
+  const float d = half_at(block);
+  for (size_t group = 0; group < 8; ++group) {
+    const uint32_t high = (uint32_t{block[2 + group / 4]} >> (group % 4 * 2)) & 3u;
+    const uint32_t low = (uint32_t{block[4 + group / 2]} >> (group % 2 * 4)) & 15u;
+    const float scale = d * static_cast<float>(static_cast<int>(low | (high << 4)) - 32);
+    table_group(kNonlinear, block + 8 + group * 16, scale, out + group * 32);
+  }
+}
+
+// A byte holds up to five trits as a fraction of 256: each multiplication by three brings the next one above the point.
+float trit_of(uint8_t fraction, size_t index) noexcept {
+  for (size_t i = 0; i < index; ++i) fraction = static_cast<uint8_t>(fraction * 3);
+  return static_cast<float>((fraction * 3 >> 8) - 1);
+}
+
+// 32 and 16 bytes of five trits, 4 bytes of four, d. The first trits of a run of bytes come first, then all second ones.
+void tq1_0_block(const uint8_t* block, float* out) noexcept {
+  const float d = half_at(block + 52);
+  const auto run = [&](const uint8_t* bytes, size_t count, size_t trits) {
+    for (size_t trit = 0; trit < trits; ++trit) {
+      for (size_t i = 0; i < count; ++i) *out++ = d * trit_of(bytes[i], trit);
+    }
+  };
+  run(block, 32, 5);
+  run(block + 32, 16, 5);
+  run(block + 48, 4, 4);
+}
+
+// 64 bytes of four codes, d. Each run of 32 bytes holds 128 elements, 32 to a bit pair.
+void tq2_0_block(const uint8_t* block, float* out) noexcept {
+  const float d = half_at(block + 64);
+  for (size_t i = 0; i < kSuperBlock; ++i) {
+    const uint32_t code = (uint32_t{block[i / 128 * 32 + i % 32]} >> (i % 128 / 32 * 2)) & 3u;
+    out[i] = d * static_cast<float>(static_cast<int>(code) - 1);
+  }
+}
+
 template <size_t kElements, typename Block>
 void each_block(const uint8_t* blocks, size_t block_bytes, std::span<float> out, Block block) noexcept {
   for (size_t i = 0; i < out.size() / kElements; ++i) block(blocks + i * block_bytes, out.data() + i * kElements);
@@ -167,6 +225,11 @@ void dequantise_blocks(ElementType type, const std::byte* blocks, std::span<floa
     case ElementType::kQ4_K: return each_block<kSuperBlock>(bytes, size, out, affine_super_block<false>);
     case ElementType::kQ5_K: return each_block<kSuperBlock>(bytes, size, out, affine_super_block<true>);
     case ElementType::kQ6_K: return each_block<kSuperBlock>(bytes, size, out, q6_k_block);
+    case ElementType::kIQ4_NL: return each_block<kSmallBlock>(bytes, size, out, iq4_nl_block);
+    case ElementType::kMXFP4: return each_block<kSmallBlock>(bytes, size, out, mxfp4_block);
+    case ElementType::kIQ4_XS: return each_block<kSuperBlock>(bytes, size, out, iq4_xs_block);
+    case ElementType::kTQ1_0: return each_block<kSuperBlock>(bytes, size, out, tq1_0_block);
+    case ElementType::kTQ2_0: return each_block<kSuperBlock>(bytes, size, out, tq2_0_block);
     default: return;
   }
 }

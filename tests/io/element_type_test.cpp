@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <string>
@@ -10,7 +11,7 @@
 namespace tritllm {
 namespace {
 
-constexpr int kTypes = static_cast<int>(ElementType::kQ6_K) + 1;
+constexpr int kTypes = static_cast<int>(ElementType::kTQ2_0) + 1;
 
 TEST(ElementType, SafetensorsNamesAndSizes) {
   const std::map<std::string, uint32_t> sizes{{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"U16", 2},     {"I16", 2},     {"U32", 4},
@@ -35,11 +36,12 @@ TEST(ElementType, NamesDiffer) {
 }
 
 TEST(ElementType, WeightsAreFloatsAndGgufBlocks) {
-  const std::set<std::string_view> plain{"F16", "BF16", "F32", "F64"};
+  const std::set<std::string_view> plain{"F16", "BF16", "F32", "F64"}, block_formats{"Q", "IQ4", "TQ", "MXFP4"};
   for (int i = 0; i < kTypes; ++i) {
     const auto type = static_cast<ElementType>(i);
     const ElementLayout layout = layout_of(type);
-    const bool is_quantised = layout.name.starts_with('Q') || layout.name.ends_with("with scales");
+    const bool is_block_format = std::ranges::any_of(block_formats, [&](auto prefix) { return layout.name.starts_with(prefix); });
+    const bool is_quantised = is_block_format || layout.name.ends_with("with scales");
     EXPECT_EQ(is_quantised_type(type), is_quantised) << layout.name;
     EXPECT_EQ(is_weight_type(type), plain.contains(layout.name) || is_quantised) << layout.name;
     EXPECT_TRUE(!is_quantised || !element_type_from_safetensors(layout.name)) << layout.name;

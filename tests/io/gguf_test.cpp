@@ -213,10 +213,10 @@ TEST(Gguf, RefusesWrongTensors) {
 TEST(Gguf, RefusesOtherElementTypesByNameOrNumber) {
   const auto with_type = [](uint32_t type) { return with_tensor([type](Builder::Tensor& t) { t.type = type; }); };
   EXPECT_MESSAGE(error_of(with_type(4), ErrorCode::kUnsupported), "tensor 'b': elements of type Q4_2");
-  EXPECT_MESSAGE(error_of(with_type(23), ErrorCode::kUnsupported), "IQ4_XS");
+  EXPECT_MESSAGE(error_of(with_type(21), ErrorCode::kUnsupported), "IQ3_S");
   EXPECT_MESSAGE(error_of(with_type(26), ErrorCode::kUnsupported), "I32");
   EXPECT_MESSAGE(error_of(with_type(33), ErrorCode::kUnsupported), "Q4_0_8_8");
-  EXPECT_MESSAGE(error_of(with_type(35), ErrorCode::kUnsupported), "TQ2_0");
+  EXPECT_MESSAGE(error_of(with_type(40), ErrorCode::kUnsupported), "NVFP4");
   EXPECT_MESSAGE(error_of(with_type(777), ErrorCode::kUnsupported), "unknown element type 777");
 }
 

@@ -32,7 +32,8 @@ HF_NAMES = {
     "blk.0.ffn_up.weight": "model.layers.0.mlp.up_proj.weight",
     "blk.0.ffn_down.weight": "model.layers.0.mlp.down_proj.weight",
 }
-BLOCK_TYPES = [Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K]
+BLOCK_TYPES = [Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K,
+               Type.IQ4_NL, Type.MXFP4, Type.IQ4_XS, Type.TQ1_0, Type.TQ2_0]  # fmt: skip
 
 
 def random_blocks(generator, shape, kind):
@@ -88,7 +89,7 @@ def test_random_bytes_of_every_type(tmp_path, kind, piece):
         assert same_bits(source.tensors[name], np.ascontiguousarray(values, np.float32)), name
 
 
-@pytest.mark.parametrize("kind", [Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.BF16], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.MXFP4, Type.TQ1_0, Type.TQ2_0, Type.BF16], ids=lambda kind: kind.name)
 def test_quantised_gaussians(tmp_path, kind):
     generator = np.random.default_rng(1)
     quantised = lambda shape: gguf.quantize(generator.standard_normal(shape).astype(np.float32), kind)  # noqa: E731
@@ -110,7 +111,7 @@ def test_wide_floats(tmp_path, dtype):
     assert source.config["torch_dtype"] == "float32" and not source.about["warnings"]
 
 
-@pytest.mark.parametrize("kind", [Type.TQ2_0, Type.IQ4_NL, Type.MXFP4], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [Type.IQ3_S, Type.IQ2_XXS, Type.IQ1_M], ids=lambda kind: kind.name)
 def test_other_types_are_refused_by_name(tmp_path, kind):
     generator = np.random.default_rng(3)
     write_model(tmp_path / "model.gguf", kind, lambda shape: random_blocks(generator, shape, kind))
