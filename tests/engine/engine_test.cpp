@@ -247,6 +247,28 @@ TEST(EnginePages, LiveSequencesShareTheirCommonBeginning) {
   }
 }
 
+// The cost of a few prompt tokens says little about that of many, and an answer waits for them.
+TEST(EngineSteps, APromptBesideAnAnswerGrowsByAQuarterAStep) {
+  SmallEngine engine({.slots = 2, .positions = 700, .batch_tokens = 128});
+  Heard answer, prompt;
+  engine.submit(greedy(random_prompt(4, 70), 200), answer);
+  while (answer.tokens.empty()) engine.engine().step();
+  engine.submit(greedy(random_prompt(600, 71), 1), prompt);
+  std::vector<uint64_t> taken;
+  for (uint64_t before = engine.engine().metrics().prompt_tokens; prompt.tokens.empty();) {
+    ASSERT_TRUE(engine.engine().step());
+    const uint64_t now = engine.engine().metrics().prompt_tokens;
+    if (now > before) taken.push_back(now - before);
+    before = now;
+  }
+  ASSERT_GT(taken.size(), 10u);
+  EXPECT_LE(taken.front(), 4u);
+  for (size_t i = 1; i < taken.size(); ++i) {
+    EXPECT_LE(taken[i], taken[i - 1] + std::max<uint64_t>(1, taken[i - 1] / 4)) << "step " << i;
+  }
+  EXPECT_GT(*std::ranges::max_element(taken), 60u) << "an hour's budget has room for many";
+}
+
 TEST(EnginePages, UnderPressureTheLeastRecentlyUsedAreOverwritten) {
   const Tokens prompts[] = {random_prompt(600, 60), random_prompt(600, 61), random_prompt(600, 62)};
   std::vector<Tokens> alone;
