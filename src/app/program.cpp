@@ -26,21 +26,11 @@ namespace {
 using Commands = std::vector<std::pair<std::string, RunCommand>>;
 
 Commands register_commands(CLI::App& app) {
-  return {{"quantize", register_quantize(app)},
-          {"pack", register_pack(app)},
-          {"dequantize", register_dequantize(app)},
-          {"inspect", register_inspect(app)},
-          {"verify", register_verify(app)},
-          {"merge", register_merge(app)},
-          {"run", register_run(app)},
-          {"chat", register_chat(app)},
-          {"serve", register_serve(app)},
-          {"eval", register_eval(app)},
-          {"compare", register_compare(app)},
-          {"bench", register_bench(app)},
-          {"tokenize", register_tokenize(app)},
-          {"devices", register_devices(app)},
-          {"completions", register_completions(app)},
+  return {{"quantize", register_quantize(app)}, {"pack", register_pack(app)},       {"dequantize", register_dequantize(app)},
+          {"inspect", register_inspect(app)},   {"verify", register_verify(app)},   {"merge", register_merge(app)},
+          {"run", register_run(app)},           {"chat", register_chat(app)},       {"serve", register_serve(app)},
+          {"eval", register_eval(app)},         {"compare", register_compare(app)}, {"bench", register_bench(app)},
+          {"tokenize", register_tokenize(app)}, {"devices", register_devices(app)}, {"completions", register_completions(app)},
           {"manual", register_manual(app)}};
 }
 
