@@ -13,7 +13,7 @@ namespace tritllm {
 namespace {
 
 // Tokens of a prompt in a step whose speed is not known yet: alone, and beside answers, which wait for them.
-constexpr size_t kFirstPromptTokensAlone = 32, kFirstPromptTokensBeside = 4;
+constexpr size_t kFirstPromptTokensAlone = 32, kFirstPromptTokensBeside = 1;
 // A prompt that nobody waits for is computed in larger parts, which read the weights less often.
 constexpr double kBudgetsAlone = 10;
 // Beside answers a step keeps a reserve, because the times of steps vary.
