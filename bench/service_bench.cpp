@@ -80,13 +80,16 @@ class ServiceBench {
     stream->pop(kPatience);
     const double alone = longest_gap(*stream, 10);
     const RequestId second = service_->submit(request_of(prompt_, next_seed_++, 1), other);
-    const double beside = longest_gap(*stream, 20);
+    // The first steps of a prompt also take memory for its first page of the cache.
+    const double first_steps = longest_gap(*stream, 3), beside = longest_gap(*stream, 20);
     service_->cancel(id);
     service_->cancel(second);
     finish(*stream);
     finish(*other);
-    fmt::print("longest wait of a stream for its next token: {:.0f} ms alone, {:.0f} ms while another's prompt is read\n",
-               alone * 1e3, beside * 1e3);
+    fmt::print(
+        "longest wait of a stream for its next token: {:.0f} ms alone; while another's prompt is read {:.0f} ms in its first three "
+        "steps, then {:.0f} ms\n",
+        alone * 1e3, first_steps * 1e3, beside * 1e3);
   }
 
   void measure_sharing() {
