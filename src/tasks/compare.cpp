@@ -104,6 +104,10 @@ void require_same_source(const ComparedModel& a, const ComparedModel& b) {
 
 void require_same_text(const ComparedText& a, const ComparedText& b) {
   if (a == b) return;
+  if (a.arithmetic != b.arithmetic || a.cache != b.cache) {
+    throw Error(ErrorCode::kUsage, "options.earlier", "other activations or another key/value cache were measured",
+                "join comparisons that were run alike");
+  }
   throw Error(ErrorCode::kUsage, "options.earlier",
               a.checksum != b.checksum
                   ? "another text was measured"
@@ -169,7 +173,8 @@ Comparison joined(const std::vector<Comparison>& comparisons) {
 Comparison compare_models(const CompareOptions& options, const CompareProgress& progress) {
   const EvaluateOptions& evaluation = options.evaluation;
   Comparison comparison;
-  comparison.text = {checksum_of(evaluation.text), evaluation.context, 0, evaluation.scored};
+  comparison.text = {checksum_of(evaluation.text), evaluation.context, 0, evaluation.scored,
+                     evaluation.arithmetic,        evaluation.cache};
   std::optional<Comparison> earlier;
   if (!options.earlier.empty()) {
     earlier = joined(options.earlier);

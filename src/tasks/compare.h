@@ -44,12 +44,14 @@ struct ComparedModel {
   std::optional<Estimate> tokens_per_second;  // of an answer; the error is the standard deviation of the runs
 };
 
-// What all models of a comparison read. Only figures of the same text can stand side by side.
+// What all models of a comparison read, and how they were run. Only figures that agree in all of it can stand side by side.
 struct ComparedText {
   std::string checksum;
   uint64_t window = 0;   // tokens
   uint64_t windows = 0;  // that were read
   ScoredPart scored = ScoredPart::kSecondHalf;
+  Arithmetic arithmetic = Arithmetic::kInteger;
+  CacheType cache = CacheType::kFloat16;
   bool operator==(const ComparedText&) const = default;
 };
 

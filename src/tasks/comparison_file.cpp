@@ -9,6 +9,7 @@ namespace {
 
 constexpr double kLargest = std::numeric_limits<double>::max();
 constexpr std::string_view kSecondHalf = "second-half", kWholeWindow = "all";
+constexpr std::string_view kInt8 = "int8", kFloat32 = "f32", kFloat16 = "f16";
 
 Json to_json(const ComparedModel& compared) {
   Json json = {{"series", compared.model.series},
@@ -56,10 +57,10 @@ ComparedModel compared_model(const JsonView& view, bool is_reference) {
   return compared;
 }
 
-ScoredPart scored_part(const JsonView& view) {
+bool is_first_of(const JsonView& view, std::string_view first, std::string_view second) {
   const std::string text = view.text();
-  if (text != kSecondHalf && text != kWholeWindow) view.refuse("second-half or all");
-  return text == kWholeWindow ? ScoredPart::kWholeWindow : ScoredPart::kSecondHalf;
+  if (text != first && text != second) view.refuse(std::string(first) + " or " + std::string(second));
+  return text == first;
 }
 
 }  // namespace
@@ -70,7 +71,9 @@ Json to_json(const Comparison& comparison) {
                 {{"checksum", text.checksum},
                  {"window", text.window},
                  {"windows", text.windows},
-                 {"scored", text.scored == ScoredPart::kWholeWindow ? kWholeWindow : kSecondHalf}}},
+                 {"scored", text.scored == ScoredPart::kWholeWindow ? kWholeWindow : kSecondHalf},
+                 {"activations", text.arithmetic == Arithmetic::kInteger ? kInt8 : kFloat32},
+                 {"kv_cache", text.cache == CacheType::kFloat16 ? kFloat16 : kFloat32}}},
                {"reference", to_json(comparison.reference)},
                {"models", Json::array()}};
   for (const ComparedModel& model : comparison.models) json["models"].push_back(to_json(model));
@@ -80,7 +83,13 @@ Json to_json(const Comparison& comparison) {
 Comparison comparison_from_json(const JsonView& view) {
   Comparison comparison;
   const JsonView text = view.child("text");
-  comparison.text = {text.text("checksum"), text.integer("window"), text.integer("windows"), scored_part(text.child("scored"))};
+  comparison.text = {
+      text.text("checksum"),
+      text.integer("window"),
+      text.integer("windows"),
+      is_first_of(text.child("scored"), kWholeWindow, kSecondHalf) ? ScoredPart::kWholeWindow : ScoredPart::kSecondHalf,
+      is_first_of(text.child("activations"), kInt8, kFloat32) ? Arithmetic::kInteger : Arithmetic::kFloat,
+      is_first_of(text.child("kv_cache"), kFloat16, kFloat32) ? CacheType::kFloat16 : CacheType::kFloat32};
   comparison.reference = compared_model(view.child("reference"), /*is_reference=*/true);
   for (const JsonView& model : view.child("models").items())
     comparison.models.push_back(compared_model(model, /*is_reference=*/false));

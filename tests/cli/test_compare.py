@@ -102,15 +102,17 @@ def test_rows_of_an_earlier_comparison(models, tmp_path):
     error_line(run("compare", "--with", first, "--with", second), "another model is called 'uniform-d2' too", code=2)
     (tmp_path / "text").write_text("another text to read " * 20)
 
-    def refused(reference, text, *words, windows=3, scored="second-half"):
+    def refused(reference, text, *words, windows=3, scored="second-half", more=()):
         error_line(run("compare", packed(models, "optimal-d4"), "--with", first, "--reference", reference, "--text", text, "--window", 16, "--windows", windows,
-                       "--scored", scored, "--answer-tokens", 0), *words, code=2)  # fmt: skip
+                       "--scored", scored, "--answer-tokens", 0, *more), *words, code=2)  # fmt: skip
 
     source, text = models / "source", models / "text"
     refused(source, tmp_path / "text", "--with: another text")
     refused(source, text, "3 windows of 16", windows=2)
     refused(source, text, "scored part", scored="all")
     refused(packed(models, "optimal-d2"), text, "another source")
+    refused(source, text, "other activations", more=["--activations", "f32"])
+    refused(source, text, "key/value cache", more=["--kv-cache", "f32"])
     for damage in ({"models": []}, {"models": [{}]}, {"text": {}}, {"reference": 3}):
         (tmp_path / "damaged.json").write_text(json.dumps(before | damage))
         error_line(run("compare", "--with", tmp_path / "damaged.json"), tmp_path / "damaged.json")
