@@ -208,6 +208,8 @@ class Backend {
   virtual std::unique_ptr<RotaryTable> make_rotary_table(const RotaryFrequencies& frequencies, uint32_t positions) = 0;
 
   virtual uint32_t page_positions() const noexcept = 0;
+  // Tokens of a forward pass from which on more bring little.
+  virtual uint32_t usual_batch_tokens() const noexcept = 0;
   virtual std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) = 0;
   // What make_cache() takes; as much as a number can say where the product does not fit one.
   virtual uint64_t cache_bytes(const CacheShape& shape) const;

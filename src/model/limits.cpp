@@ -49,6 +49,7 @@ void require_memory(const Backend& backend, uint64_t needed, std::string_view fi
 
 ModelLimits settled_limits(ModelLimits limits, const ModelFiles& files, const ModelConfig& config, const Backend& backend) {
   const uint64_t weights = weight_bytes(files), room = std::max(kLeastWorkSpace, weights);
+  if (limits.batch_tokens == 0) limits.batch_tokens = backend.usual_batch_tokens();
   limits.batch_tokens = that_fit(room, work_bytes_per_token(config), limits.batch_tokens);
   limits.logit_rows = that_fit(room, sizeof(float) * uint64_t{config.vocabulary}, limits.logit_rows);
 

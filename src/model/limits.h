@@ -16,7 +16,7 @@ inline constexpr uint32_t kLogitRows = 32;
 
 struct ModelLimits {
   uint32_t positions;     // tokens of a sequence, prompt and answer together
-  uint32_t batch_tokens;  // tokens of one forward pass
+  uint32_t batch_tokens;  // tokens of one forward pass; 0: Backend::usual_batch_tokens()
   uint32_t logit_rows = kLogitRows;
   std::string_view positions_field = "options.context";  // what asked for the positions, for errors
 };

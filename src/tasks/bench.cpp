@@ -38,7 +38,8 @@ class BenchedModel {
       : backend_(make_backend(options.device, options.arithmetic, pool, device_bytes(files))),
         model_(std::move(files),
                {.positions = positions,
-                .batch_tokens = std::max(options.batch_tokens, options.batch),
+                .batch_tokens =
+                    std::max(options.batch_tokens == 0 ? backend_->usual_batch_tokens() : options.batch_tokens, options.batch),
                 .positions_field = "options.tests"},
                *backend_),
         batch_(fitting_batch(model_, options)),

@@ -36,7 +36,7 @@ struct BenchOptions {
   Arithmetic arithmetic = Arithmetic::kInteger;
   unsigned threads = 0;
   CacheType cache = CacheType::kFloat16;
-  uint32_t batch_tokens = kUsualBatchTokens;
+  uint32_t batch_tokens = 0;  // of a forward pass; 0: as many as suit the device
   LoadProgress on_load;
   // Before the first run of a test, which warms up, and after each run.
   std::function<void(const BenchTest& test, uint32_t runs_done, uint32_t runs_total)> on_progress;

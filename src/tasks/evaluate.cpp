@@ -21,7 +21,6 @@ class WindowedModel {
                                                    .arithmetic = options.arithmetic,
                                                    .threads = options.threads,
                                                    .context = options.context,
-                                                   .batch_tokens = std::min(options.context, kUsualBatchTokens),
                                                    .on_progress = options.on_load})),
         sequence_(language_model_.model(), 1, options.cache) {}
 

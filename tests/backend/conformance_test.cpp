@@ -476,7 +476,7 @@ TEST_P(Conformance, MultiplyGatedIsBothOperations) {
       const auto gate_weights = matrix(5), up_weights = matrix(6);
       const auto gains = device->upload_vector(gain), biases = device->upload_vector(bias);
       const Norm norm{gains.get(), 1e-3f};
-      for (const size_t tokens : {1u, 3u}) {
+      for (const size_t tokens : {1u, 3u, 200u}) {
         const auto input = device.rows(width, random_values(tokens * width, 7));
         for (const Activation activation : {Activation::kSilu, Activation::kGeluErf, Activation::kGeluTanh}) {
           const bool normed_and_biased = activation != Activation::kGeluErf;

@@ -105,6 +105,8 @@ class CpuBackend final : public Backend {
     return std::make_unique<CpuRotaryTable>(frequencies, positions);
   }
 
+  // More make the rows outgrow the caches.
+  uint32_t usual_batch_tokens() const noexcept override { return 512; }
   uint32_t page_positions() const noexcept override { return kCpuPagePositions; }
   std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) override { return std::make_unique<CpuCache>(shape); }
   uint64_t cache_bytes(const CacheShape& shape) const override { return CpuCache::bytes_of(shape).value_or(UINT64_MAX); }

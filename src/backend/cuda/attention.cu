@@ -360,8 +360,10 @@ size_t attention_partial_bytes(const DeviceTraits& traits) noexcept {
 Status store_heads(const DeviceTraits& traits, const HeadTask& task, const CacheView& cache, int layer, const StepView& step,
                    Stream stream) {
   const int heads = task.queries.width / cache.head_width + 2 * cache.heads;
-  // A single row's heads are spread over several multiprocessors.
-  const int spread = task.queries.count >= traits.multiprocessors ? 1 : (heads + kHeadWarps - 1) / kHeadWarps;
+  // A warp takes a head where there are few rows, and several of its row where that fills the multiprocessors as well.
+  constexpr int kBlocksToFill = 2048 / kHeadThreads;
+  const int spread = std::clamp(kBlocksToFill * traits.multiprocessors / std::max(1, task.queries.count), 1,
+                                (heads + kHeadWarps - 1) / kHeadWarps);
   return launch_kernel(store_heads_kernel, traits, dim3(static_cast<unsigned>(task.queries.count), static_cast<unsigned>(spread)),
                        kHeadThreads, 0, stream, task, cache, layer, step);
 }
@@ -371,7 +373,9 @@ Status attend(const DeviceTraits& traits, const AttentionTask& task, const Cache
   if (!cache.halves) return attend_rows(traits, task, cache, step, kStored, false, stream);
   const bool tiled = task.queries.count >= kFewestTiledRows;
   if (tiled) {
-    if (const Status status = attend_tiles(traits, task, cache, step, stream); status != cudaSuccess) return status;
+    if (const Status status = attend_tiles(traits, task, cache, step, stream); status != cudaSuccess || !step.lone_rows) {
+      return status;
+    }
   }
   return attend_rows(traits, task, cache, step, kStored, tiled, stream);
 }

@@ -17,10 +17,6 @@ TRIT_DEVICE int64_t cache_offset(const CacheView& cache, int layer, uint32_t pag
          cache.head_stride;
 }
 
-// Rows are cut into tiles of 64. Neighbours of one sequence in a tile are attended to together (attention_tiles.cu) where they are
-// at least this many; other rows one by one (attention.cu).
-inline constexpr int kTileQueries = 64, kFewestTogether = 8;
-
 // Whether attention_tiles.cu takes a row.
 TRIT_DEVICE bool has_neighbours(const StepView& step, int row, int rows) {
   const int begin = row / kTileQueries * kTileQueries, end = min(begin + kTileQueries, rows);
@@ -47,10 +43,8 @@ struct PartOfRow {
   }
 };
 
-// attention_tiles.cu. Halves in the cache only.
+// attention_tiles.cu: the rows that lie in tiles. Halves in the cache only.
 Status attend_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
                     Stream stream);
-// Batches that may have rows with neighbours: smaller ones are attended to row by row.
-inline constexpr int kFewestTiledRows = 65;
 
 }  // namespace tritllm::cuda

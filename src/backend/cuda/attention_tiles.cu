@@ -30,6 +30,34 @@ struct Tile {
 
 constexpr int stages_of(int dims) { return dims <= 128 ? 2 : 1; }
 
+// The end of the run of rows of one sequence that begins at `begin`, at most `rows`. All lanes of a warp come here.
+TRIT_DEVICE int end_of_run(const StepView& step, int tile_row, int begin, int rows, int lane) {
+  const uint32_t sequence = step.places[2 * (tile_row + begin)];
+  for (int first = begin; first < rows; first += kLanes) {
+    const int row = first + lane;
+    const uint32_t others = __ballot_sync(0xffffffffu, row < rows && step.places[2 * (tile_row + min(row, rows - 1))] != sequence);
+    if (others != 0) return first + __ffs(static_cast<int>(others)) - 1;
+  }
+  return rows;
+}
+
+// Eight elements of a head of queries from `element` on, scaled, as halves; zeros beyond `width`.
+TRIT_DEVICE uint4 load_queries(const float* head, int element, int width, float scale) {
+  float values[8];
+  if (width % 4 == 0 && element + 8 <= width) {
+    const float4 a = *reinterpret_cast<const float4*>(head + element), b = *reinterpret_cast<const float4*>(head + element + 4);
+    values[0] = a.x, values[1] = a.y, values[2] = a.z, values[3] = a.w;
+    values[4] = b.x, values[5] = b.y, values[6] = b.z, values[7] = b.w;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) values[i] = element + i < width ? head[element + i] : 0.0f;
+  }
+  uint32_t words[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) words[i] = as_word(__floats2half2_rn(values[2 * i] * scale, values[2 * i + 1] * scale));
+  return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
 template <int kDims>
 __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask task, CacheView cache, StepView step) {
   using Rows = Tile<kDims>;
@@ -47,7 +75,7 @@ __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask ta
 
   for (int begin = 0, end; begin < rows; begin = end) {
     const uint32_t sequence = step.places[2 * (tile_row + begin)];
-    for (end = begin + 1; end < rows && step.places[2 * (tile_row + end)] == sequence;) ++end;
+    end = end_of_run(step, tile_row, begin, rows, lane);
     if (end - begin < kFewestTogether) continue;
     const int first_row = tile_row + begin, count = end - begin;
     const uint32_t* pages = step.pages + static_cast<int64_t>(sequence) * step.pages_of_sequence;
@@ -57,19 +85,13 @@ __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask ta
 
     __syncthreads();  // of the run of rows before
     const float query_scale = task.softcap > 0.0f ? task.scale / task.softcap : task.scale * kLog2e;
-    for (int i = thread; i < kTileQueries * Rows::kPieces; i += kThreads) {
-      const int row = i / Rows::kPieces, piece = i % Rows::kPieces;
+#pragma unroll 2
+    for (int turn = 0; turn < kTileQueries * Rows::kPieces / kThreads; ++turn) {
+      // Rows beyond the last one are like it: nobody reads what becomes of them.
+      const int i = turn * kThreads + thread, row = i / Rows::kPieces, piece = i % Rows::kPieces;
       const float* from = task.queries.data + (first_row + min(row, count - 1)) * task.queries.stride +
                           static_cast<int64_t>(head) * cache.head_width;
-      uint32_t words[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int element = piece * 8 + 2 * j;
-        const float a = row < count && element < cache.head_width ? from[element] * query_scale : 0.0f;
-        const float b = row < count && element + 1 < cache.head_width ? from[element + 1] * query_scale : 0.0f;
-        words[j] = as_word(__floats2half2_rn(a, b));
-      }
-      *reinterpret_cast<uint4*>(memory + Rows::place(row, piece)) = make_uint4(words[0], words[1], words[2], words[3]);
+      *reinterpret_cast<uint4*>(memory + Rows::place(row, piece)) = load_queries(from, piece * 8, cache.head_width, query_scale);
     }
     // Positions beyond the last one that any row sees are not read: they may hold what another sequence left.
     const auto copy_page = [&](int page, int stage) {
@@ -124,19 +146,31 @@ __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask ta
             mma_16x8x16(scores[2 * n + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
           }
         }
+        if (task.softcap > 0.0f) {
+#pragma unroll
+          for (int n = 0; n < 8; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) scores[n][i] = task.softcap * kLog2e * tanhf(scores[n][i]);
+          }
+        }
+        // Most pages lie before all queries of the tile, and are seen whole.
+        if (task.window != 0 || static_cast<uint32_t>((page + 1) * kPagePositions) > lowest + 1) {
+#pragma unroll
+          for (int n = 0; n < 8; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              const uint32_t key = static_cast<uint32_t>(page * kPagePositions + n * 8 + 2 * t + i % 2),
+                             query = i < 2 ? position : position8;
+              const bool seen = key <= query && (task.window == 0 || query - key < task.window);
+              if (!seen) scores[n][i] = -INFINITY;
+            }
+          }
+        }
         float tops[2] = {largest[0], largest[1]};
 #pragma unroll
         for (int n = 0; n < 8; ++n) {
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            const uint32_t key = static_cast<uint32_t>(page * kPagePositions + n * 8 + 2 * t + i % 2),
-                           query = i < 2 ? position : position8;
-            const bool seen = key <= query && (task.window == 0 || query - key < task.window);
-            float score = scores[n][i];
-            if (task.softcap > 0.0f) score = task.softcap * kLog2e * tanhf(score);
-            scores[n][i] = seen ? score : -INFINITY;
-            tops[i / 2] = fmaxf(tops[i / 2], scores[n][i]);
-          }
+          for (int i = 0; i < 4; ++i) tops[i / 2] = fmaxf(tops[i / 2], scores[n][i]);
         }
 #pragma unroll
         for (int half = 0; half < 2; ++half) {

@@ -56,6 +56,8 @@ class CudaBackend final : public Backend {
     return std::make_unique<CudaRotaryTable>(context_, frequencies, positions);
   }
 
+  // From here on products fill the card (docs/cuda.md).
+  uint32_t usual_batch_tokens() const noexcept override { return 1024; }
   uint32_t page_positions() const noexcept override { return kPagePositions; }
   std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) override {
     if (shape.head_width > kLargestHead) {
@@ -101,8 +103,7 @@ class CudaBackend final : public Backend {
       const size_t count = std::min(kTokensAtOnce, x.count - first);
       const RowsView rows = view_of(x.slice(first, count));
       const Input input = input_of(rows, norm);
-      const Workspace workspace{operands_.sized(operand_bytes(static_cast<int64_t>(std::min(x.count, kTokensAtOnce)), rows.width)),
-                                partial_sums_.as<void>(), counters_.as<uint32_t>()};
+      const Workspace workspace = workspace_for(std::min(x.count, kTokensAtOnce), rows.width);
       // Matrices of one depth that follow each other share a launch.
       for (size_t begin = 0; begin < projections.size();) {
         Product products[kMaxProducts];
@@ -125,8 +126,11 @@ class CudaBackend final : public Backend {
   void multiply_gated(Rows x, const Norm* norm, const Projection& gate, const Projection& up, Activation activation) override {
     const Input input = input_of(view_of(x), norm);
     const Product products[] = {product_of(gate, gate.out), product_of(up, up.out)};
-    if (!fits_gated(traits(), input, products[0], products[1])) return Backend::multiply_gated(x, norm, gate, up, activation);
-    launch(cuda::multiply_gated(traits(), static_cast<GateKind>(activation), input, products[0], products[1], stream()));
+    if (x.count > kTokensAtOnce || !fits_gated(traits(), input, products[0], products[1])) {
+      return Backend::multiply_gated(x, norm, gate, up, activation);
+    }
+    launch(cuda::multiply_gated(traits(), static_cast<GateKind>(activation), input, products[0], products[1],
+                                workspace_for(x.count, static_cast<int64_t>(x.width())), stream()));
   }
 
   void store_heads(Rows queries, Rows keys, Rows values, const HeadRules& rules, const Step& step, uint32_t layer,
@@ -258,6 +262,12 @@ class CudaBackend final : public Backend {
   static StepView view_of(const Step& step) noexcept { return own<const CudaStep>(step).view(); }
   static RowsView view_of(Rows rows) noexcept { return cuda::view_of(rows); }
   static void launch(Status status) { check(status, "start a kernel"); }
+
+  // For products of so many tokens. Valid until the next call.
+  Workspace workspace_for(size_t tokens, int64_t columns) {
+    return {operands_.sized(operand_bytes(static_cast<int64_t>(tokens), columns)), partial_sums_.as<void>(),
+            counters_.as<uint32_t>()};
+  }
 
   static const float* gain_of(const Norm* norm) { return norm == nullptr ? nullptr : own<const CudaVector>(*norm->gain).data(); }
   static float epsilon_of(const Norm* norm) { return norm == nullptr ? 0.0f : norm->epsilon; }

@@ -136,17 +136,20 @@ TRIT_DEVICE T look_up(T table, uint32_t bits) {
   return __shfl_sync(0xffffffffu, table, static_cast<int>(bits));
 }
 
+// A block's scales for rows g and g + 8, from its scale codes and a table of steps as pairs of halves: the low half is the low half's
+// group's, the high half the other's.
+TRIT_DEVICE void find_scales(uint32_t scale_codes, uint32_t step_pairs, uint32_t& scale, uint32_t& scale8) {
+  scale = __byte_perm(look_up(step_pairs, scale_codes), look_up(step_pairs, scale_codes >> kScaleCodeBits), 0x7610);
+  scale8 = __byte_perm(look_up(step_pairs, scale_codes >> (2 * kScaleCodeBits)),
+                       look_up(step_pairs, scale_codes >> (3 * kScaleCodeBits)), 0x7610);
+}
+
 // A block as A operands of rows g and g + 8: words of both, the block's scale codes, and a table of steps as pairs of halves.
 template <int kDepth>
 TRIT_DEVICE void decode_block(const uint32_t* words, uint32_t scale_codes, uint32_t step_pairs, uint32_t (&rows)[16],
                               uint32_t (&rows8)[16]) {
   uint32_t scale = 0, scale8 = 0;
-  if constexpr (kDepth > 0) {
-    // The low half is scaled by the low half's group, the high half by the other's.
-    scale = __byte_perm(look_up(step_pairs, scale_codes), look_up(step_pairs, scale_codes >> kScaleCodeBits), 0x7610);
-    scale8 = __byte_perm(look_up(step_pairs, scale_codes >> (2 * kScaleCodeBits)),
-                         look_up(step_pairs, scale_codes >> (3 * kScaleCodeBits)), 0x7610);
-  }
+  if constexpr (kDepth > 0) find_scales(scale_codes, step_pairs, scale, scale8);
   decode_scaled<kDepth>(words, scale, rows);
   decode_scaled<kDepth>(words + half_words(kDepth), scale8, rows8);
 }

@@ -71,10 +71,10 @@ Status multiply(const DeviceTraits& traits, const Input& input, const Product* p
                 Stream stream, ProductKernel kernel = ProductKernel::kAutomatic);
 
 enum class GateKind : int { kSilu, kGeluTanh, kGeluErf };
-// gate.out = activation(gate)·up in one launch, for one token; up.out is not touched. Only where fits_gated().
+// gate.out = activation(gate)·up in one launch; up.out is not touched. Only where fits_gated().
 bool fits_gated(const DeviceTraits& traits, const Input& input, const Product& gate, const Product& up) noexcept;
 Status multiply_gated(const DeviceTraits& traits, GateKind kind, const Input& input, const Product& gate, const Product& up,
-                      Stream stream);
+                      const Workspace& workspace, Stream stream);
 
 // Rows of FP32, `stride` elements apart, each 16-byte aligned.
 struct RowsView {
@@ -83,6 +83,10 @@ struct RowsView {
   int32_t count, width;
 };
 
+// Rows of a prompt are attended to in tiles: of each 64 rows, those of one sequence that follow each other, where they are at least
+// eight. The others are attended to one by one, as are all rows of smaller batches than these.
+inline constexpr int kTileQueries = 64, kFewestTogether = 8, kFewestTiledRows = 65;
+
 // The inputs of a step in device memory, at addresses that stay while the step lives. Pages: [sequence][pages_of_sequence].
 struct StepView {
   const uint32_t* tokens;
@@ -90,6 +94,7 @@ struct StepView {
   const uint32_t* pages;
   const uint32_t* scored;
   int32_t pages_of_sequence;
+  bool lone_rows;  // whether some row is of no tile
 };
 
 // Tokens with the highest bit set become chosen[its other bits].

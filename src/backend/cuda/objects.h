@@ -132,7 +132,8 @@ class CudaStep final : public Step {
 
   StepView view() const noexcept {
     uint32_t* const data = memory_.as<uint32_t>();
-    return {data, data + places_at(), data + pages_at(), data + scored_at(), static_cast<int32_t>(limits_.pages_per_sequence)};
+    return {data, data + places_at(), data + pages_at(), data + scored_at(), static_cast<int32_t>(limits_.pages_per_sequence),
+            lone_rows_};
   }
   uint32_t* tokens_on_device() const noexcept { return memory_.as<uint32_t>(); }
 
@@ -151,6 +152,7 @@ class CudaStep final : public Step {
       sequences_seen_[place.sequence] = true;
       return true;
     });
+    lone_rows_ = any_alone(inputs.places);
     tokens_ = static_cast<uint32_t>(inputs.tokens.size());
     scored_ = static_cast<uint32_t>(inputs.scored.size());
     Staging& staging = staging_[turn_++ % 2];
@@ -186,6 +188,20 @@ class CudaStep final : public Step {
     cudaEvent_t copied = nullptr;
   };
 
+  // Whether some row has too few neighbours to be attended to in a tile (launch.h).
+  static bool any_alone(std::span<const TokenPlace> places) {
+    for (size_t begin = 0; begin < places.size(); begin += kTileQueries) {
+      auto left = places.subspan(begin, std::min<size_t>(kTileQueries, places.size() - begin));
+      while (!left.empty()) {
+        const auto other = std::ranges::find_if(left, [&](TokenPlace place) { return place.sequence != left.front().sequence; });
+        const auto together = static_cast<size_t>(other - left.begin());
+        if (together < kFewestTogether) return true;
+        left = left.subspan(together);
+      }
+    }
+    return false;
+  }
+
   static constexpr size_t kWordsInOneCopy = 16384;
 
   // In words: tokens, scored rows, places, pages.
@@ -203,7 +219,7 @@ class CudaStep final : public Step {
   Staging staging_[2];
   size_t turn_ = 0;
   uint32_t tokens_ = 0, scored_ = 0;
-  bool separate_ = false;
+  bool separate_ = false, lone_rows_ = false;
   std::vector<bool> sequences_seen_;
 };
 

@@ -43,8 +43,13 @@ Status multiply_several_tokens(const DeviceTraits& traits, int depth, const Prod
 Status multiply_in_clusters(const DeviceTraits& traits, int depth, const ProductTask& task, const Operands& operands,
                             Stream stream);
 
-// product_prefill.cu: tiles of 64 or 128 tokens.
+// product_prefill.cu: tiles of 64, 128 or 256 tokens.
+inline constexpr int kLargestTokenTile = 256;
+int prefill_tile_tokens(const DeviceTraits& traits, const ProductTask& task, int tokens) noexcept;
 Status multiply_many_tokens(const DeviceTraits& traits, int depth, const ProductTask& task, const Operands& operands,
                             Stream stream);
+// The task's two parts have as many rows; the first one's output gets the gated product.
+Status multiply_many_gated(const DeviceTraits& traits, int depth, GateKind kind, const ProductTask& task,
+                           const Operands& operands, Stream stream);
 
 }  // namespace tritllm::cuda

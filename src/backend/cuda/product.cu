@@ -1,18 +1,13 @@
 // Which kernel a product takes: one token, a few, or many.
 #include <cuda_runtime.h>
 
-#include <algorithm>
-
 #include "backend/cuda/operands.cuh"
 
 namespace tritllm::cuda {
 namespace {
 
-// From this many tokens on, tiles of 64 and 128 tokens beat tiles of 32 (H200, docs/lab/2026-11-cuda.md).
+// From this many tokens on, tiles of 64 tokens and more beat tiles of 32 (H200, docs/lab/2026-11-cuda.md).
 constexpr int kPrefillTokens = 161;
-constexpr int kLargestTile = 128;
-// Up to this many, tiles of 64 tokens: more blocks.
-constexpr int kFewTokens = 256;
 
 }  // namespace
 
@@ -32,7 +27,7 @@ Status device_traits(int device, DeviceTraits& traits) {
 }
 
 size_t operand_bytes(int64_t tokens, int64_t columns) noexcept {
-  const auto padded = static_cast<size_t>((tokens + kLargestTile - 1) / kLargestTile * kLargestTile);
+  const auto padded = static_cast<size_t>((tokens + kLargestTokenTile - 1) / kLargestTokenTile * kLargestTokenTile);
   return padded * (static_cast<size_t>(blocks_of(columns)) * kBlockColumns * sizeof(uint16_t) + sizeof(float));
 }
 
@@ -48,7 +43,8 @@ Status multiply(const DeviceTraits& traits, const Input& input, const Product* p
   }
   if (kernel == ProductKernel::kSingle) return multiply_single_token(traits, depth, task, stream);
   const bool many = kernel == ProductKernel::kPrefill;
-  const int tile_tokens = !many ? batch_tile_tokens(traits, input.tokens) : input.tokens <= kFewTokens ? 64 : kLargestTile;
+  const int tile_tokens =
+      many ? prefill_tile_tokens(traits, task, input.tokens) : batch_tile_tokens(traits, input.tokens);
   const Operands operands = place_operands(workspace, input.tokens, tile_tokens, task.blocks);
   if (const Status status = prepare_operands(traits, depth, input, task.columns, operands, stream); status != cudaSuccess)
     return status;
@@ -58,15 +54,25 @@ Status multiply(const DeviceTraits& traits, const Input& input, const Product* p
 }
 
 bool fits_gated(const DeviceTraits& traits, const Input& input, const Product& gate, const Product& up) noexcept {
-  return input.tokens == 1 && gate.weights.depth == up.weights.depth && gate.weights.rows == up.weights.rows &&
-         gate.weights.columns == up.weights.columns && !gate.adds && !up.adds &&
-         fits_single(traits, gate.weights.columns, input.gain != nullptr, 2);
+  if (gate.weights.depth != up.weights.depth || gate.weights.rows != up.weights.rows ||
+      gate.weights.columns != up.weights.columns || gate.adds || up.adds) {
+    return false;
+  }
+  return input.tokens == 1 ? fits_single(traits, gate.weights.columns, input.gain != nullptr, 2)
+                           : traits.warpgroup_mma && input.tokens >= kPrefillTokens;
 }
 
 Status multiply_gated(const DeviceTraits& traits, GateKind kind, const Input& input, const Product& gate, const Product& up,
-                      Stream stream) {
+                      const Workspace& workspace, Stream stream) {
   const Product products[] = {gate, up};
-  return multiply_single_gated(traits, gate.weights.depth, kind, make_task(input, products, 2), stream);
+  const ProductTask task = make_task(input, products, 2);
+  const int depth = gate.weights.depth;
+  if (input.tokens == 1) return multiply_single_gated(traits, depth, kind, task, stream);
+  const Operands operands =
+      place_operands(workspace, input.tokens, prefill_tile_tokens(traits, task, input.tokens), task.blocks);
+  if (const Status status = prepare_operands(traits, depth, input, task.columns, operands, stream); status != cudaSuccess)
+    return status;
+  return multiply_many_gated(traits, depth, kind, task, operands, stream);
 }
 
 }  // namespace tritllm::cuda

@@ -67,13 +67,45 @@ TRIT_DEVICE void warpgroup_mma(float (&d)[64], uint32_t a0, uint32_t a1, uint32_
         TRIT_SUMS_8(d, 48), TRIT_SUMS_8(d, 56)
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(static_cast<int>(add)));
 }
+TRIT_DEVICE void warpgroup_mma(float (&d)[128], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint64_t b, bool add) {
+  asm volatile(
+      "{.reg .pred p;\n setp.ne.b32 p, %133, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
+      "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
+      "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, "
+      "{%128, %129, %130, %131}, %132, p, 1, 1, 0;\n}"
+      : TRIT_SUMS_8(d, 0), TRIT_SUMS_8(d, 8), TRIT_SUMS_8(d, 16), TRIT_SUMS_8(d, 24), TRIT_SUMS_8(d, 32), TRIT_SUMS_8(d, 40),
+        TRIT_SUMS_8(d, 48), TRIT_SUMS_8(d, 56), TRIT_SUMS_8(d, 64), TRIT_SUMS_8(d, 72), TRIT_SUMS_8(d, 80), TRIT_SUMS_8(d, 88),
+        TRIT_SUMS_8(d, 96), TRIT_SUMS_8(d, 104), TRIT_SUMS_8(d, 112), TRIT_SUMS_8(d, 120)
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(static_cast<int>(add)));
+}
 #undef TRIT_SUMS_8
 #undef TRIT_SUMS_4
 
 // Registers written by ordinary instructions are seen by the instructions that follow.
 TRIT_DEVICE void warpgroup_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 TRIT_DEVICE void warpgroup_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-TRIT_DEVICE void warpgroup_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
+// Returns when at most `kPending` of the committed groups have not ended.
+template <int kPending = 0>
+TRIT_DEVICE void warpgroup_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+// Registers a thread of this warpgroup has from here on; a multiple of 8. More are waited for until other warpgroups have given them.
+template <int kRegisters>
+TRIT_DEVICE void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+TRIT_DEVICE void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
 
 // B as [columns][64 halves], 128 bytes a column with the 128-byte swizzle; groups of 8 columns follow each other.
 TRIT_DEVICE uint64_t operand_descriptor(uint32_t address) {

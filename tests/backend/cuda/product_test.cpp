@@ -180,6 +180,9 @@ TEST_P(CudaProduct, OddShapesWithManyTokens) {
       for (const int64_t rows : {1, 17, 300}) expect_close(traits_, {GetParam(), {rows}, columns, tokens, ProductKernel::kPrefill});
     }
   }
+  // Enough blocks for tiles of 128 and of 256 tokens, on a card of 132 multiprocessors.
+  for (const int64_t columns : {100, 576}) expect_close(traits_, {GetParam(), {2000}, columns, 600, ProductKernel::kPrefill});
+  for (const int64_t columns : {100, 900}) expect_close(traits_, {GetParam(), {3900}, columns, 1000, ProductKernel::kPrefill});
 }
 
 TEST_P(CudaProduct, NormBiasAndResidual) {
