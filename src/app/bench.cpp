@@ -19,6 +19,7 @@ struct Arguments {
   SyntheticModel synthetic;
   std::string tests = "pp512,tg128", format = "md";
   uint32_t repetitions = 5, context_before = 0, batch = 1;
+  DrawSettings draw;
 };
 
 BenchOptions to_options(const Arguments& arguments) {
@@ -32,6 +33,7 @@ BenchOptions to_options(const Arguments& arguments) {
   options.repetitions = arguments.repetitions;
   options.context_before = arguments.context_before;
   options.batch = arguments.batch;
+  options.draw = arguments.draw;
   options.device = arguments.model.device;
   options.arithmetic = arithmetic(arguments.model);
   options.threads = arguments.model.common.threads;
@@ -41,15 +43,17 @@ BenchOptions to_options(const Arguments& arguments) {
 
 std::string markdown(const BenchRow& row) {
   const std::string rate = row.gigabytes_per_second > 0 ? fmt::format("{:.2f}", row.gigabytes_per_second) : "";
-  return fmt::format("| {} | {} | {} | {} | {} | {:.2f} ± {:.2f} | {} |\n", row.model,
-                     row.depth == 0 ? "" : std::to_string(row.depth), row.device, row.threads,
-                     row.batch == 1 ? row.test : fmt::format("{} × {}", row.test, row.batch), row.tokens_per_second, row.stddev,
-                     rate);
+  return fmt::format(
+      "| {} | {} | {} | {} | {} | {:.2f} ± {:.2f} | {} |\n", row.model, row.depth == 0 ? "" : std::to_string(row.depth), row.device,
+      row.threads,
+      (row.batch == 1 ? row.test : fmt::format("{} × {}", row.test, row.batch)) + (row.draw.temperature > 0 ? ", drawn" : ""),
+      row.tokens_per_second, row.stddev, rate);
 }
 
 std::string csv(const BenchRow& row) {
-  return fmt::format("\"{}\",{},\"{}\",{},{},{:.6f},{:.6f},{},{:.6f},{}\n", row.model, row.depth, row.device, row.threads, row.test,
-                     row.tokens_per_second, row.stddev, row.weight_bytes_per_token, row.gigabytes_per_second, row.batch);
+  return fmt::format("\"{}\",{},\"{}\",{},{},{:.6f},{:.6f},{},{:.6f},{},{},{},{},{}\n", row.model, row.depth, row.device,
+                     row.threads, row.test, row.tokens_per_second, row.stddev, row.weight_bytes_per_token, row.gigabytes_per_second,
+                     row.batch, row.draw.temperature, row.draw.top_k, row.draw.top_p, row.draw.min_p);
 }
 
 // Loading, then each test by itself: a token of a prompt and one of an answer take different times.
@@ -82,7 +86,9 @@ int run(const Arguments& arguments) {
   if (format == "md") {
     print("| model | depth | device | threads | test | tokens/s | weights GB/s |\n|---|---|---|---|---|---|---|\n");
   } else if (format == "csv") {
-    print("model,depth,device,threads,test,tokens_per_second,stddev,weight_bytes_per_token,gigabytes_per_second,batch\n");
+    print(
+        "model,depth,device,threads,test,tokens_per_second,stddev,weight_bytes_per_token,gigabytes_per_second,batch,temperature,"
+        "top_k,top_p,min_p\n");
   }
   const std::vector<BenchRow> rows = run_bench(options, [&](const BenchRow& row) {
     if (format == "md") print(markdown(row));
@@ -116,6 +122,16 @@ RunCommand register_bench(CLI::App& app) {
       ->check(CLI::Range(1u, static_cast<uint32_t>(kLogitRows)));
   add_option(*command, "--context-before", arguments->context_before, "Tokens in the cache before a test begins", "CONTEXT_BEFORE")
       ->check(CLI::Range(0u, 1u << 20));
+  command->add_option("--temperature", arguments->draw.temperature, "Of the draw of each token; 0: the most likely one")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0f, 100.0f));
+  command->add_option("--top-k", arguments->draw.top_k, "Draw among the so many most likely tokens; 0: off")->capture_default_str();
+  command->add_option("--top-p", arguments->draw.top_p, "Draw among the most likely tokens of this probability; 1: off")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0f, 1.0f));
+  command->add_option("--min-p", arguments->draw.min_p, "Draw among tokens of this share of the largest probability; 0: off")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0f, 1.0f));
   add_option(*command, "--format", arguments->format, "md, csv, json or jsonl", "FORMAT")
       ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
   add_device_options(*command, arguments->model);

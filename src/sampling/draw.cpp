@@ -95,8 +95,8 @@ void keep_typical(Candidates& candidates, double mass) {
   keep_beginning(candidates, mass * total, more_typical);
 }
 
-void keep_top_p(Candidates& candidates, double mass) {
-  const double wanted = mass * weigh(candidates);
+void keep_top_p(Candidates& candidates, double mass, double total) {
+  const double own = weigh(candidates), wanted = mass * (total > 0 ? total : own);
   drop_tail(candidates, wanted);
   keep_beginning(candidates, wanted, more_probable);
 }
@@ -113,9 +113,22 @@ uint32_t TokenDraw::draw(std::span<const float> logits, const DrawSettings& sett
   }
   if (settings.temperature == 0) return static_cast<uint32_t>(std::ranges::find(logits, largest) - logits.begin());
   collect_candidates(logits, settings.top_k);
+  return narrow_and_pick(settings, 0);
+}
+
+uint32_t TokenDraw::draw_from(std::span<const uint32_t> tokens, std::span<const float> logits, double total,
+                              const DrawSettings& settings) {
+  candidates_.clear();
+  for (size_t i = 0; i < tokens.size(); ++i) candidates_.push_back({tokens[i], logits[i], 0});
+  std::ranges::sort(candidates_, {}, &Candidate::token);
+  return narrow_and_pick(settings, total);
+}
+
+uint32_t TokenDraw::narrow_and_pick(const DrawSettings& settings, double total) {
   if (settings.top_k > 0) keep_top_k(candidates_, settings.top_k);
   if (settings.typical_p < 1) keep_typical(candidates_, settings.typical_p);
-  if (settings.top_p < 1) keep_top_p(candidates_, settings.top_p);
+  const bool some_of_row = settings.top_k == 0 && settings.typical_p >= 1;
+  if (settings.top_p < 1) keep_top_p(candidates_, settings.top_p, some_of_row ? total : 0);
   if (settings.min_p > 0) keep_min_p(candidates_, settings.min_p);
   return pick(settings);
 }

@@ -27,8 +27,9 @@ void keep_top_k(Candidates& candidates, uint32_t count);
 // The fewest candidates whose surprise (−log p) is nearest to the expected surprise and whose probabilities add up to `mass`.
 void keep_typical(Candidates& candidates, double mass);
 
-// The fewest most probable candidates whose probabilities add up to `mass`.
-void keep_top_p(Candidates& candidates, double mass);
+// The fewest most probable candidates whose probabilities add up to `mass`. `total`: the sum of the weights of the candidates and
+// of others that are less probable than all of them; 0: there are none.
+void keep_top_p(Candidates& candidates, double mass, double total = 0);
 
 // All candidates whose probability is at least `ratio` times the largest one.
 void keep_min_p(Candidates& candidates, double ratio);
@@ -48,9 +49,15 @@ class TokenDraw {
  public:
   // Throws an Error for NaN, plus infinity, and a row in which every token is at minus infinity.
   uint32_t draw(std::span<const float> logits, const DrawSettings& settings);
+  // The same from some of a row's tokens: all that the settings can keep, in any order, and perhaps others. Temperature is not 0,
+  // and `total` is the sum of exp(logit - largest) over the whole row where the row is narrowed by top_p and nothing before it.
+  // Where that sum is off by a rounding, a draw that falls on the edge of two tokens may go to the other one.
+  uint32_t draw_from(std::span<const uint32_t> tokens, std::span<const float> logits, double total, const DrawSettings& settings);
 
  private:
   void collect_candidates(std::span<const float> logits, uint32_t top_k);
+  // `total`: of the whole row, where the candidates are only some of it; 0: they are all.
+  uint32_t narrow_and_pick(const DrawSettings& settings, double total);
   uint32_t pick(const DrawSettings& settings);
 
   std::vector<int32_t> block_maxima_;

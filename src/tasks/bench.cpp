@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <numeric>
+#include <random>
 
 #include "core/error.h"
 #include "model/model.h"
@@ -30,8 +31,8 @@ uint32_t fitting_batch(const Model& model, const BenchOptions& options) {
 }
 
 // A model whose speed is measured, with `batch` sequences that advance together. Tokens of prompts do not matter, so they are
-// counted up. Tokens of answers are chosen as the engine does it: the most likely one, and where the device works by itself, the
-// next pass begins before the host has seen the choice.
+// counted up. Tokens of answers are chosen as the engine does it, and where the device works by itself, the next pass begins before
+// the host has seen the choice.
 class BenchedModel {
  public:
   BenchedModel(ModelFiles files, const BenchOptions& options, uint32_t positions, ThreadPool& pool)
@@ -45,7 +46,7 @@ class BenchedModel {
         batch_(fitting_batch(model_, options)),
         cache_(model_.make_cache(batch_ * model_.pages_per_sequence(), options.cache)),
         pages_(size_t{batch_} * model_.pages_per_sequence()),
-        draws_(batch_),
+        draws_(batch_, options.draw),
         chosen_tokens_(batch_) {
     std::iota(pages_.begin(), pages_.end(), PageId{0});
     for (Pass& pass : passes_) pass = {model_.make_step(batch_), backend_->make_chosen_tokens(batch_)};
@@ -107,6 +108,7 @@ class BenchedModel {
     model_.forward(*pass.step, *cache_);
   }
   void choose(Pass& pass) {
+    for (DrawSettings& draw : draws_) draw.uniform = std::uniform_real_distribution<double>(0, 1)(random_);
     backend_->choose(model_.logits(*pass.step, 0, scored_.size()), std::span(draws_).first(scored_.size()), *pass.chosen);
   }
   void collect(const Pass& pass) { backend_->tokens(*pass.chosen, std::span(chosen_tokens_).first(scored_.size())); }
@@ -117,7 +119,8 @@ class BenchedModel {
   std::unique_ptr<KeyValueCache> cache_;
   std::vector<PageId> pages_;  // [sequences][pages of a sequence], ascending
   Pass passes_[2];
-  std::vector<DrawSettings> draws_;  // greedy
+  std::vector<DrawSettings> draws_;
+  std::mt19937_64 random_{1};
   std::vector<uint32_t> tokens_, scored_, chosen_tokens_;
   std::vector<TokenPlace> places_;
 };
@@ -208,7 +211,8 @@ std::vector<BenchRow> run_bench(const BenchOptions& options, const std::function
                  .tokens_per_second = 0,
                  .stddev = 0,
                  .weight_bytes_per_token = benched.model().weight_bytes_per_token(),
-                 .gigabytes_per_second = 0};
+                 .gigabytes_per_second = 0,
+                 .draw = options.draw};
     for (uint32_t i = 0; i < options.repetitions; ++i) {
       row.seconds.push_back(seconds_of(work));
       report();
@@ -231,6 +235,10 @@ Json to_json(const BenchRow& row) {
           {"stddev", row.stddev},
           {"weight_bytes_per_token", row.weight_bytes_per_token},
           {"gigabytes_per_second", row.test.starts_with("tg") ? Json(row.gigabytes_per_second) : Json(nullptr)},
+          {"temperature", row.draw.temperature},
+          {"top_k", row.draw.top_k},
+          {"top_p", row.draw.top_p},
+          {"min_p", row.draw.min_p},
           {"seconds", row.seconds}};
 }
 

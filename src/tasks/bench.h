@@ -32,6 +32,7 @@ struct BenchOptions {
   uint32_t repetitions = 5;
   uint32_t batch = 1;           // sequences that advance together; rates count the tokens of all
   uint32_t context_before = 0;  // tokens that are in the cache before a test begins
+  DrawSettings draw;            // how tokens of answers are chosen; `uniform` is another number for each
   std::string device = "cpu";
   Arithmetic arithmetic = Arithmetic::kInteger;
   unsigned threads = 0;
@@ -51,6 +52,7 @@ struct BenchRow {
   double tokens_per_second, stddev;
   uint64_t weight_bytes_per_token;
   double gigabytes_per_second;  // of weights, for tests of answers; of a prompt they are read once for many tokens
+  DrawSettings draw;            // how tokens of answers were chosen
 };
 
 std::vector<BenchRow> run_bench(const BenchOptions& options, const std::function<void(const BenchRow&)>& on_row);

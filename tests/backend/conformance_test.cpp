@@ -572,6 +572,41 @@ TEST_P(Conformance, ChoosesAsTheSpecificationDoes) {
   for (size_t i = 0; i < 24; ++i) ASSERT_EQ(found[i], table[(i < 8 ? 500u : i < 16 ? 5u : kVocabulary - 1) * 8 + i % 8]);
 }
 
+// A vocabulary of real size: peaked and flat rows, settings that keep one token, many, and all.
+TEST_P(Conformance, ChoosesAmongManyTokensAsTheSpecificationDoes) {
+  constexpr size_t kVocabulary = 70001, kRows = 72;
+  std::vector<float> logits = random_values(kRows * kVocabulary, 5);
+  std::vector<DrawSettings> draws(kRows);
+  std::mt19937_64 random(6);
+  for (size_t row = 0; row < kRows; ++row) {
+    const float spread = row % 4 == 0 ? 0.1f : row % 4 == 1 ? 3.0f : row % 4 == 2 ? 12.0f : 60.0f;
+    for (size_t token = 0; token < kVocabulary; ++token) logits[row * kVocabulary + token] *= spread;
+    if (row % 8 == 5) std::fill_n(logits.begin() + static_cast<ptrdiff_t>(row * kVocabulary + 7), 600, 9.5f);  // many equal ones
+    DrawSettings& draw = draws[row];
+    draw.temperature = row % 9 == 8 ? 0.0f : 0.7f;
+    switch (row % 6) {
+      case 0: draw.top_p = 0.95f; break;
+      case 1: draw.top_k = 40, draw.top_p = 0.9f; break;
+      case 2: draw.min_p = 0.02f; break;
+      case 3: draw.top_k = row % 4 == 3 ? 5000 : 1; break;
+      case 4: draw.top_p = row % 4 == 2 ? 0.99999f : 0.3f, draw.min_p = 0.1f; break;
+      default: break;  // temperature alone
+    }
+    draw.uniform = std::uniform_real_distribution<double>(0, 1)(random);
+  }
+  const auto rows = device.rows(kVocabulary, logits);
+  const auto chosen = device->make_chosen_tokens(kRows);
+  TokenDraw specification;
+  for (int run = 0; run < 2; ++run) {  // a second one finds what the first one left behind
+    device->choose(first_rows(rows, kRows), draws, *chosen);
+    std::vector<uint32_t> tokens(kRows);
+    device->tokens(*chosen, tokens);
+    for (size_t row = 0; row < kRows; ++row) {
+      EXPECT_EQ(tokens[row], specification.draw(std::span(logits).subspan(row * kVocabulary, kVocabulary), draws[row])) << row;
+    }
+  }
+}
+
 TEST_P(Conformance, MomentsAreSumsOverAllRows) {
   constexpr size_t kWidth = 21, kTokens = 33;
   const std::vector<float> x = random_values(kTokens * kWidth, 1), gain = random_values(kWidth, 2);

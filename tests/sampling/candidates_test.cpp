@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <set>
 
@@ -124,6 +126,45 @@ TEST(Candidates, WeightsAreRelativeToTheLargest) {
   EXPECT_EQ(candidates[0].weight, 1);
   EXPECT_EQ(candidates[2].weight, 0);
   EXPECT_NEAR(weigh(candidates, 0.5), 1.25, 1e-4);
+}
+
+// What a device sends that has narrowed the row: the likely tokens, in any order, and the sum over the whole row.
+TEST(Candidates, DrawsFromSomeTokensAsFromTheWholeRow) {
+  std::mt19937_64 generator(12);
+  TokenDraw draw;
+  size_t narrower = 0;
+  for (const std::vector<float>& row : rows()) {
+    for (DrawSettings settings :
+         {DrawSettings{.top_k = 7}, DrawSettings{.top_p = 0.6f}, DrawSettings{.top_p = 0.9f, .min_p = 0.01f},
+          DrawSettings{.min_p = 0.3f}, DrawSettings{.top_k = 30, .typical_p = 0.8f, .top_p = 0.7f}}) {
+      Candidates kept = candidates_of(row);
+      if (settings.top_k > 0) {
+        keep_top_k(kept, settings.top_k);
+      } else if (settings.top_p < 1) {
+        keep_top_p(kept, settings.top_p);
+      } else {
+        keep_min_p(kept, settings.min_p);
+      }
+      const float least = std::ranges::min_element(kept, {}, &Candidate::logit)->logit - 0.06f;
+      std::vector<uint32_t> tokens;
+      const double largest = std::ranges::max(row);
+      double total = 0;
+      for (uint32_t token = 0; token < row.size(); ++token) {
+        total += std::exp(row[token] - largest);
+        if (row[token] >= least) tokens.push_back(token);
+      }
+      if (tokens.size() < row.size()) ++narrower;
+      std::ranges::shuffle(tokens, generator);
+      std::vector<float> logits;
+      for (const uint32_t token : tokens) logits.push_back(row[token]);
+      settings.temperature = 0.8f;
+      for (int i = 0; i < 20; ++i) {
+        settings.uniform = std::uniform_real_distribution<double>(0, 1)(generator);
+        EXPECT_EQ(draw.draw_from(tokens, logits, total, settings), draw.draw(row, settings)) << row.size();
+      }
+    }
+  }
+  EXPECT_GT(narrower, 30u);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend/cuda/chooser.h"
 #include "backend/cuda/context.h"
 #include "backend/cuda/devices.h"
 #include "backend/cuda/layout.h"
@@ -35,7 +36,7 @@ class CudaBackend final : public Backend {
         operands_(context_),
         normed_(context_),
         recordings_(context_),
-        draws_(pool.threads()) {
+        chooser_(context_, pool) {
     context_.clear(counters_.as<void>(), counters_.bytes());
   }
 
@@ -174,34 +175,7 @@ class CudaBackend final : public Backend {
 
   void choose(Rows logits, std::span<const DrawSettings> draws, ChosenTokens& chosen) override {
     context_.use();
-    uint32_t* const out = own<CudaChosenTokens>(chosen).data();
-    if (logits.count == 0) return;
-    launch(choose_greedily(traits(), view_of(logits), out, stream()));
-    // Rows that draw are read, and drawn from by the specification itself.
-    std::vector<size_t> drawn;
-    for (size_t row = 0; row < logits.count; ++row) {
-      if (draws[row].temperature != 0) drawn.push_back(row);
-    }
-    if (drawn.empty()) return own<CudaChosenTokens>(chosen).send(logits.count);
-    const size_t width = logits.width();
-    std::vector<float> values(drawn.size() * width);
-    for (size_t i = 0; i < drawn.size(); ++i) {
-      const RowsView row = view_of(logits.slice(drawn[i], 1));
-      check(cudaMemcpyAsync(values.data() + i * width, row.data, width * sizeof(float), cudaMemcpyDeviceToHost, stream()),
-            "copy logits");
-    }
-    context_.wait();
-    std::vector<uint32_t> tokens(drawn.size());
-    pool_.parallel_for(drawn.size(), [&](size_t i, unsigned worker) {
-      try {
-        tokens[i] = draws_[worker].draw(std::span(values).subspan(i * width, width), draws[drawn[i]]);
-      } catch (const Error&) {
-        tokens[i] = kNoToken;
-      }
-    });
-    for (size_t i = 0; i < drawn.size(); ++i) context_.upload(&tokens[i], out + drawn[i], sizeof(uint32_t));
-    context_.wait();
-    own<CudaChosenTokens>(chosen).send(logits.count);
+    if (logits.count > 0) chooser_.choose(view_of(logits), draws, own<CudaChosenTokens>(chosen));
   }
   void tokens(const ChosenTokens& chosen, std::span<uint32_t> out) override {
     context_.use();
@@ -313,7 +287,7 @@ class CudaBackend final : public Backend {
   DeviceMemory partial_sums_, counters_;
   GrowingMemory operands_, normed_;
   Recordings recordings_;
-  std::vector<TokenDraw> draws_;
+  Chooser chooser_;
 };
 
 }  // namespace

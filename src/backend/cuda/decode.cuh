@@ -136,8 +136,8 @@ TRIT_DEVICE T look_up(T table, uint32_t bits) {
   return __shfl_sync(0xffffffffu, table, static_cast<int>(bits));
 }
 
-// A block's scales for rows g and g + 8, from its scale codes and a table of steps as pairs of halves: the low half is the low half's
-// group's, the high half the other's.
+// A block's scales for rows g and g + 8, from its scale codes and a table of steps as pairs of halves: the low half is the low
+// half's group's, the high half the other's.
 TRIT_DEVICE void find_scales(uint32_t scale_codes, uint32_t step_pairs, uint32_t& scale, uint32_t& scale8) {
   scale = __byte_perm(look_up(step_pairs, scale_codes), look_up(step_pairs, scale_codes >> kScaleCodeBits), 0x7610);
   scale8 = __byte_perm(look_up(step_pairs, scale_codes >> (2 * kScaleCodeBits)),

@@ -114,6 +114,35 @@ Status soft_cap(const DeviceTraits& traits, const RowsView& x, float cap, Stream
 // Greedy: the lowest token of the largest logit; kNoChoice where the row has NaN, plus infinity, or nothing above minus infinity.
 inline constexpr uint32_t kNoChoice = 0xffffffffu;
 Status choose_greedily(const DeviceTraits& traits, const RowsView& logits, uint32_t* chosen, Stream stream);
+
+// Which tokens of a row of logits a draw can keep. By mass: the most probable ones that have this share of the probability.
+// Otherwise: the `count` largest logits, or those at most `steps` sixteenths of a nat below the largest one, whichever are fewer.
+struct CandidateRule {
+  uint32_t row;
+  bool by_mass;
+  uint32_t count;
+  int32_t steps;
+  double mass;
+};
+inline constexpr int kCandidateSteps = 512, kCandidateParts = 16;
+// Counts and weights are zero between launches.
+struct CandidateState {
+  uint32_t counts[kCandidateSteps], weights[kCandidateSteps];
+  double totals[kCandidateParts];
+};
+// The tokens that a rule keeps and a few more, in any order; `count` may be larger than there is room for. `total`: the sum of
+// exp(logit - largest) over the row, where the rule is by mass.
+inline constexpr uint32_t kMostCandidates = 1024;
+struct CandidateRow {
+  double total;
+  uint32_t count, unused;
+  uint32_t tokens[kMostCandidates];
+  float logits[kMostCandidates];
+};
+// `chosen`: what choose_greedily() made of the logits; rows without a choice have no candidates.
+Status collect_candidates(const DeviceTraits& traits, const RowsView& logits, const CandidateRule* rules, int count,
+                          const uint32_t* chosen, CandidateState* states, CandidateRow* out, Stream stream);
+
 // sums[i] += Σ x[i]², or sums[i][j] += Σ x[i]·x[j].
 Status add_squares(const DeviceTraits& traits, const RowsView& x, double* sums, Stream stream);
 Status add_outer_products(const DeviceTraits& traits, const RowsView& x, double* sums, Stream stream);

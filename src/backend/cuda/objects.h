@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cuda_runtime_api.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cassert>
@@ -132,7 +133,7 @@ class CudaStep final : public Step {
 
   StepView view() const noexcept {
     uint32_t* const data = memory_.as<uint32_t>();
-    return {data, data + places_at(), data + pages_at(), data + scored_at(), static_cast<int32_t>(limits_.pages_per_sequence),
+    return {data,      data + places_at(), data + pages_at(), data + scored_at(), static_cast<int32_t>(limits_.pages_per_sequence),
             lone_rows_};
   }
   uint32_t* tokens_on_device() const noexcept { return memory_.as<uint32_t>(); }

@@ -49,7 +49,7 @@ int prefill_tile_tokens(const DeviceTraits& traits, const ProductTask& task, int
 Status multiply_many_tokens(const DeviceTraits& traits, int depth, const ProductTask& task, const Operands& operands,
                             Stream stream);
 // The task's two parts have as many rows; the first one's output gets the gated product.
-Status multiply_many_gated(const DeviceTraits& traits, int depth, GateKind kind, const ProductTask& task,
-                           const Operands& operands, Stream stream);
+Status multiply_many_gated(const DeviceTraits& traits, int depth, GateKind kind, const ProductTask& task, const Operands& operands,
+                           Stream stream);
 
 }  // namespace tritllm::cuda

@@ -43,8 +43,7 @@ Status multiply(const DeviceTraits& traits, const Input& input, const Product* p
   }
   if (kernel == ProductKernel::kSingle) return multiply_single_token(traits, depth, task, stream);
   const bool many = kernel == ProductKernel::kPrefill;
-  const int tile_tokens =
-      many ? prefill_tile_tokens(traits, task, input.tokens) : batch_tile_tokens(traits, input.tokens);
+  const int tile_tokens = many ? prefill_tile_tokens(traits, task, input.tokens) : batch_tile_tokens(traits, input.tokens);
   const Operands operands = place_operands(workspace, input.tokens, tile_tokens, task.blocks);
   if (const Status status = prepare_operands(traits, depth, input, task.columns, operands, stream); status != cudaSuccess)
     return status;
@@ -68,8 +67,7 @@ Status multiply_gated(const DeviceTraits& traits, GateKind kind, const Input& in
   const ProductTask task = make_task(input, products, 2);
   const int depth = gate.weights.depth;
   if (input.tokens == 1) return multiply_single_gated(traits, depth, kind, task, stream);
-  const Operands operands =
-      place_operands(workspace, input.tokens, prefill_tile_tokens(traits, task, input.tokens), task.blocks);
+  const Operands operands = place_operands(workspace, input.tokens, prefill_tile_tokens(traits, task, input.tokens), task.blocks);
   if (const Status status = prepare_operands(traits, depth, input, task.columns, operands, stream); status != cudaSuccess)
     return status;
   return multiply_many_gated(traits, depth, kind, task, operands, stream);

@@ -1,8 +1,9 @@
 // Owns the product of packed matrices with many tokens on Hopper: warpgroup instructions with the weights in registers, expanded
 // there, and the activations in shared memory.
 //
-// A block has two warpgroups of 64 rows each, so 8 tiles, one tile of tokens, and a third one of which one thread brings the activations. A warpgroup
-// always has a run of four instructions (64 inputs) on the tensor cores while it expands the weights of the next one.
+// A block has two warpgroups of 64 rows each, so 8 tiles, one tile of tokens, and a third one of which one thread brings the
+// activations. A warpgroup always has a run of four instructions (64 inputs) on the tensor cores while it expands the weights of
+// the next one.
 #include <algorithm>
 #include <array>
 
@@ -21,8 +22,8 @@ constexpr int kBlockChunks = kBlockColumns / kChunkColumns;
 // Items of weights are brought to the second-level cache so many before the one at hand.
 constexpr int kItemsAhead = 2;
 
-// Of gated products: what a block has of each matrix, and the floats between tokens in shared memory, so that lanes of a warp write to
-// different banks.
+// Of gated products: what a block has of each matrix, and the floats between tokens in shared memory, so that lanes of a warp write
+// to different banks.
 constexpr int kGatedTiles = kWarps / 2, kGatedRows = kGatedTiles * kTileRows, kGatedStride = kGatedRows + 4;
 
 struct PrefillTask {
@@ -175,8 +176,8 @@ struct TileSums {
   }
 };
 
-// Writes the gated products of a block, from the sums of both matrices in shared memory. A loop rather than code for each of a thread's
-// sums: the activation would fill the instruction cache.
+// Writes the gated products of a block, from the sums of both matrices in shared memory. A loop rather than code for each of a
+// thread's sums: the activation would fill the instruction cache.
 template <int kTileTokens>
 TRIT_DEVICE void store_gated(const TaskPart& part, GateKind gate, const float* values, int first_row, int first_token, int tokens,
                              int warp, int lane) {
@@ -195,8 +196,8 @@ TRIT_DEVICE void store_gated(const TaskPart& part, GateKind gate, const float* v
   }
 }
 
-// Which matrix a warp works on, and on which tile of it. Gated: one warpgroup has the gate's rows, the other one the same rows of the
-// second matrix.
+// Which matrix a warp works on, and on which tile of it. Gated: one warpgroup has the gate's rows, the other one the same rows of
+// the second matrix.
 template <bool kGated>
 TRIT_DEVICE int part_of_warp(const ProductTask& product, int row_block, int warp, int& tile) {
   if constexpr (kGated) {

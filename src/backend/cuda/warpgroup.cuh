@@ -97,7 +97,8 @@ TRIT_DEVICE void warpgroup_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// Registers a thread of this warpgroup has from here on; a multiple of 8. More are waited for until other warpgroups have given them.
+// Registers a thread of this warpgroup has from here on; a multiple of 8. More are waited for until other warpgroups have given
+// them.
 template <int kRegisters>
 TRIT_DEVICE void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
