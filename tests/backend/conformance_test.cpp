@@ -592,7 +592,7 @@ TEST_P(Conformance, ChoosesAmongManyTokensAsTheSpecificationDoes) {
       case 4: draw.top_p = row % 4 == 2 ? 0.99999f : 0.3f, draw.min_p = 0.1f; break;
       default: break;  // temperature alone
     }
-    draw.uniform = std::uniform_real_distribution<double>(0, 1)(random);
+    draw.uniform = row < 12 ? 0.0 : row < 24 ? std::nextafter(1.0, 0.0) : std::uniform_real_distribution<double>(0, 1)(random);
   }
   const auto rows = device.rows(kVocabulary, logits);
   const auto chosen = device->make_chosen_tokens(kRows);

@@ -3,6 +3,10 @@
 //
 // Logits are counted in steps of a sixteenth of a nat below the largest one, and their weights added up within a step, as whole
 // numbers, so that the order does not matter. A cut between two steps then keeps no token too few, and a few too many.
+//
+// A draw that may choose any token is made here: of the parts of the row, and then of the tokens of a part, the one is found in
+// which the sum of the weights, in the order of the tokens, passes the number drawn. It is the specification's choice but for the
+// rounding of sums.
 #include <cfloat>
 
 #include "backend/cuda/kernel_launch.cuh"
@@ -121,7 +125,122 @@ __global__ void __launch_bounds__(kThreads)
   if (thread == 0) result.count = kept, result.total = total;
 }
 
+// Tokens [begin, end) of a part of a row.
+struct PartOfVocabulary {
+  int begin, end;
+
+  TRIT_DEVICE PartOfVocabulary(int width, int part) {
+    const int each = (width + kParts - 1) / kParts;
+    begin = min(width, part * each), end = min(width, begin + each);
+  }
+};
+
+TRIT_DEVICE double weight_of(float logit, float largest, double temperature) {
+  return exp((static_cast<double>(logit) - static_cast<double>(largest)) / temperature);
+}
+
+// Blocks [draw][part]: the sum of the weights of each part of a row.
+__global__ void __launch_bounds__(kThreads)
+    add_weights_kernel(RowsView logits, const WholeDraw* draws, const uint32_t* chosen, double* sums) {
+  __shared__ double warp_sums[kWarps];
+  const int thread = static_cast<int>(threadIdx.x);
+  wait_for_previous_kernel();
+  const WholeDraw& draw = draws[blockIdx.y];
+  if (chosen[draw.row] == kNoChoice) return;
+  const float* row = logits.data + static_cast<int64_t>(draw.row) * logits.stride;
+  const float largest = row[chosen[draw.row]];
+  const PartOfVocabulary part(logits.width, static_cast<int>(blockIdx.x));
+  double sum = 0.0;
+  for (int token = part.begin + thread; token < part.end; token += kThreads)
+    sum += weight_of(row[token], largest, draw.temperature);
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+  if (thread % kLanes == 0) warp_sums[thread / kLanes] = sum;
+  __syncthreads();
+  if (thread != 0) return;
+  for (int warp = 1; warp < kWarps; ++warp) sum += warp_sums[warp];
+  sums[static_cast<int>(blockIdx.y) * kParts + static_cast<int>(blockIdx.x)] = sum;
+}
+
+// A block for each draw.
+__global__ void __launch_bounds__(kThreads)
+    pick_kernel(RowsView logits, const WholeDraw* draws, const double* all_sums, uint32_t* chosen) {
+  __shared__ double thread_sums[kThreads];
+  __shared__ int last_possible, winner;
+  __shared__ double before_winner;
+  const int thread = static_cast<int>(threadIdx.x);
+  wait_for_previous_kernel();
+  const WholeDraw& draw = draws[blockIdx.x];
+  if (chosen[draw.row] == kNoChoice) return;
+  const float* row = logits.data + static_cast<int64_t>(draw.row) * logits.stride;
+  const float largest = row[chosen[draw.row]];
+  const double* sums = all_sums + static_cast<int>(blockIdx.x) * kParts;
+  double remaining = 0.0;
+  for (int part = 0; part < kParts; ++part) remaining += sums[part];
+  remaining *= draw.uniform;
+  // Where rounding leaves a remainder at the end, the last token that has any weight is taken.
+  int own_part = 0;
+  double before = 0.0;
+  bool found = false;
+  for (int part = 0; part < kParts && !found; ++part) {
+    if (sums[part] == 0.0) continue;
+    own_part = part;
+    found = before + sums[part] > remaining;
+    if (!found) before += sums[part];
+  }
+  remaining = found ? remaining - before : static_cast<double>(INFINITY);
+
+  const PartOfVocabulary part(logits.width, own_part);
+  const int each = (part.end - part.begin + kThreads - 1) / kThreads;
+  const int begin = min(part.end, part.begin + thread * each), end = min(part.end, begin + each);
+  double sum = 0.0;
+  int last = -1;
+  for (int token = begin; token < end; ++token) {
+    const double weight = weight_of(row[token], largest, draw.temperature);
+    sum += weight;
+    if (weight > 0.0) last = token;
+  }
+  thread_sums[thread] = sum;
+  if (thread == 0) last_possible = -1;
+  __syncthreads();
+  atomicMax(&last_possible, last);
+  if (thread == 0) {
+    winner = -1;
+    double passed = 0.0;
+    for (int i = 0; i < kThreads && winner < 0; ++i) {
+      if (thread_sums[i] > 0.0 && passed + thread_sums[i] > remaining) winner = i, before_winner = passed;
+      passed += thread_sums[i];
+    }
+  }
+  __syncthreads();
+  if (thread != (winner < 0 ? 0 : winner)) return;
+  int choice = last_possible;
+  if (winner >= 0) {
+    remaining -= before_winner;
+    choice = last;
+    for (int token = begin; token < end; ++token) {
+      const double weight = weight_of(row[token], largest, draw.temperature);
+      if (weight > 0.0 && (remaining -= weight) < 0.0) {
+        choice = token;
+        break;
+      }
+    }
+  }
+  chosen[draw.row] = static_cast<uint32_t>(choice);
+}
+
 }  // namespace
+
+Status draw_from_all(const DeviceTraits& traits, const RowsView& logits, const WholeDraw* draws, int count, double* sums,
+                     uint32_t* chosen, Stream stream) {
+  const auto rows = static_cast<unsigned>(count);
+  if (const Status status =
+          launch_kernel(add_weights_kernel, traits, dim3(kParts, rows), kThreads, 0, stream, logits, draws, chosen, sums);
+      status != cudaSuccess) {
+    return status;
+  }
+  return launch_kernel(pick_kernel, traits, dim3(rows), kThreads, 0, stream, logits, draws, sums, chosen);
+}
 
 Status collect_candidates(const DeviceTraits& traits, const RowsView& logits, const CandidateRule* rules, int count,
                           const uint32_t* chosen, CandidateState* states, CandidateRow* out, Stream stream) {

@@ -10,6 +10,20 @@
 namespace tritllm::cuda {
 namespace {
 
+bool narrows_nothing(const DrawSettings& settings) {
+  return settings.top_k == 0 && settings.typical_p >= 1 && settings.top_p >= 1 && settings.min_p <= 0;
+}
+
+// Rows at once: more are found in turns.
+constexpr size_t kRowsAtOnce = 64;
+
+template <typename T, typename Work>
+void in_turns(std::span<const T> all, const Work& work) {
+  for (size_t first = 0; first < all.size(); first += kRowsAtOnce) {
+    work(all.subspan(first, std::min(kRowsAtOnce, all.size() - first)));
+  }
+}
+
 // The rule that finds a row's candidates; none where the settings may keep more than the device looks for.
 std::optional<CandidateRule> rule_of(uint32_t row, const DrawSettings& settings) {
   constexpr uint32_t kMostCounted = kMostCandidates / 2;
@@ -42,6 +56,8 @@ Chooser::Chooser(Context& context, ThreadPool& pool)
       rules_(context, kRowsAtOnce * sizeof(CandidateRule)),
       states_(context, kRowsAtOnce * sizeof(CandidateState)),
       found_(context, kRowsAtOnce * sizeof(CandidateRow)),
+      whole_draws_(context, kRowsAtOnce * sizeof(WholeDraw)),
+      sums_(context, kRowsAtOnce * kCandidateParts * sizeof(double)),
       found_on_host_(kRowsAtOnce * sizeof(CandidateRow)) {
   context.clear(states_.as<void>(), states_.bytes());
 }
@@ -50,29 +66,41 @@ void Chooser::choose(const RowsView& logits, std::span<const DrawSettings> draws
   const auto count = static_cast<size_t>(logits.count);
   check(choose_greedily(context_.traits(), logits, chosen.data(), context_.stream()), "start a kernel");
   std::vector<CandidateRule> rules;
+  std::vector<WholeDraw> whole;
+  std::vector<uint8_t> by_host(count);
   left_.clear();
   for (uint32_t row = 0; row < count; ++row) {
-    if (draws[row].temperature == 0) continue;
-    if (const auto rule = rule_of(row, draws[row])) {
+    const DrawSettings& draw = draws[row];
+    if (draw.temperature == 0) continue;
+    if (narrows_nothing(draw)) {
+      whole.push_back({row, 0, draw.temperature, draw.uniform});
+      continue;
+    }
+    by_host[row] = 1;
+    if (const auto rule = rule_of(row, draw)) {
       rules.push_back(*rule);
     } else {
       left_.push_back(row);
     }
   }
-  if (rules.empty() && left_.empty()) return chosen.send(count);
-  tokens_.assign(count, kNoToken);
-  for (size_t first = 0; first < rules.size(); first += kRowsAtOnce) {
-    const size_t together = std::min(kRowsAtOnce, rules.size() - first);
-    draw_from_candidates(logits, draws, std::span(rules).subspan(first, together), chosen.data());
-  }
+  // All of them find the largest logit by the greedy choice.
+  if (!rules.empty() || !left_.empty()) tokens_.assign(count, kNoToken);
+  in_turns<CandidateRule>(rules, [&](auto turn) { draw_from_candidates(logits, draws, turn, chosen.data()); });
   if (!left_.empty()) draw_from_rows(logits, draws, left_);
-  // Rows that draw and follow each other are one copy.
+  in_turns<WholeDraw>(whole, [&](auto turn) { draw_from_all_tokens(logits, turn, chosen.data()); });
+  // Rows that follow each other are one copy.
   for (size_t row = 0, end; row < count; row = end + 1) {
-    for (end = row; end < count && draws[end].temperature != 0;) ++end;
+    for (end = row; end < count && by_host[end] != 0;) ++end;
     if (end > row) context_.upload(&tokens_[row], chosen.data() + row, (end - row) * sizeof(uint32_t));
   }
-  context_.wait();
   chosen.send(count);
+}
+
+void Chooser::draw_from_all_tokens(const RowsView& logits, std::span<const WholeDraw> draws, uint32_t* chosen) {
+  context_.upload(draws.data(), whole_draws_.as<void>(), draws.size_bytes());
+  check(draw_from_all(context_.traits(), logits, whole_draws_.as<WholeDraw>(), static_cast<int>(draws.size()), sums_.as<double>(),
+                      chosen, context_.stream()),
+        "start a kernel");
 }
 
 void Chooser::draw_from_candidates(const RowsView& logits, std::span<const DrawSettings> draws,

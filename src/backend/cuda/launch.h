@@ -143,6 +143,15 @@ struct CandidateRow {
 Status collect_candidates(const DeviceTraits& traits, const RowsView& logits, const CandidateRule* rules, int count,
                           const uint32_t* chosen, CandidateState* states, CandidateRow* out, Stream stream);
 
+// A draw that may choose any token of a row, by temperature and a number in [0, 1) alone.
+struct WholeDraw {
+  uint32_t row, unused;
+  double temperature, uniform;
+};
+// chosen[row] = the token drawn, for each draw. `chosen` as for collect_candidates(); sums: [count][kCandidateParts].
+Status draw_from_all(const DeviceTraits& traits, const RowsView& logits, const WholeDraw* draws, int count, double* sums,
+                     uint32_t* chosen, Stream stream);
+
 // sums[i] += Σ x[i]², or sums[i][j] += Σ x[i]·x[j].
 Status add_squares(const DeviceTraits& traits, const RowsView& x, double* sums, Stream stream);
 Status add_outer_products(const DeviceTraits& traits, const RowsView& x, double* sums, Stream stream);
