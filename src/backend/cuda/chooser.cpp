@@ -60,6 +60,8 @@ Chooser::Chooser(Context& context, ThreadPool& pool)
       sums_(context, kRowsAtOnce * kCandidateParts * sizeof(double)),
       found_on_host_(kRowsAtOnce * sizeof(CandidateRow)) {
   context.clear(states_.as<void>(), states_.bytes());
+  // Rows are copied to the host with the places that no candidate has taken.
+  context.clear(found_.as<void>(), found_.bytes());
 }
 
 void Chooser::choose(const RowsView& logits, std::span<const DrawSettings> draws, CudaChosenTokens& chosen) {

@@ -259,7 +259,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_prefill(const __grid_con
   };
   TileSums<kTileTokens> sums{};
   // Dense weights are multiplied out of the registers into which they are loaded. The compiler does not see that instructions in
-  // flight still read those, so none may be in flight when the next ones are asked for.
+  // flight still read those, so none may be in flight when the next ones are asked for (scripts/registers_in_flight.py).
   constexpr int kInFlight = kDepth == 0 ? 0 : 1;
   const auto release = [&] {
     warpgroup_wait<kInFlight>();
