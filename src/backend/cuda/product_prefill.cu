@@ -288,6 +288,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_prefill(const __grid_con
   const int row = tile * kTileRows + lane / 4, quad = lane % 4;
   sums.complete(part, row, factors, part.unit * steps.unit, quad);
   if constexpr (kGated) {
+    static_assert(2 * kTileTokens * kGatedStride * sizeof(float) <= Stages::kStages * Stages::kStageBytes);
     auto* const values = reinterpret_cast<float*>(memory);
     sums.put(values + warp / kGatedTiles * kTileTokens * kGatedStride, warp % kGatedTiles * kTileRows + lane / 4, quad);
     multiplying_barrier();
