@@ -24,8 +24,8 @@ inline constexpr uint32_t kUsualContext = 8192;
 struct LoadOptions {
   std::string device = "cpu";
   Arithmetic arithmetic = Arithmetic::kInteger;
-  unsigned threads = 0;  // 0: all processors
-  uint32_t context = 0;  // tokens of a sequence; 0: what the model was trained for, at most kUsualContext
+  unsigned threads = 0;       // 0: all processors
+  uint32_t context = 0;       // tokens of a sequence; 0: what the model was trained for, at most kUsualContext
   uint32_t batch_tokens = 0;  // of a forward pass; 0: as many as suit the device
   LoadProgress on_progress = {};
 };
