@@ -13,6 +13,10 @@ namespace {
 constexpr size_t kQuad = 4, kQuads = 4;  // columns of a quad, quads of a group
 constexpr uint32_t kEachByte = 0x01010101u;
 
+// A quad of each of eight rows, which lie beside each other in a block.
+constexpr size_t kLanes = 8;
+using Lanes = std::array<uint32_t, kLanes>;
+
 struct QuadPlace {
   size_t row, group, quad;  // group within the block, quad within the group
 
@@ -20,7 +24,7 @@ struct QuadPlace {
   size_t lane() const noexcept { return row % 8; }
 };
 
-uint32_t load_word(const uint8_t* from) noexcept {
+uint32_t load_word(const void* from) noexcept {
   uint32_t word;
   std::memcpy(&word, from, sizeof(word));
   return word;
@@ -35,8 +39,12 @@ struct Field {
   unsigned source;  // which bit of the code the field begins at
 
   uint32_t mask() const noexcept { return kEachByte * ((1u << bits) - 1); }
-  void put(uint8_t* block, uint32_t codes) const noexcept {
-    store_word(block + offset, load_word(block + offset) | ((codes >> source) & mask()) << shift);
+  // Of eight rows, of which the place is the first one's. A vector for each loop.
+  void put(uint8_t* block, const Lanes& codes) const noexcept {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      uint8_t* const word = block + offset + lane * kQuad;
+      store_word(word, load_word(word) | ((codes[lane] >> source) & mask()) << shift);
+    }
   }
   uint32_t get(const uint8_t* block) const noexcept { return ((load_word(block + offset) >> shift) & mask()) << source; }
 };
@@ -61,24 +69,19 @@ Field joint_fifth_bit_field(const QuadPlace& first) noexcept {
           static_cast<unsigned>(first.quad / 2 + 2 * first.group + 4 * first.half()), 1, 4};
 }
 
-// What lies in memory for two fields of depth 4, besides the second one's own bits.
-struct JointFields {
-  uint32_t first_bits, number;
-};
-JointFields join(uint32_t first, uint32_t second) noexcept {
-  if (first == kLargestJointField) return {second / 32, 15};
-  return {first % 16, first / 16 + 5 * (second / 32)};
-}
-
 // The fields of a row's part of a group, a byte each.
 using Quads = std::array<uint32_t, kQuads>;
 
-void put_pair(const QuadPlace& first, uint32_t fields, uint32_t second_fields, uint8_t* block) noexcept {
-  uint32_t first_bits = 0, numbers = 0;
-  for (size_t shift = 0; shift < 32; shift += 8) {
-    const JointFields joint = join(fields >> shift & 255, second_fields >> shift & 255);
-    first_bits |= joint.first_bits << shift;
-    numbers |= joint.number << shift;
+void put_pair(const QuadPlace& first, const Lanes& fields, const Lanes& second_fields, uint8_t* block) noexcept {
+  // In each byte: the first field is 16·high + its low bits, and the number high + 5·(second / 32), but for the largest first
+  // field, whose number is 15 and in the place of whose low bits the second one's are.
+  static_assert(kLargestJointField == 80);
+  Lanes first_bits, numbers;
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    const uint32_t field = fields[lane], second_high = second_fields[lane] >> 5 & 3 * kEachByte;
+    const uint32_t largest = (field + (128 - kLargestJointField) * kEachByte) >> 7 & kEachByte, is_largest = largest * 255;
+    first_bits[lane] = (field & ~is_largest) | (second_high & is_largest);
+    numbers[lane] = ((field >> 4 & 7 * kEachByte) + 5 * second_high) | is_largest;
   }
   four_bit_field(first).put(block, first_bits);
   four_bit_field({first.row, first.group, first.quad + 1}).put(block, second_fields);
@@ -98,19 +101,16 @@ void get_pair(const QuadPlace& first, const uint8_t* block, uint32_t& fields, ui
   }
 }
 
-// Into a block whose bytes are still zero.
-void put_quads(TileFormat format, size_t row, size_t group, const Quads& fields, uint8_t* block) noexcept {
+// The fields of eight rows' parts of a group, from `row` on, into a block whose bytes are still zero.
+template <TileFormat kFormat>
+void put_quads(size_t row, size_t group, const std::array<Lanes, kQuads>& fields, uint8_t* block) noexcept {
   for (size_t quad = 0; quad < kQuads; ++quad) {
     const QuadPlace at{row, group, quad};
-    const uint32_t own = fields[quad];
-    switch (format) {
-      case TileFormat::kFiveBits: fifth_bit_field(at).put(block, own); [[fallthrough]];
-      case TileFormat::kFourBits: four_bit_field(at).put(block, own); break;
-      case TileFormat::kPairsOf13Bits:
-        if (quad % 2 == 0) put_pair(at, own, fields[quad + 1], block);
-        break;
-      case TileFormat::kTriples:              // not by quads
-      case TileFormat::kPairsOf7Bits: break;  // has no fields until it is widened
+    if constexpr (kFormat == TileFormat::kPairsOf13Bits) {
+      if (quad % 2 == 0) put_pair(at, fields[quad], fields[quad + 1], block);
+    } else {
+      if constexpr (kFormat == TileFormat::kFiveBits) fifth_bit_field(at).put(block, fields[quad]);
+      four_bit_field(at).put(block, fields[quad]);
     }
   }
 }
@@ -199,26 +199,28 @@ uint8_t get_triples_scale_code(size_t row, size_t group, const uint8_t* block) n
   return static_cast<uint8_t>(plane_byte(block, 2, place) >> 4 | (plane_byte(block, 3, place) >> 2 & 1) << 4);
 }
 
-Quads fields_of(TileFormat format, const int8_t* codes) noexcept {
+// The fields of four codes: bytes added without carries between them, the low seven bits, then the top ones.
+uint32_t fields_of(TileFormat format, uint32_t codes) noexcept {
   const uint32_t centre = kEachByte * static_cast<uint32_t>(format_largest_code(format));
-  Quads fields;
-  std::memcpy(fields.data(), codes, sizeof(fields));
-  // Bytes added without carries between them: the low seven bits, then the top ones.
-  for (uint32_t& quad : fields) quad = ((quad & 0x7f7f7f7fu) + centre) ^ (quad & 0x80808080u);
-  return fields;
+  return ((codes & 0x7f7f7f7fu) + centre) ^ (codes & 0x80808080u);
 }
 
-// One row's part of a block whose bytes are still zero. `source_groups` of it belong to the matrix.
-void pack_groups(TileFormat format, const int8_t* codes, const uint8_t* scale_codes, size_t source_groups, size_t lane,
-                 uint8_t* block) noexcept {
-  for (size_t group = 0; group < kTileGroups; ++group) {
-    const bool beyond = group >= source_groups;
-    const uint8_t scale_code = beyond ? kEmptyScaleCode : scale_codes[group];
-    if (format == TileFormat::kTriples) {
-      put_triples(lane, group, beyond ? Triples() : Triples(codes + group * 16), scale_code, block);
-    } else {
-      put_scale_code(block + block_code_bytes(format), scale_code_place(lane, group), scale_code);
-      if (!beyond) put_quads(format, lane, group, fields_of(format, codes + group * 16), block);
+// The tile's rows of two groups, into a block whose bytes are still zero. What lies beyond the source becomes empty.
+template <TileFormat kFormat>
+void put_codes(const SourceRows& source, size_t first_row, size_t first_group, uint8_t* block) noexcept {
+  const size_t rows = std::min(kTileRows, source.rows - std::min(source.rows, first_row)),
+               groups = std::min(kTileGroups, source.groups - first_group);
+  for (size_t group = 0; group < groups; ++group) {
+    for (size_t row = 0; row < rows; row += kLanes) {
+      std::array<Lanes, kQuads> fields;
+      for (size_t lane = 0; lane < kLanes; ++lane) {
+        const size_t from = (first_row + row + lane) * source.groups + first_group + group;
+        for (size_t quad = 0; quad < kQuads; ++quad) {
+          const bool inside = row + lane < rows;
+          fields[quad][lane] = inside ? fields_of(kFormat, load_word(source.codes + from * 16 + quad * kQuad)) : 0;
+        }
+      }
+      put_quads<kFormat>(row, group, fields, block);
     }
   }
 }
@@ -271,18 +273,35 @@ const uint8_t* widened(TileFormat format, const uint8_t* block, WideBlock& room)
 }
 
 // A tile's rows of two groups. What lies beyond the source becomes empty.
-void pack_block(TileFormat format, const SourceRows& source, size_t tile, size_t column, uint8_t* block) noexcept {
+template <TileFormat kFormat>
+void pack_block(const SourceRows& source, size_t tile, size_t column, uint8_t* block) noexcept {
+  constexpr TileFormat kWide = unsqueezed(kFormat);
   WideBlock wide;
-  const size_t group = column * kTileGroups;
-  for (size_t lane = 0; lane < kTileRows; ++lane) {
-    const size_t row = tile * kTileRows + lane, from = row * source.groups + group;
-    const bool beyond = row >= source.rows;
-    pack_groups(unsqueezed(format), beyond ? nullptr : source.codes + from * 16, beyond ? nullptr : source.scale_codes + from,
-                beyond ? 0 : source.groups - group, lane, wide.bytes);
+  const size_t first_row = tile * kTileRows, first_group = column * kTileGroups;
+  for (size_t row = 0; row < kTileRows; ++row) {
+    for (size_t group = 0; group < kTileGroups; ++group) {
+      const bool beyond = first_row + row >= source.rows || first_group + group >= source.groups;
+      const size_t from = (first_row + row) * source.groups + first_group + group;
+      const uint8_t scale_code = beyond ? kEmptyScaleCode : source.scale_codes[from];
+      if constexpr (kWide == TileFormat::kTriples) {
+        put_triples(row, group, beyond ? Triples() : Triples(source.codes + from * 16), scale_code, wide.bytes);
+      } else {
+        put_scale_code(wide.bytes + block_code_bytes(kWide), scale_code_place(row, group), scale_code);
+      }
+    }
   }
-  if (is_squeezed(format)) squeeze(wide, block);
-  else std::memcpy(block, wide.bytes, block_code_bytes(format));
-  std::memcpy(block + block_code_bytes(format), wide.bytes + block_code_bytes(unsqueezed(format)), block_scale_code_bytes(format));
+  if constexpr (kWide != TileFormat::kTriples) put_codes<kWide>(source, first_row, first_group, wide.bytes);
+  if constexpr (is_squeezed(kFormat)) squeeze(wide, block);
+  else std::memcpy(block, wide.bytes, block_code_bytes(kFormat));
+  std::memcpy(block + block_code_bytes(kFormat), wide.bytes + block_code_bytes(kWide), block_scale_code_bytes(kFormat));
+}
+
+template <TileFormat kFormat>
+void pack_band_as(const SourceRows& source, uint8_t* blocks) noexcept {
+  const size_t tiles = tiles_of(source.rows), columns = blocks_of(source.groups * 16);
+  for (size_t column = 0; column < columns; ++column) {
+    for (size_t tile = 0; tile < tiles; ++tile, blocks += block_bytes(kFormat)) pack_block<kFormat>(source, tile, column, blocks);
+  }
 }
 
 }  // namespace
@@ -302,9 +321,12 @@ ScaleTable make_scale_table(const float* steps) noexcept {
 }
 
 void pack_band(TileFormat format, const SourceRows& source, uint8_t* blocks) noexcept {
-  const size_t tiles = tiles_of(source.rows), columns = blocks_of(source.groups * 16);
-  for (size_t column = 0; column < columns; ++column) {
-    for (size_t tile = 0; tile < tiles; ++tile, blocks += block_bytes(format)) pack_block(format, source, tile, column, blocks);
+  switch (format) {
+    case TileFormat::kTriples: return pack_band_as<TileFormat::kTriples>(source, blocks);
+    case TileFormat::kFourBits: return pack_band_as<TileFormat::kFourBits>(source, blocks);
+    case TileFormat::kFiveBits: return pack_band_as<TileFormat::kFiveBits>(source, blocks);
+    case TileFormat::kPairsOf13Bits: return pack_band_as<TileFormat::kPairsOf13Bits>(source, blocks);
+    case TileFormat::kPairsOf7Bits: return pack_band_as<TileFormat::kPairsOf7Bits>(source, blocks);
   }
 }
 
