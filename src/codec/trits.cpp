@@ -67,22 +67,26 @@ void pack_scales(const uint8_t* scale_codes, uint8_t* scales) noexcept {
   }
 }
 
-template <size_t kDepth>
-void unpack_codes(std::span<const uint8_t* const> planes, size_t line, int8_t* codes) noexcept {
-  uint16_t sums[kLineGroups][kGroupSize] = {};
-  for (size_t plane = 0; plane < kDepth; ++plane) {
-    const uint8_t* const bytes = planes[plane] + line * kGroupSize;
-    uint16_t rest[kGroupSize];
-    for (size_t j = 0; j < kGroupSize; ++j) rest[j] = bytes[j];
-    // Multiplying by 3 moves the next digit, from the last group's down, into the high byte.
-    for (size_t group = kLineGroups; group-- > 0;) {
-      for (size_t j = 0; j < kGroupSize; ++j) {
-        const auto moved = static_cast<uint16_t>(rest[j] * 3);
-        sums[group][j] = static_cast<uint16_t>(sums[group][j] * 3 + (moved >> 8));
-        rest[j] = moved & 0xff;
-      }
+// Takes the line's next plane into the numbers of its groups; the first plane is the most significant one.
+template <bool kFirst>
+void add_digits(const uint8_t* bytes, uint16_t (*sums)[kGroupSize]) noexcept {
+  uint16_t rest[kGroupSize];
+  for (size_t j = 0; j < kGroupSize; ++j) rest[j] = bytes[j];
+  // Multiplying by 3 moves the next digit, from the last group's down, into the high byte.
+  for (size_t group = kLineGroups; group-- > 0;) {
+    for (size_t j = 0; j < kGroupSize; ++j) {
+      const auto moved = static_cast<uint16_t>(rest[j] * 3);
+      sums[group][j] = static_cast<uint16_t>((kFirst ? 0 : sums[group][j] * 3) + (moved >> 8));
+      rest[j] = moved & 0xff;
     }
   }
+}
+
+template <size_t kDepth>
+void unpack_codes(std::span<const uint8_t* const> planes, size_t line, int8_t* codes) noexcept {
+  uint16_t sums[kLineGroups][kGroupSize];
+  add_digits<true>(planes[0] + line * kGroupSize, sums);
+  for (size_t plane = 1; plane < kDepth; ++plane) add_digits<false>(planes[plane] + line * kGroupSize, sums);
   for (size_t group = 0; group < kLineGroups; ++group) {
     for (size_t j = 0; j < kGroupSize; ++j) {
       codes[group * kGroupSize + j] = static_cast<int8_t>(sums[group][j] - largest_code(int{kDepth}));
