@@ -17,7 +17,7 @@ namespace tritllm::cuda {
 namespace {
 
 constexpr int kSteps = kCandidateSteps, kParts = kCandidateParts;
-constexpr float kStepsPerNat = 16.0f;
+constexpr float kStepsPerNat = kCandidateStepsPerNat;
 constexpr int kThreads = 512, kWarps = kThreads / kLanes;
 // A weight relative to that of the step's beginning, at most 1, in these units: sums over 2^18 tokens fit into 32 bits.
 constexpr float kWeightUnits = 8192.0f;

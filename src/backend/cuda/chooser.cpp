@@ -28,7 +28,6 @@ void in_turns(std::span<const T> all, const Work& work) {
 std::optional<CandidateRule> rule_of(uint32_t row, const DrawSettings& settings) {
   constexpr uint32_t kMostCounted = kMostCandidates / 2;
   constexpr double kMostMass = 0.999;  // the device's sums have a margin
-  constexpr float kStepsPerNat = 16.0f;
   CandidateRule rule{.row = row, .by_mass = false, .count = 0xffffffffu, .steps = kCandidateSteps, .mass = 0.0};
   if (settings.top_k > 0) {
     if (settings.top_k > kMostCounted) return std::nullopt;
@@ -43,7 +42,7 @@ std::optional<CandidateRule> rule_of(uint32_t row, const DrawSettings& settings)
     return rule;
   }
   if (settings.min_p <= 0) return std::nullopt;
-  rule.steps = static_cast<int32_t>(std::min(-std::log(settings.min_p) * kStepsPerNat, float{kCandidateSteps})) + 1;
+  rule.steps = static_cast<int32_t>(std::min(-std::log(settings.min_p) * kCandidateStepsPerNat, float{kCandidateSteps})) + 1;
   return rule;
 }
 

@@ -125,6 +125,7 @@ struct CandidateRule {
   double mass;
 };
 inline constexpr int kCandidateSteps = 512, kCandidateParts = 16;
+inline constexpr float kCandidateStepsPerNat = 16.0f;
 // Counts and weights are zero between launches.
 struct CandidateState {
   uint32_t counts[kCandidateSteps], weights[kCandidateSteps];
