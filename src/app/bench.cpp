@@ -19,7 +19,7 @@ struct Arguments {
   SyntheticModel synthetic;
   std::string tests = "pp512,tg128", format = "md";
   uint32_t repetitions = 5, context_before = 0, batch = 1;
-  DrawSettings draw;
+  SamplingArguments sampling;
 };
 
 BenchOptions to_options(const Arguments& arguments) {
@@ -33,7 +33,7 @@ BenchOptions to_options(const Arguments& arguments) {
   options.repetitions = arguments.repetitions;
   options.context_before = arguments.context_before;
   options.batch = arguments.batch;
-  options.draw = arguments.draw;
+  options.draw = draw_settings(arguments.sampling);
   options.device = arguments.model.device;
   options.arithmetic = arithmetic(arguments.model);
   options.threads = arguments.model.common.threads;
@@ -51,9 +51,9 @@ std::string markdown(const BenchRow& row) {
 }
 
 std::string csv(const BenchRow& row) {
-  return fmt::format("\"{}\",{},\"{}\",{},{},{:.6f},{:.6f},{},{:.6f},{},{},{},{},{}\n", row.model, row.depth, row.device,
+  return fmt::format("\"{}\",{},\"{}\",{},{},{:.6f},{:.6f},{},{:.6f},{},{},{},{},{},{}\n", row.model, row.depth, row.device,
                      row.threads, row.test, row.tokens_per_second, row.stddev, row.weight_bytes_per_token, row.gigabytes_per_second,
-                     row.batch, row.draw.temperature, row.draw.top_k, row.draw.top_p, row.draw.min_p);
+                     row.batch, row.draw.temperature, row.draw.top_k, row.draw.top_p, row.draw.min_p, row.draw.typical_p);
 }
 
 // Loading, then each test by itself: a token of a prompt and one of an answer take different times.
@@ -88,7 +88,7 @@ int run(const Arguments& arguments) {
   } else if (format == "csv") {
     print(
         "model,depth,device,threads,test,tokens_per_second,stddev,weight_bytes_per_token,gigabytes_per_second,batch,temperature,"
-        "top_k,top_p,min_p\n");
+        "top_k,top_p,min_p,typical_p\n");
   }
   const std::vector<BenchRow> rows = run_bench(options, [&](const BenchRow& row) {
     if (format == "md") print(markdown(row));
@@ -122,16 +122,7 @@ RunCommand register_bench(CLI::App& app) {
       ->check(CLI::Range(1u, static_cast<uint32_t>(kLogitRows)));
   add_option(*command, "--context-before", arguments->context_before, "Tokens in the cache before a test begins", "CONTEXT_BEFORE")
       ->check(CLI::Range(0u, 1u << 20));
-  command->add_option("--temperature", arguments->draw.temperature, "Of the draw of each token; 0: the most likely one")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0f, 100.0f));
-  command->add_option("--top-k", arguments->draw.top_k, "Draw among the so many most likely tokens; 0: off")->capture_default_str();
-  command->add_option("--top-p", arguments->draw.top_p, "Draw among the most likely tokens of this probability; 1: off")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0f, 1.0f));
-  command->add_option("--min-p", arguments->draw.min_p, "Draw among tokens of this share of the largest probability; 0: off")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0f, 1.0f));
+  add_draw_options(*command, arguments->sampling);
   add_option(*command, "--format", arguments->format, "md, csv, json or jsonl", "FORMAT")
       ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
   add_device_options(*command, arguments->model);

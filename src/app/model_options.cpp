@@ -110,23 +110,49 @@ LanguageModel load_model(const ModelArguments& arguments) {
   return model;
 }
 
+namespace {
+
+void add_sampler_number(CLI::App& command, const SamplerField& field, SamplingArguments& arguments, const std::string& group) {
+  std::string flag = sampler_flag(field), help(field.help);
+  if (field.name == "temperature") flag += ",--temp";
+  help[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(help[0])));
+  const auto take = [&arguments, &field](const std::string& text) {
+    try {
+      SamplerOptions trial;
+      set_sampler_value(trial, field, text);
+    } catch (const Error& error) {
+      throw flag_error(error);
+    }
+    arguments.numbers.emplace_back(&field, text);
+  };
+  command.add_option_function<std::string>(flag, take, help)->type_name("NUMBER")->group(group);
+}
+
+}  // namespace
+
+void add_draw_options(CLI::App& command, SamplingArguments& arguments) {
+  for (const SamplerField& field : sampler_fields()) {
+    if (field.name == "temperature" || field.name == "top_k" || field.name == "top_p" || field.name == "min_p" ||
+        field.name == "typical_p") {
+      add_sampler_number(command, field, arguments, "Drawing (default: the most likely token)");
+    }
+  }
+}
+
+DrawSettings draw_settings(const SamplingArguments& arguments) {
+  SamplerOptions options;
+  options.temperature = 0;
+  for (const auto& [field, text] : arguments.numbers) set_sampler_value(options, *field, text);
+  return {.temperature = options.temperature,
+          .top_k = options.top_k,
+          .typical_p = options.typical_p,
+          .top_p = options.top_p,
+          .min_p = options.min_p};
+}
+
 void add_sampling_options(CLI::App& command, SamplingArguments& arguments) {
   const std::string group = "Sampling (default: the model's generation_config.json)";
-  for (const SamplerField& field : sampler_fields()) {
-    std::string flag = sampler_flag(field), help(field.help);
-    if (field.name == "temperature") flag += ",--temp";
-    help[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(help[0])));
-    const auto take = [&arguments, &field](const std::string& text) {
-      try {
-        SamplerOptions trial;
-        set_sampler_value(trial, field, text);
-      } catch (const Error& error) {
-        throw flag_error(error);
-      }
-      arguments.numbers.emplace_back(&field, text);
-    };
-    command.add_option_function<std::string>(flag, take, help)->type_name("NUMBER")->group(group);
-  }
+  for (const SamplerField& field : sampler_fields()) add_sampler_number(command, field, arguments, group);
   command.add_option("--seed", arguments.seed, "Seed of the draws; without it, another one each time")->group(group);
   command.add_option("--logit-bias", arguments.logit_biases, "TOKEN=BIAS, added to a token's logit; may be repeated")
       ->allow_extra_args(false)

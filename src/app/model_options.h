@@ -41,6 +41,12 @@ struct SamplingArguments {
 
 void add_sampling_options(CLI::App& command, SamplingArguments& arguments);
 
+// The numbers that say how a token is drawn, without penalties and seed: for commands that measure.
+void add_draw_options(CLI::App& command, SamplingArguments& arguments);
+
+// Greedy unless a temperature is given.
+DrawSettings draw_settings(const SamplingArguments& arguments);
+
 // Without --seed, one that differs from run to run.
 SamplerOptions sampler_options(const SamplingArguments& arguments, const GenerationDefaults& defaults);
 

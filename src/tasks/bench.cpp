@@ -239,6 +239,7 @@ Json to_json(const BenchRow& row) {
           {"top_k", row.draw.top_k},
           {"top_p", row.draw.top_p},
           {"min_p", row.draw.min_p},
+          {"typical_p", row.draw.typical_p},
           {"seconds", row.seconds}};
 }
 

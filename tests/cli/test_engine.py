@@ -413,7 +413,7 @@ def test_eval_refuses_tokens_that_the_model_does_not_have(models, memory):
 
 SYNTHETIC = ["bench", "--synthetic", "smollm2-135m", "--depth", 3, "--vocab", 512, "--tests", "pp8,tg3", "--repetitions", 2, "--quiet"]
 FIELDS = {"model", "depth", "test", "threads", "batch", "device", "tokens_per_second", "stddev", "weight_bytes_per_token",
-          "gigabytes_per_second", "temperature", "top_k", "top_p", "min_p"}
+          "gigabytes_per_second", "temperature", "top_k", "top_p", "min_p", "typical_p"}
 
 
 def test_bench_formats():
@@ -436,12 +436,13 @@ def test_bench_formats():
 
 
 def test_bench_draws_tokens_and_says_how():
-    how = ("--temperature", 0.75, "--top-k", 5, "--top-p", 0.5, "--min-p", 0.25)
+    how = ("--temperature", 0.75, "--top-k", 5, "--top-p", 0.5, "--min-p", 0.25, "--typical-p", 0.875)
     for row in json.loads(succeeded(run(*SYNTHETIC, *how, "--json")).stdout):
-        assert (row["temperature"], row["top_k"], row["top_p"], row["min_p"]) == (0.75, 5, 0.5, 0.25)
+        assert [row[name] for name in ("temperature", "top_k", "top_p", "min_p", "typical_p")] == [0.75, 5, 0.5, 0.25, 0.875]
     assert ", drawn |" in succeeded(run(*SYNTHETIC, *how)).stdout
     assert "drawn" not in succeeded(run(*SYNTHETIC)).stdout
-    error_line(run(*SYNTHETIC, "--top-p", 1.5), "--top-p", code=2)
+    for value in (1.5, "nan", "x", ""):
+        error_line(run(*SYNTHETIC, "--top-p", value), "--top-p", code=2)
 
 
 def test_bench_counts_the_tokens_of_all_sequences():
