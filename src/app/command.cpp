@@ -40,6 +40,15 @@ std::string flag_of_request(const std::string& field) {
 
 }  // namespace
 
+CLI::Validator number_between(double least, double most) {
+  const auto refusal = [least, most](const std::string& text) {
+    double value = 0;
+    const bool inside = CLI::detail::lexical_cast(text, value) && value >= least && value <= most;
+    return inside ? std::string() : fmt::format("Value {} not in range {} to {}", text, least, most);
+  };
+  return CLI::Validator(refusal, fmt::format("FLOAT in [{} - {}]", least, most));
+}
+
 std::string sampler_flag(const SamplerField& field) {
   std::string flag = fmt::format("--{}", field.name);
   std::ranges::replace(flag, '_', '-');

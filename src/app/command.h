@@ -36,6 +36,9 @@ CLI::Option* add_option(CLI::App& command, const std::string& flag, Value& value
   return command.add_option(flag, value, help)->envname("TRITLLM_" + environment)->capture_default_str();
 }
 
+// A number in the range, both ends included. NaN is not: CLI::Range lets it pass.
+CLI::Validator number_between(double least, double most);
+
 // A subcommand is registered with the parser and runs later; run() returns the exit status.
 using RunCommand = std::function<int()>;
 RunCommand register_quantize(CLI::App& app);

@@ -266,7 +266,7 @@ RunCommand register_quantize(CLI::App& app) {
       ->check(CLI::Range(16, 65536))
       ->envname("TRITLLM_CALIBRATION_TOKENS");
   command->add_option("--bits", a.bits, "Of configuration calibrated: stored bits a weight on average, 1.9 to 6.7")
-      ->check(CLI::Range(1.9, 6.7))
+      ->check(number_between(1.9, 6.7))
       ->envname("TRITLLM_BITS");
   add_option(*command, "--size", a.size, "Of configuration calibrated: bytes of the whole packed file, e.g. 100M", "SIZE");
   command->add_option("--seed", a.seed, "Of the text that the model writes itself")->envname("TRITLLM_SEED");

@@ -198,6 +198,8 @@ def test_mixed_depths_are_refused_where_they_make_no_sense(model, text, tmp_path
 
     refused(words=["number of bits or a size"])
     refused("--bits", "4", "--size", "1M", words=["number of bits or a size"])
+    for bits in ("nan", "inf", "1.8", "7", "four", ""):
+        refused("--bits", bits, words=["--bits"])
     refused("--bits", "4", "--depth", "q_proj=2", words=["chooses the depths itself"])
     refused("--size", "1K", words=["expected at least"])
     refused("--bits", "4", "--dry-run", words=["after calibration only"])
