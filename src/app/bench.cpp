@@ -59,7 +59,7 @@ std::string csv(const BenchRow& row) {
 // Loading, then each test by itself: a token of a prompt and one of an answer take different times.
 class BenchLine {
  public:
-  BenchLine(const Arguments& arguments)
+  explicit BenchLine(const Arguments& arguments)
       : quiet_(arguments.model.common.quiet), loading_(std::in_place, arguments.model.model + arguments.synthetic.shape, quiet_) {}
 
   void show_loading(uint64_t bytes_done, uint64_t bytes_total) { loading_->show(bytes_done, bytes_total); }
