@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <deque>
 #include <memory>
 #include <numeric>
@@ -85,6 +86,32 @@ class TestDevice {
   std::unique_ptr<Backend> backend_;
   mutable std::deque<std::vector<float>> copies_;
 };
+
+// A test that every device passes; skipped, with the reason, where there is no such device.
+class DeviceTest : public testing::TestWithParam<DeviceKind> {
+ protected:
+  void SetUp() override {
+    if (!GetParam().missing.empty()) GTEST_SKIP() << GetParam().missing;
+  }
+
+  // Of the CPU where the test is skipped.
+  TestDevice device{GetParam().missing.empty() ? GetParam() : DeviceKind{.name = "cpu"}};
+};
+
+inline std::string device_name(const testing::TestParamInfo<DeviceKind>& kind) { return kind.param.name; }
+
+// Rows of x by their root mean square, times the gain.
+inline std::vector<double> normed(const std::vector<float>& x, size_t width, const std::vector<float>& gain, double epsilon) {
+  std::vector<double> out(x.size());
+  for (size_t row = 0; row < x.size(); row += width) {
+    double squares = 0.0;
+    for (size_t i = 0; i < width; ++i) squares += double{x[row + i]} * double{x[row + i]};
+    for (size_t i = 0; i < width; ++i) {
+      out[row + i] = double{x[row + i]} * double{gain[i]} / std::sqrt(squares / static_cast<double>(width) + epsilon);
+    }
+  }
+  return out;
+}
 
 // The inputs of a step, with pages that belong to one sequence each unless a test says otherwise.
 struct TestStep {
