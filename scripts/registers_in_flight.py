@@ -5,7 +5,8 @@
 
 wgmma with weights in registers reads them some time after it was issued, until a wait covers it. ptxas does not keep other
 instructions from writing those registers (seen with nvcc 13.0: loads of dense weights), and the sums are then wrong now and then.
-Every innermost loop with such instructions is walked twice. Ends with 1 where a write is found, naming function and address.
+Of each function the shortest loop with such instructions is walked twice. Ends with 1 where a write is found, naming function and
+address, and where there is no such loop at all.
 """
 
 import re

@@ -4,10 +4,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cctype>
 #include <charconv>
 #include <random>
+#include <string_view>
 
 #include "app/progress_bar.h"
 #include "core/error.h"
@@ -24,6 +27,25 @@ std::atomic<bool> interrupt_seen{false};
 
 void on_interrupt(int) {
   if (interrupt_seen.exchange(true)) ::_exit(kInterruptedStatus);
+}
+
+// What says how a token is drawn from a row of logits (sampling/draw.h), without penalties and biases.
+constexpr std::array<std::string_view, 5> kDrawFields{"temperature", "top_k", "typical_p", "top_p", "min_p"};
+
+void add_sampler_number(CLI::App& command, const SamplerField& field, SamplingArguments& arguments, const std::string& group) {
+  std::string flag = sampler_flag(field), help(field.help);
+  if (field.name == "temperature") flag += ",--temp";
+  help[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(help[0])));
+  const auto take = [&arguments, &field](const std::string& text) {
+    try {
+      SamplerOptions trial;
+      set_sampler_value(trial, field, text);
+    } catch (const Error& error) {
+      throw flag_error(error);
+    }
+    arguments.numbers.emplace_back(&field, text);
+  };
+  command.add_option_function<std::string>(flag, take, help)->type_name("NUMBER")->group(group);
 }
 
 LogitBias parse_bias(const std::string& text) {
@@ -110,30 +132,9 @@ LanguageModel load_model(const ModelArguments& arguments) {
   return model;
 }
 
-namespace {
-
-void add_sampler_number(CLI::App& command, const SamplerField& field, SamplingArguments& arguments, const std::string& group) {
-  std::string flag = sampler_flag(field), help(field.help);
-  if (field.name == "temperature") flag += ",--temp";
-  help[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(help[0])));
-  const auto take = [&arguments, &field](const std::string& text) {
-    try {
-      SamplerOptions trial;
-      set_sampler_value(trial, field, text);
-    } catch (const Error& error) {
-      throw flag_error(error);
-    }
-    arguments.numbers.emplace_back(&field, text);
-  };
-  command.add_option_function<std::string>(flag, take, help)->type_name("NUMBER")->group(group);
-}
-
-}  // namespace
-
 void add_draw_options(CLI::App& command, SamplingArguments& arguments) {
   for (const SamplerField& field : sampler_fields()) {
-    if (field.name == "temperature" || field.name == "top_k" || field.name == "top_p" || field.name == "min_p" ||
-        field.name == "typical_p") {
+    if (std::ranges::find(kDrawFields, field.name) != kDrawFields.end()) {
       add_sampler_number(command, field, arguments, "Drawing (default: the most likely token)");
     }
   }

@@ -2,7 +2,6 @@
 // are narrowed by the specification on the host (sampling/draw.h), from the few candidates that the device finds.
 #pragma once
 
-#include <optional>
 #include <span>
 #include <vector>
 

@@ -83,8 +83,8 @@ struct RowsView {
   int32_t count, width;
 };
 
-// Rows of a prompt are attended to in tiles: of each 64 rows, those of one sequence that follow each other, where they are at least
-// eight. The others are attended to one by one, as are all rows of smaller batches than these.
+// Attention takes a batch of kFewestTiledRows rows or more in tiles of kTileQueries. Rows of a tile that follow each other and
+// belong to one sequence are attended to together where they are at least kFewestTogether; other rows one by one.
 inline constexpr int kTileQueries = 64, kFewestTogether = 8, kFewestTiledRows = 65;
 
 // The inputs of a step in device memory, at addresses that stay while the step lives. Pages: [sequence][pages_of_sequence].
@@ -94,7 +94,7 @@ struct StepView {
   const uint32_t* pages;
   const uint32_t* scored;
   int32_t pages_of_sequence;
-  bool lone_rows;  // whether some row is of no tile
+  bool lone_rows;  // whether some row has too few neighbours to be attended to together with them
 };
 
 // Tokens with the highest bit set become chosen[its other bits].

@@ -40,6 +40,7 @@ class Recordings {
   void run(const RecordingKey& key, const std::function<void()>& operations) {
     // The launches of long prompts hide behind their work, and their lengths hardly ever repeat.
     constexpr uint32_t kLongestRecorded = 64;
+    static_assert(kLongestRecorded < kFewestTiledRows);  // StepView::lone_rows decides on a launch, and is no part of the key
     constexpr size_t kMostRecordings = 256;
     if (key.step.tokens > kLongestRecorded) return operations();
     if (generation_ != context_.generation() || graphs_.size() > kMostRecordings) {
