@@ -1,6 +1,7 @@
 #include "api/generator.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <utility>
 
@@ -37,9 +38,8 @@ auto with_errors_of_fields(const Read& read) {
 
 CacheType cache_type(const JsonView& options) {
   const std::string name = options.optional_text("cache").value_or("f16");
-  if (name == "f16") return CacheType::kFloat16;
-  if (name == "f32") return CacheType::kFloat32;
-  options.child("cache").refuse("f16 or f32");
+  if (const auto type = cache_type_named(name)) return *type;
+  options.child("cache").refuse(fmt::format("{}", fmt::join(kCacheTypeNames, ", ")));
 }
 
 Arithmetic arithmetic(const JsonView& options) {
@@ -162,7 +162,7 @@ GeneratorOptions read_generator_options(const Json& options) {
       {"threads", FieldType::kInteger, "0: all processors.", 0, 4096},
       {"context", FieldType::kInteger, "Tokens of a sequence; 0: what the model was trained for, at most 8192.", 0, kMostNumber},
       {"slots", FieldType::kInteger, "Answers at a time.", 1, kMostSlots},
-      {"cache", FieldType::kText, "f16 or f32."},
+      {"cache", FieldType::kText, "f16, f32, fp8 or int8."},
       {"cache_tokens", FieldType::kInteger, "Tokens that the cache holds; 0: the context for each slot.", 0, 1e15}};
   return with_errors_of_fields([&] {
     server::check_fields(options, fields);

@@ -9,8 +9,11 @@
 #include <atomic>
 #include <cctype>
 #include <charconv>
+#include <iterator>
 #include <random>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "app/progress_bar.h"
 #include "core/error.h"
@@ -89,8 +92,9 @@ void add_device_options(CLI::App& command, ModelArguments& arguments) {
              "Products with ternary matrices: int8, activations in 8 bits (13 at depth 1), or f32, exact and many times slower",
              "ACTIVATIONS")
       ->check(CLI::IsMember({"int8", "f32"}));
-  add_option(command, "--kv-cache", arguments.cache, "Type of the key/value cache: f16 or f32", "KV_CACHE")
-      ->check(CLI::IsMember({"f16", "f32"}));
+  add_option(command, "--kv-cache", arguments.cache, "Type of the key/value cache: f16, f32, or half of f16's memory: fp8, int8",
+             "KV_CACHE")
+      ->check(CLI::IsMember(std::vector<std::string>(std::begin(kCacheTypeNames), std::end(kCacheTypeNames))));
   add_common_options(command, arguments.common);
 }
 
@@ -108,7 +112,7 @@ void add_model_options(CLI::App& command, ModelArguments& arguments) {
 }
 
 CacheType cache_type(const ModelArguments& arguments) {
-  return arguments.cache == "f32" ? CacheType::kFloat32 : CacheType::kFloat16;
+  return cache_type_named(arguments.cache).value();
 }
 
 Arithmetic arithmetic(const ModelArguments& arguments) {

@@ -1,13 +1,15 @@
 #include "backend/backend.h"
 
-#include "core/checked.h"
+#include <algorithm>
+#include <iterator>
 
 namespace tritllm {
 
-uint64_t Backend::cache_bytes(const CacheShape& shape) const {
-  const uint64_t element = shape.type == CacheType::kFloat32 ? 4 : 2;
-  const uint64_t parts[] = {shape.pages, page_positions(), shape.layers, shape.key_value_heads, 2, shape.head_width, element};
-  return checked_product(parts).value_or(UINT64_MAX);
+std::optional<CacheType> cache_type_named(std::string_view name) noexcept {
+  const auto* const found = std::ranges::find(kCacheTypeNames, name);
+  if (found == std::end(kCacheTypeNames)) return std::nullopt;
+  return static_cast<CacheType>(found - kCacheTypeNames);
 }
+
 
 }  // namespace tritllm

@@ -12,8 +12,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sampling/draw.h"
@@ -24,8 +26,12 @@ class WeightSource;
 
 enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf };
 
-// Element type of cached keys and values.
-enum class CacheType : uint8_t { kFloat32, kFloat16 };
+// Element type of cached keys and values. Those of eight bits share a scale within a head's key or value of a position
+// (kernels/attention.h).
+enum class CacheType : uint8_t { kFloat32, kFloat16, kFloat8, kInt8 };
+inline constexpr std::string_view kCacheTypeNames[] = {"f32", "f16", "fp8", "int8"};
+inline std::string_view name_of(CacheType type) noexcept { return kCacheTypeNames[static_cast<size_t>(type)]; }
+std::optional<CacheType> cache_type_named(std::string_view name) noexcept;
 
 // A matrix of weights, [rows, columns], in the layout that the device's kernels read.
 class DeviceMatrix {
@@ -212,7 +218,7 @@ class Backend {
   virtual uint32_t usual_batch_tokens() const noexcept = 0;
   virtual std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) = 0;
   // What make_cache() takes; as much as a number can say where the product does not fit one.
-  virtual uint64_t cache_bytes(const CacheShape& shape) const;
+  virtual uint64_t cache_bytes(const CacheShape& shape) const = 0;
   // Bytes that can still be allocated; as much as a number can say where an allocation alone can tell.
   virtual uint64_t free_memory() const { return UINT64_MAX; }
   // Every layer's keys and values.

@@ -1,5 +1,5 @@
-// Owns the conversions between float32 and the two 16-bit float formats, in portable code that any compiler can vectorise.
-// Rounding is to nearest, ties to even. Does not own bulk conversion of tensors (io/source_tensor.h).
+// Owns the conversions between float32 and the shorter float formats, in portable code that any compiler can vectorise.
+// Rounding is to nearest, ties to even, unless a name says otherwise. Does not own bulk conversion of tensors (io/source_tensor.h).
 #pragma once
 
 #include <bit>
@@ -40,6 +40,33 @@ inline uint16_t half_from_float(float value) noexcept {
   }
   const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
+}
+
+// The least half that is not below a positive value; NaN for NaN, infinity beyond 65504.
+inline uint16_t half_not_below(float value) noexcept {
+  const uint16_t nearest = half_from_float(value);
+  return float_from_half(nearest) < value ? static_cast<uint16_t>(nearest + 1) : nearest;
+}
+
+// FP8 E4M3 (Micikevicius et al. 2022, arXiv:2209.05433): four bits of exponent with bias 7, three of mantissa, no infinities.
+inline constexpr float kLargestFloat8 = 448.0f;
+
+// For finite codes: all but 0x7f and 0xff. The bits are those of a half that is 2^8 times too small, subnormals included.
+inline float float_from_float8(uint8_t bits) noexcept {
+  return float_from_half(static_cast<uint16_t>((bits & 0x80u) << 8 | (bits & 0x7fu) << 7)) * 0x1p8f;
+}
+
+// Values beyond 448 become 448, and NaN becomes 0.
+inline uint8_t float8_from_float(float value) noexcept {
+  const uint32_t bits = std::bit_cast<uint32_t>(value), sign = bits >> 24 & 0x80u;
+  const float magnitude = std::bit_cast<float>(bits & 0x7fffffffu);
+  if (!(magnitude < kLargestFloat8)) return static_cast<uint8_t>(magnitude >= kLargestFloat8 ? sign | 0x7eu : 0u);
+  if (magnitude < 0x1p-6f) {
+    // Subnormal: adding 2^14 shifts the value so that the float adder rounds it at the bit that is worth 2^-9.
+    return static_cast<uint8_t>(sign | (std::bit_cast<uint32_t>(magnitude + 0x1p14f) - std::bit_cast<uint32_t>(0x1p14f)));
+  }
+  const uint32_t whole = std::bit_cast<uint32_t>(magnitude), rounded = whole + 0x7ffffu + (whole >> 20 & 1u);
+  return static_cast<uint8_t>(sign | ((rounded >> 20) - ((127u - 7u) << 3)));
 }
 
 }  // namespace tritllm

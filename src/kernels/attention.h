@@ -10,8 +10,16 @@
 
 namespace tritllm::kernels {
 
-enum class CacheType : uint8_t { kFloat32, kFloat16 };
-inline constexpr size_t kCacheTypes = 2;
+// An element of kFloat8 or kInt8 counts its code times the scale of its position: one half for a head's key and one for its value,
+// of magnitude (largest element) / 448 or / 127. What is no number has a scale that is none.
+enum class CacheType : uint8_t { kFloat32, kFloat16, kFloat8, kInt8 };
+inline constexpr size_t kCacheTypes = 4;
+constexpr bool has_scales(CacheType type) noexcept { return type == CacheType::kFloat8 || type == CacheType::kInt8; }
+
+// A code of core/half.h.
+struct Float8 {
+  uint8_t bits;
+};
 
 // Keys of a head lie in tiles of this many positions, [tile][head_stride][kCacheTile], so that one vector holds the same element of
 // neighbouring positions and a score needs no sum across a vector. Values lie in strips of this many elements,
@@ -51,6 +59,8 @@ struct AttentionTask {
   const void* keys;      // of the span's first position
   const void* values;    // the same for values
   size_t value_stride;   // positions from one strip of values to the next
+  const uint16_t* key_scales;    // [positions], halves; null where elements have none
+  const uint16_t* value_scales;  // the same for values
   float softcap;         // scores become softcap·tanh(score / softcap); 0: they stay
   float* scores;         // scratch: [rows][kScoreStride]
   float* panel;          // scratch: attention_panel_floats(head_stride)

@@ -2,6 +2,7 @@
 // product: rows of coefficients times tiles of keys or strips of values, each element read once for several rows.
 //
 // V needs, besides what tensor_kernels_simd.h names: kAccumulators and kAttentionRows, the vectors and rows of one product;
+// load_float8 (kLanes codes);
 // shift_exponent(x, n) = x·2^n where the result is normal.
 
 template <typename V>
@@ -18,10 +19,15 @@ struct AttentionOperations {
   // tens of operations. Lines are asked for into the second-level cache: the first level has too few fill buffers.
   // Beyond the end of a head's keys lie its values, which are read next.
   static constexpr size_t kPrefetchBytes = 6144;
-  static void prefetch(const uint16_t* p) noexcept { __builtin_prefetch(p + kPrefetchBytes / sizeof(*p), 0, 2); }
+  template <typename Element>
+  static void prefetch(const Element* p) noexcept {
+    __builtin_prefetch(p + kPrefetchBytes / sizeof(Element), 0, 2);
+  }
 
   static Float read(const float* p) noexcept { return V::load(p); }
   static Float read(const uint16_t* p) noexcept { return V::load_half(p); }
+  static Float read(const tritllm::kernels::Float8* p) noexcept { return V::load_float8(&p->bits); }
+  static Float read(const int8_t* p) noexcept { return V::load_codes(p); }
 
   // body(0) to body(kCount − 1), each a call of its own: a loop that the compiler unrolls late leaves its sums on the stack.
   template <size_t kCount, size_t kNext = 0, typename Body>
@@ -70,10 +76,10 @@ struct AttentionOperations {
         unrolled<kVectors>([&](size_t v) { sums[r][v] = V::fma(coefficient, elements[v], sums[r][v]); });
       });
     };
-    // Two steps of halves are a line of memory.
+    // Two steps of halves are a line of memory, two steps of bytes half of one.
     size_t step = 0;
     for (; step + 2 <= steps; step += 2) {
-      if constexpr (sizeof(Element) == 2) {
+      if constexpr (sizeof(Element) < sizeof(float)) {
         unrolled<kTiles>([&](size_t t) { prefetch(tiles.data + t * tiles.stride + step * kTile); });
       }
       add(step);
@@ -122,13 +128,14 @@ struct AttentionOperations {
   };
 
   // Tiles as floats: converted into the panel where several blocks of rows read them.
-  static Tiles<float> converted(Tiles<uint16_t> tiles, size_t tile_count, size_t steps, float* panel) noexcept {
+  template <typename Element>
+  static Tiles<float> converted(Tiles<Element> tiles, size_t tile_count, size_t steps, float* panel) noexcept {
     for (size_t tile = 0; tile < tile_count; ++tile) {
-      const uint16_t* const from = tiles.data + tile * tiles.stride;
+      const Element* const from = tiles.data + tile * tiles.stride;
       float* const to = panel + tile * steps * kTile;
       for (size_t i = 0; i < steps * kTile; i += kTile) {
         prefetch(from + i);
-        for (size_t v = 0; v < kTile; v += kLanes) V::store(to + i + v, V::load_half(from + i + v));
+        for (size_t v = 0; v < kTile; v += kLanes) V::store(to + i + v, read(from + i + v));
       }
     }
     return {panel, steps * kTile};
@@ -168,12 +175,19 @@ struct AttentionOperations {
     return V::zero_below(power, -125.0f, V::shift_exponent(sum, whole));
   }
 
-  // Scores of one row become weights. Only the tiles that the row sees something of are touched, so that the sum's order is its
-  // own.
+  static void multiply_by_scales(float* numbers, const uint16_t* scales, size_t begin, size_t end) noexcept {
+    for (size_t i = begin; i < end; i += kLanes) {
+      V::store(numbers + i, V::multiply(V::load(numbers + i), V::load_half(scales + i)));
+    }
+  }
+
+  // Scores of one row become weights, which include the scales of values. Only the tiles that the row sees something of are touched,
+  // so that the sum's order is its own.
   static void weigh(const Task& task, size_t row) noexcept {
     float* const scores = task.scores + row * kScoreStride;
     const size_t first = task.seen[row].first, end = task.seen[row].end;
     const size_t begin = first / kTile * kTile, stop = (end + kTile - 1) / kTile * kTile;
+    if (task.key_scales != nullptr) multiply_by_scales(scores, task.key_scales, begin, stop);
     if (task.softcap > 0.0f) {
       const Float cap = V::set(task.softcap);
       for (size_t i = begin; i < stop; i += kLanes) {
@@ -198,6 +212,7 @@ struct AttentionOperations {
     }
     task.state.largest[row] = top;
     task.state.totals[row] = V::sum(total);
+    if (task.value_scales != nullptr) multiply_by_scales(scores, task.value_scales, begin, stop);
   }
 
   // Adds the weighted values of the positions in [from, to) to a block's sums. Positions that only some rows see, at either end,

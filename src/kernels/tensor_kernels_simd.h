@@ -165,7 +165,9 @@ struct TensorOperations {
                          multiply<WeightType::kCodes>},
             .rms_norm = rms_norm,
             .gate = {gate<silu>, gate<gelu_tanh>, gate_gelu_erf},
-            .attend = {AttentionOperations<V>::template attend<float>, AttentionOperations<V>::template attend<uint16_t>},
+            .attend = {AttentionOperations<V>::template attend<float>, AttentionOperations<V>::template attend<uint16_t>,
+                       AttentionOperations<V>::template attend<tritllm::kernels::Float8>,
+                       AttentionOperations<V>::template attend<int8_t>},
             .merge = AttentionOperations<V>::merge};
   }
 };

@@ -1,5 +1,8 @@
 #include "tasks/comparison_file.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <limits>
 #include <string>
 
@@ -9,7 +12,7 @@ namespace {
 
 constexpr double kLargest = std::numeric_limits<double>::max();
 constexpr std::string_view kSecondHalf = "second-half", kWholeWindow = "all";
-constexpr std::string_view kInt8 = "int8", kFloat32 = "f32", kFloat16 = "f16";
+constexpr std::string_view kInt8 = "int8", kFloat32 = "f32";
 
 Json to_json(const ComparedModel& compared) {
   Json json = {{"series", compared.model.series},
@@ -63,6 +66,12 @@ bool is_first_of(const JsonView& view, std::string_view first, std::string_view 
   return text == first;
 }
 
+CacheType cache_type_of(const JsonView& view) {
+  const auto type = cache_type_named(view.text());
+  if (!type) view.refuse(fmt::format("one of {}", fmt::join(kCacheTypeNames, ", ")));
+  return *type;
+}
+
 }  // namespace
 
 Json to_json(const Comparison& comparison) {
@@ -73,7 +82,7 @@ Json to_json(const Comparison& comparison) {
                  {"windows", text.windows},
                  {"scored", text.scored == ScoredPart::kWholeWindow ? kWholeWindow : kSecondHalf},
                  {"activations", text.arithmetic == Arithmetic::kInteger ? kInt8 : kFloat32},
-                 {"kv_cache", text.cache == CacheType::kFloat16 ? kFloat16 : kFloat32}}},
+                 {"kv_cache", name_of(text.cache)}}},
                {"reference", to_json(comparison.reference)},
                {"models", Json::array()}};
   for (const ComparedModel& model : comparison.models) json["models"].push_back(to_json(model));
@@ -89,7 +98,7 @@ Comparison comparison_from_json(const JsonView& view) {
       text.integer("windows"),
       is_first_of(text.child("scored"), kWholeWindow, kSecondHalf) ? ScoredPart::kWholeWindow : ScoredPart::kSecondHalf,
       is_first_of(text.child("activations"), kInt8, kFloat32) ? Arithmetic::kInteger : Arithmetic::kFloat,
-      is_first_of(text.child("kv_cache"), kFloat16, kFloat32) ? CacheType::kFloat16 : CacheType::kFloat32};
+      cache_type_of(text.child("kv_cache"))};
   comparison.reference = compared_model(view.child("reference"), /*is_reference=*/true);
   for (const JsonView& model : view.child("models").items())
     comparison.models.push_back(compared_model(model, /*is_reference=*/false));

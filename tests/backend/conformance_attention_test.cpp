@@ -23,6 +23,27 @@ struct AttendCase {
   bool head_norms;
 };
 
+// What a cache of a type keeps of a head's key or value.
+std::vector<double> cached(std::vector<double> head, CacheType type) {
+  const auto as_half = [](double value) { return double{float_from_half(half_from_float(static_cast<float>(value)))}; };
+  double largest = 0.0;
+  for (const double value : head) largest = std::max(largest, std::abs(value));
+  const bool integers = type == CacheType::kInt8;
+  const double wanted = largest / (integers ? 127.0 : 448.0);
+  double scale = as_half(wanted);
+  if (scale < wanted) scale = double{float_from_half(static_cast<uint16_t>(half_from_float(static_cast<float>(wanted)) + 1))};
+  for (double& value : head) {
+    if (type == CacheType::kFloat16) value = as_half(value);
+    if (integers) value = std::nearbyint(value / scale) * scale;
+    if (type == CacheType::kFloat8) {
+      // Three bits after the first, and whole multiples of 2^-9.
+      const double step = std::ldexp(1.0, std::max(value == 0.0 ? -6 : std::ilogb(value / scale), -6) - 3);
+      value = std::nearbyint(value / scale / step) * step * scale;
+    }
+  }
+  return head;
+}
+
 // Keys and values of three sequences, two of which share their first page, on pages in no order; queries at the end of each, which
 // lies beyond a page. Heads are normed and rotated, a part of each head is not rotated.
 TEST_P(AttentionConformance, StoredHeadsAreAttendedTo) {
@@ -51,7 +72,11 @@ TEST_P(AttentionConformance, StoredHeadsAreAttendedTo) {
                                  {1, CacheType::kFloat32, 0.0f, false},
                                  {30, CacheType::kFloat16, 0.0f, true},
                                  {100, CacheType::kFloat32, 3.0f, false},
-                                 {UINT32_MAX, CacheType::kFloat16, 0.0f, false}}) {
+                                 {UINT32_MAX, CacheType::kFloat16, 0.0f, false},
+                                 {0, CacheType::kFloat8, 0.0f, true},
+                                 {1, CacheType::kFloat8, 0.0f, false},
+                                 {40, CacheType::kInt8, 5.0f, true},
+                                 {0, CacheType::kInt8, 0.0f, false}}) {
     const auto cache = device->make_cache({kLayers, kShared, kWidth, 5, test.type});
     const HeadRules rules{test.head_norms ? &query_norm : nullptr, test.head_norms ? &key_norm : nullptr, rotary.get()};
     const auto slice_of = [&](const auto& all, uint32_t s, uint32_t l, uint32_t first, uint32_t count, uint32_t heads) {
@@ -108,10 +133,9 @@ TEST_P(AttentionConformance, StoredHeadsAreAttendedTo) {
       }
       return x;
     };
-    const auto cached = [&](double value) {
-      return test.type == CacheType::kFloat16 ? double{float_from_half(half_from_float(static_cast<float>(value)))} : value;
-    };
-    const double error = GetParam().cache_error * (test.type == CacheType::kFloat16 ? 200.0 : 5.0);
+    const bool bytes = test.type == CacheType::kFloat8 || test.type == CacheType::kInt8;
+    // Keys are computed here in double precision, so that some round to another neighbour.
+    const double error = GetParam().cache_error * (bytes ? 500.0 : test.type == CacheType::kFloat16 ? 200.0 : 5.0);
     for (uint32_t l = 0; l < kLayers; ++l) {
       for (size_t row = 0; row < last.places.size(); row += 3) {
         const auto [s, position] = last.places[row];
@@ -121,15 +145,15 @@ TEST_P(AttentionConformance, StoredHeadsAreAttendedTo) {
           double total = 0.0, expected[kWidth] = {};
           const uint32_t first = test.window != 0 && position >= test.window ? position - test.window + 1 : 0;
           for (uint32_t other = first; other <= position; ++other) {
-            const std::vector<double> key = prepared(keys[s][l], kShared, key_gain, other, shared);
+            const std::vector<double> key = cached(prepared(keys[s][l], kShared, key_gain, other, shared), test.type);
+            const auto own_value = values[s][l].begin() + static_cast<std::ptrdiff_t>((size_t{other} * kShared + shared) * kWidth);
+            const std::vector<double> value = cached({own_value, own_value + kWidth}, test.type);
             double score = 0.0;
-            for (uint32_t i = 0; i < kWidth; ++i) score += query[i] * cached(key[i]);
+            for (uint32_t i = 0; i < kWidth; ++i) score += query[i] * key[i];
             score *= double{kScale};
             if (test.softcap > 0.0f) score = double{test.softcap} * std::tanh(score / double{test.softcap});
             total += std::exp(score);
-            for (uint32_t i = 0; i < kWidth; ++i) {
-              expected[i] += std::exp(score) * cached(double{values[s][l][(size_t{other} * kShared + shared) * kWidth + i]});
-            }
+            for (uint32_t i = 0; i < kWidth; ++i) expected[i] += std::exp(score) * value[i];
           }
           for (uint32_t i = 0; i < kWidth; ++i) {
             ASSERT_NEAR(double{results[l][(row * kHeads + head) * kWidth + i]}, expected[i] / total, error)
@@ -157,6 +181,10 @@ TEST_P(AttentionConformance, StoreAndAttendIsBothOperations) {
                            {32, 8, 128, {2103}, 0, CacheType::kFloat16, false},
                            {9, 3, 64, {63, 64, 701}, 0, CacheType::kFloat16, true},
                            {8, 1, 64, {511, 3, 0, 1023, 95, 512, 17}, 200, CacheType::kFloat16, false},
+                           {32, 8, 128, {1500}, 0, CacheType::kFloat8, false},
+                           {8, 1, 64, {511, 3, 0, 1023, 95, 512, 17}, 200, CacheType::kInt8, true},
+                           {4, 2, 80, {300, 5}, 0, CacheType::kFloat8, true},
+                           {4, 2, 256, {300, 5}, 0, CacheType::kInt8, false},
                            {4, 2, 256, {300, 5}, 0, CacheType::kFloat32, true}}) {
     const auto sequences = static_cast<uint32_t>(test.positions.size());
     const uint32_t longest = *std::ranges::max_element(test.positions) + 1, page = device->page_positions(),
@@ -219,25 +247,27 @@ TEST_P(AttentionConformance, StoreAndAttendIsBothOperations) {
 TEST_P(AttentionConformance, ACopiedPageIsThePage) {
   constexpr uint32_t kHeads = 2, kWidth = 16, kTokens = 20;
   const auto rotary = device->make_rotary_table({{1.0f, 0.5f}, 1.0f}, 64);
-  const auto cache = device->make_cache({1, kHeads, kWidth, 3, CacheType::kFloat16});
-  TestStep inputs = TestStep::of_one(kTokens);
-  inputs.pages = {2};
-  const auto step = inputs.begin(device);
-  const std::vector<float> x = random_values(kTokens * kHeads * kWidth, 1);
-  const auto attended = [&](const Step& by) {
-    const auto q = device.rows(kHeads * kWidth, x), out = device.empty(kTokens, kHeads * kWidth);
-    device->attend(first_rows(q, kTokens), *cache, {0, kHeads, 0, 0.3f, 0.0f}, by, first_rows(out, kTokens));
-    return device.values(out);
-  };
-  const auto q = device.rows(kHeads * kWidth, x), k = device.rows(kHeads * kWidth, x), v = device.rows(kHeads * kWidth, x);
-  device->store_heads(first_rows(q, kTokens), first_rows(k, kTokens), first_rows(v, kTokens), {nullptr, nullptr, rotary.get()},
-                      *step, 0, *cache);
-  const std::vector<float> expected = attended(*step);
-  device->copy_page(*cache, 2, 0);
-  inputs.pages = {0};
-  EXPECT_EQ(attended(*inputs.begin(device)), expected);
-  inputs.pages = {1};
-  EXPECT_NE(attended(*inputs.begin(device)), expected);
+  for (const CacheType type : {CacheType::kFloat16, CacheType::kInt8}) {
+    const auto cache = device->make_cache({1, kHeads, kWidth, 3, type});
+    TestStep inputs = TestStep::of_one(kTokens);
+    inputs.pages = {2};
+    const auto step = inputs.begin(device);
+    const std::vector<float> x = random_values(kTokens * kHeads * kWidth, 1);
+    const auto attended = [&](const Step& by) {
+      const auto q = device.rows(kHeads * kWidth, x), out = device.empty(kTokens, kHeads * kWidth);
+      device->attend(first_rows(q, kTokens), *cache, {0, kHeads, 0, 0.3f, 0.0f}, by, first_rows(out, kTokens));
+      return device.values(out);
+    };
+    const auto q = device.rows(kHeads * kWidth, x), k = device.rows(kHeads * kWidth, x), v = device.rows(kHeads * kWidth, x);
+    device->store_heads(first_rows(q, kTokens), first_rows(k, kTokens), first_rows(v, kTokens), {nullptr, nullptr, rotary.get()},
+                        *step, 0, *cache);
+    const std::vector<float> expected = attended(*step);
+    device->copy_page(*cache, 2, 0);
+    inputs.pages = {0};
+    EXPECT_EQ(attended(*inputs.begin(device)), expected);
+    inputs.pages = {1};
+    EXPECT_NE(attended(*inputs.begin(device)), expected);
+  }
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <new>
 #include <vector>
 
@@ -77,6 +79,56 @@ TEST(CpuCache, HalvesAreRoundedToNearestEven) {
   for (size_t i = 0; i < 6; ++i) {
     EXPECT_EQ(keys[i * 16], expected[i]) << i;
     EXPECT_EQ(found[i], expected[i]) << i;
+  }
+}
+
+// Codes and scale of a head are found by the cache's own layout: element i of position p is (p / 16 · stride + i) · 16 + p % 16 of
+// the keys and (i / 16 · positions + p) · 16 + i % 16 of the values.
+TEST(CpuCache, BytesCountTimesTheScaleOfTheirPosition) {
+  for (const CacheType type : {CacheType::kFloat8, CacheType::kInt8}) {
+    CpuCache cache({.layers = 2, .key_value_heads = 2, .head_width = 5, .pages = 2, .type = type});
+    EXPECT_EQ(cache.bytes(), 2u * 2 * 2 * 2 * kCpuPagePositions * (kStride + 2));
+    const float limit = type == CacheType::kInt8 ? 127.0f : 448.0f;
+    for (uint32_t position = 0; position < kCpuPagePositions; ++position) {
+      // Of the two heads, the second has ever smaller values, down to those whose scale is subnormal.
+      std::vector<float> heads;
+      for (const float size : {1.0f + static_cast<float>(position), std::ldexp(1.0f, -static_cast<int>(position % 18))}) {
+        for (const float part : {0.3f, -1.0f, 0.01f, 0.0f, 0.77f}) heads.push_back(size * part);
+      }
+      cache.store_keys(1, 1, position, heads.data());
+      cache.store_values(1, 1, position, heads.data());
+      for (uint32_t head = 0; head < 2; ++head) {
+        for (const bool key : {true, false}) {
+          const void* const elements = key ? cache.keys(1, 1, head) : cache.values(1, 1, head);
+          const float scale =
+              float_from_half((key ? cache.key_scales(1, 1, head) : cache.value_scales(1, 1, head))[position]);
+          const float largest = std::abs(heads[head * 5 + 1]);
+          ASSERT_GE(scale * limit, largest);
+          ASSERT_LE(scale, largest / limit * 1.001f + 0x1p-24f);
+          for (uint32_t i = 0; i < kStride; ++i) {
+            const size_t at = key ? (position / 16 * kStride + i) * 16 + position % 16 : position * 16 + i;
+            const float code = type == CacheType::kInt8 ? static_cast<float>(static_cast<const int8_t*>(elements)[at])
+                                                        : float_from_float8(static_cast<const uint8_t*>(elements)[at]);
+            const float expected = i < 5 ? heads[head * 5 + i] : 0.0f;
+            const float step = type == CacheType::kInt8 ? 1.0f : std::max(std::abs(code) / 8.0f, 0x1p-9f);
+            ASSERT_NEAR(code * scale, expected, 0.5001f * step * scale) << "position " << position << ", element " << i;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuCache, BytesOfWhatIsNoNumberHaveAScaleThatIsNone) {
+  for (const CacheType type : {CacheType::kFloat8, CacheType::kInt8}) {
+    CpuCache cache({.layers = 1, .key_value_heads = 1, .head_width = 3, .pages = 1, .type = type});
+    const float heads[][3] = {{1, NAN, 2}, {INFINITY, 0, 0}, {1, 2, -INFINITY}, {0, 0, 0}};
+    for (uint32_t position = 0; position < 4; ++position) {
+      cache.store_values(0, 0, position, heads[position]);
+      EXPECT_EQ(std::isnan(float_from_half(cache.value_scales(0, 0, 0)[position])), position < 3);
+    }
+    EXPECT_EQ(cache.value_scales(0, 0, 0)[3], 0);
+    EXPECT_EQ(static_cast<const uint8_t*>(cache.values(0, 0, 0))[3 * 16], 0);
   }
 }
 

@@ -126,5 +126,45 @@ TEST(Bfloat16, NanStaysNanWhereItsPayloadIsCutOff) {
   EXPECT_EQ(bfloat16_from_float(std::numeric_limits<float>::infinity()), 0x7f80);
 }
 
+// FP8 E4M3 by its definition, for the 127 codes that are numbers and not negative.
+std::vector<double> ascending_float8_values() {
+  std::vector<double> values;
+  for (int code = 0; code < 0x7f; ++code) {
+    const int exponent = code >> 3, mantissa = code & 7;
+    values.push_back(exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10));
+  }
+  return values;
+}
+
+TEST(Float8, DecodesByDefinition) {
+  const std::vector<double> values = ascending_float8_values();
+  for (size_t code = 0; code < values.size(); ++code) {
+    EXPECT_EQ(double{float_from_float8(static_cast<uint8_t>(code))}, values[code]) << code;
+    EXPECT_EQ(double{float_from_float8(static_cast<uint8_t>(code | 0x80))}, -values[code]) << code;
+  }
+}
+
+TEST(Float8, RoundsToNearestEvenAndStaysAtTheLargest) {
+  const std::vector<double> values = ascending_float8_values();
+  for (const float value : interesting_floats(values)) {
+    if (std::isnan(value)) continue;
+    const uint16_t expected = std::fabs(value) >= 448.0f ? static_cast<uint16_t>(0x7e | (std::signbit(value) ? 0x8000 : 0))
+                                                         : nearest(value, values);
+    ASSERT_EQ(float8_from_float(value), static_cast<uint8_t>((expected & 0x7f) | (expected >> 8 & 0x80))) << value;
+  }
+  EXPECT_EQ(float8_from_float(INFINITY), 0x7e);
+  EXPECT_EQ(float8_from_float(NAN), 0);
+}
+
+TEST(HalfNotBelow, IsTheLeastOne) {
+  const std::vector<double> values = ascending_values(5);
+  for (const float value : interesting_floats(values)) {
+    if (!(value > 0.0f)) continue;
+    const auto expected = static_cast<size_t>(std::lower_bound(values.begin(), values.end() - 1, double{value}) - values.begin());
+    ASSERT_EQ(half_not_below(value), expected) << value;
+  }
+  EXPECT_NE(half_not_below(NAN) & 0x3ff, 0);
+}
+
 }  // namespace
 }  // namespace tritllm

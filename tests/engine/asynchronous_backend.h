@@ -28,6 +28,7 @@ class AsynchronousBackend final : public Backend {
   }
   uint32_t page_positions() const noexcept override { return inner_->page_positions(); }
   uint32_t usual_batch_tokens() const noexcept override { return inner_->usual_batch_tokens(); }
+  uint64_t cache_bytes(const CacheShape& shape) const override { return inner_->cache_bytes(shape); }
   std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) override { return inner_->make_cache(shape); }
   void copy_page(KeyValueCache& cache, PageId from, PageId to) override { inner_->copy_page(cache, from, to); }
   std::unique_ptr<Step> make_step(const StepLimits& limits) override { return inner_->make_step(limits); }

@@ -52,7 +52,7 @@ struct Company {
 
 TEST(EngineText, TheSameInAnyCompanyChunkAndNumberOfThreads) {
   const auto prompts = eight_prompts();
-  for (const CacheType cache : {CacheType::kFloat32, CacheType::kFloat16}) {
+  for (const CacheType cache : {CacheType::kFloat32, CacheType::kFloat16, CacheType::kFloat8, CacheType::kInt8}) {
     const auto expected = expected_answers(prompts, cache);
     for (const Company& company : {Company{8, 64, 1, cache},
                                    {8, 8, 2, cache},

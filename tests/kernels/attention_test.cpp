@@ -11,6 +11,7 @@
 #include <random>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/every_table.h"
@@ -21,11 +22,12 @@ namespace {
 
 using Random = std::mt19937_64;
 
-constexpr CacheType kBothTypes[] = {CacheType::kFloat32, CacheType::kFloat16};
+constexpr CacheType kEveryType[] = {CacheType::kFloat32, CacheType::kFloat16, CacheType::kFloat8, CacheType::kInt8};
 constexpr float kUnit = 0x1p-24f;  // relative error of one float32 operation
 constexpr float kUntouched = 12345.0f;
 constexpr float kGarbage = std::numeric_limits<float>::quiet_NaN();  // where nobody may look
 constexpr uint16_t kHalfGarbage = 0x7e00;
+constexpr uint8_t kByteGarbage = 0x7f;  // with a scale that is garbage too
 
 class AttentionTest : public testing::TestWithParam<KernelTable> {
  protected:
@@ -39,6 +41,27 @@ uint16_t random_half(Random& random) { return static_cast<uint16_t>((random() <<
 float value_of_half(uint16_t bits) {
   const float magnitude = std::ldexp(static_cast<float>(1024 + (bits & 1023)), (bits >> 10 & 31) - 25);
   return (bits & 0x8000) != 0 ? -magnitude : magnitude;
+}
+
+// Of a normal half, infinity or NaN.
+uint16_t bits_of_half(float value) {
+  if (std::isnan(value)) return kHalfGarbage;
+  if (std::isinf(value)) return static_cast<uint16_t>(std::signbit(value) ? 0xfc00 : 0x7c00);
+  int exponent = 0;
+  const float fraction = std::frexp(std::abs(value), &exponent);
+  const int mantissa = static_cast<int>(fraction * 2048.0f) - 1024;
+  return static_cast<uint16_t>((std::signbit(value) ? 0x8000 : 0) | (exponent + 14) << 10 | mantissa);
+}
+
+// FP8 by its definition.
+float value_of_float8(uint8_t bits) {
+  const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+  const float magnitude =
+      exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9) : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  return (bits & 0x80) != 0 ? -magnitude : magnitude;
+}
+float value_of_byte(CacheType type, uint8_t code) {
+  return type == CacheType::kInt8 ? static_cast<float>(static_cast<int8_t>(code)) : value_of_float8(code);
 }
 
 std::vector<float> random_vector(size_t count, uint64_t seed, float spread) {
@@ -69,14 +92,20 @@ struct State {
   }
 };
 
-// Rows of queries and the keys and values of some positions, plainly.
+// Rows of queries and the keys and values of some positions, plainly. Those of eight bits have their codes and scales beside them.
 struct Attention {
+  struct Bytes {
+    std::vector<uint8_t> codes;    // [positions][stride]
+    std::vector<uint16_t> scales;  // [positions]
+  };
+
   size_t stride, positions;
   float softcap;
   CacheType type;
   std::vector<PositionRange> seen;  // one for each row, of all positions
   std::vector<float> queries;       // [rows][stride]
   std::vector<float> keys, values;  // [positions][stride]
+  Bytes key_bytes = {}, value_bytes = {};
 
   size_t rows() const { return seen.size(); }
 
@@ -86,15 +115,25 @@ struct Attention {
     const size_t padded = (count + kCacheTile - 1) / kCacheTile * kCacheTile, value_stride = padded + kCacheTile;
     std::vector<float> key_tiles(padded * stride, kGarbage), value_strips(value_stride * stride, kGarbage);
     std::vector<uint16_t> half_keys(padded * stride, kHalfGarbage), half_values(value_stride * stride, kHalfGarbage);
+    std::vector<uint8_t> byte_keys(padded * stride, kByteGarbage), byte_values(value_stride * stride, kByteGarbage);
+    std::vector<uint16_t> key_scales(padded, kHalfGarbage), value_scales(padded, kHalfGarbage);
     for (size_t p = 0; p < count; ++p) {
       for (size_t i = 0; i < stride; ++i) {
-        const size_t key = (p / 16 * stride + i) * 16 + p % 16, value = (i / 16 * value_stride + p) * 16 + i % 16;
-        key_tiles[key] = keys[(first + p) * stride + i];
-        value_strips[value] = values[(first + p) * stride + i];
+        const size_t key = (p / 16 * stride + i) * 16 + p % 16, value = (i / 16 * value_stride + p) * 16 + i % 16,
+                     plain = (first + p) * stride + i;
+        key_tiles[key] = keys[plain];
+        value_strips[value] = values[plain];
         half_keys[key] = bits_of_half(key_tiles[key]);
         half_values[value] = bits_of_half(value_strips[value]);
+        if (has_scales(type)) byte_keys[key] = key_bytes.codes[plain], byte_values[value] = value_bytes.codes[plain];
       }
+      if (has_scales(type)) key_scales[p] = key_bytes.scales[first + p], value_scales[p] = value_bytes.scales[first + p];
     }
+    const auto of_type = [&](const auto& floats, const auto& halves, const auto& bytes) -> const void* {
+      if (type == CacheType::kFloat32) return floats.data();
+      if (type == CacheType::kFloat16) return halves.data();
+      return bytes.data();
+    };
     std::vector<PositionRange> within;
     for (const PositionRange& range : seen) {
       const size_t begin = std::clamp<size_t>(range.first, first, first + count) - first,
@@ -104,14 +143,15 @@ struct Attention {
     }
     State state(rows(), stride);
     std::vector<float> scores(rows() * kScoreStride + 16, kUntouched), panel(attention_panel_floats(stride) + 16, kUntouched);
-    const bool half = type == CacheType::kFloat16;
     kernels.attend[static_cast<size_t>(type)]({.queries = queries.data(),
                                                .seen = within.data(),
                                                .rows = rows(),
                                                .head_stride = stride,
-                                               .keys = half ? static_cast<const void*>(half_keys.data()) : key_tiles.data(),
-                                               .values = half ? static_cast<const void*>(half_values.data()) : value_strips.data(),
+                                               .keys = of_type(key_tiles, half_keys, byte_keys),
+                                               .values = of_type(value_strips, half_values, byte_values),
                                                .value_stride = value_stride,
+                                               .key_scales = has_scales(type) ? key_scales.data() : nullptr,
+                                               .value_scales = has_scales(type) ? value_scales.data() : nullptr,
                                                .softcap = softcap,
                                                .scores = scores.data(),
                                                .panel = panel.data(),
@@ -177,16 +217,6 @@ struct Attention {
                          queries.begin() + static_cast<long>((row + 1) * stride));
     return other;
   }
-
- private:
-  static uint16_t bits_of_half(float value) {
-    if (std::isnan(value)) return kHalfGarbage;
-    if (std::isinf(value)) return static_cast<uint16_t>(std::signbit(value) ? 0xfc00 : 0x7c00);
-    int exponent = 0;
-    const float fraction = std::frexp(std::abs(value), &exponent);
-    const int mantissa = static_cast<int>(fraction * 2048.0f) - 1024;
-    return static_cast<uint16_t>((std::signbit(value) ? 0x8000 : 0) | (exponent + 14) << 10 | mantissa);
-  }
 };
 
 Attention make_attention(std::vector<PositionRange> seen, size_t stride, float softcap, CacheType type, float spread = 1.0f) {
@@ -195,8 +225,21 @@ Attention make_attention(std::vector<PositionRange> seen, size_t stride, float s
   Random random(seen.size() * 1000 + stride + positions);
   Attention attention{stride, positions, softcap, type, std::move(seen), {}, {}, {}};
   attention.queries = random_vector(attention.rows() * stride, random(), 2.0f * spread / std::sqrt(static_cast<float>(stride)));
-  for (auto* const rows : {&attention.keys, &attention.values}) {
-    for (size_t i = 0; i < positions * stride; ++i) rows->push_back(value_of_half(random_half(random)));
+  for (auto [rows, bytes] :
+       {std::pair{&attention.keys, &attention.key_bytes}, std::pair{&attention.values, &attention.value_bytes}}) {
+    if (!has_scales(type)) {
+      for (size_t i = 0; i < positions * stride; ++i) rows->push_back(value_of_half(random_half(random)));
+      continue;
+    }
+    // Scales that make the largest code count between 1/2 and 8.
+    const float largest = type == CacheType::kInt8 ? 0x1p7f : 0x1p9f;
+    for (size_t i = 0; i < positions * stride; ++i) {
+      if (i % stride == 0) bytes->scales.push_back(bits_of_half(std::abs(value_of_half(random_half(random))) * 4.0f / largest));
+      auto code = static_cast<uint8_t>(random());
+      if (type == CacheType::kFloat8 && (code & 0x7f) == 0x7f) code ^= 1;  // NaN
+      bytes->codes.push_back(code);
+      rows->push_back(value_of_byte(type, code) * value_of_half(bytes->scales.back()));
+    }
   }
   return attention;
 }
@@ -212,7 +255,7 @@ std::vector<PositionRange> neighbours(uint32_t position, uint32_t tokens, uint32
 }
 
 TEST_P(AttentionTest, EveryNumberOfPositionsAndWidth) {
-  for (const CacheType type : kBothTypes) {
+  for (const CacheType type : kEveryType) {
     for (const float softcap : {0.0f, 0.5f, 2.0f, 50.0f}) {
       for (uint32_t positions = 1; positions <= 70; ++positions) {
         const size_t rows = 1 + positions % 15, stride = 16 * (1 + positions % 9);
@@ -226,7 +269,7 @@ TEST_P(AttentionTest, EveryNumberOfPositionsAndWidth) {
 }
 
 TEST_P(AttentionTest, RowsThatSeeDifferently) {
-  for (const CacheType type : kBothTypes) {
+  for (const CacheType type : kEveryType) {
     for (const uint32_t window : {0u, 1u, 5u, 16u, 23u, 300u, 600u}) {
       for (const uint32_t position : {0u, 11u, 255u, 300u, 505u, 1030u}) {
         for (const uint32_t heads : {1u, 3u, 4u}) {
@@ -241,7 +284,7 @@ TEST_P(AttentionTest, RowsThatSeeDifferently) {
 }
 
 TEST_P(AttentionTest, CompanyDoesNotMatter) {
-  for (const CacheType type : kBothTypes) {
+  for (const CacheType type : kEveryType) {
     for (const float softcap : {0.0f, 4.0f}) {
       for (const uint32_t window : {0u, 5u, 40u, 530u}) {
         for (const uint32_t position : {0u, 50u, 500u, 1020u}) {
@@ -276,7 +319,7 @@ TEST_P(AttentionTest, SpansThatARowDoesNotSeeLeaveItAsItIs) {
 }
 
 TEST_P(AttentionTest, ScoresWhoseExponentialsOverflow) {
-  for (const CacheType type : kBothTypes) {
+  for (const CacheType type : kEveryType) {
     for (const float spread : {100.0f, 3000.0f}) {
       for (const uint32_t positions : {21u, 1100u}) {
         make_attention(std::vector<PositionRange>(2, {0, positions}), 32, 0.0f, type, spread).expect_right(kernels());
@@ -311,6 +354,14 @@ TEST_P(AttentionTest, NaNNeverBecomesANumber) {
       attention.keys[position * 32 + 5] = NAN;
       expect_none(attention, "key " + std::to_string(position) + ", softcap " + std::to_string(softcap));
     }
+    for (const CacheType type : {CacheType::kFloat8, CacheType::kInt8}) {
+      Attention scaled = make_attention(std::vector<PositionRange>(8, {0, 530}), 32, softcap, type);
+      scaled.value_bytes.scales[521] = kHalfGarbage;
+      expect_none(scaled, "scale of a value");
+      scaled = make_attention(std::vector<PositionRange>(8, {0, 530}), 32, softcap, type);
+      scaled.key_bytes.scales[7] = kHalfGarbage;
+      expect_none(scaled, "scale of a key");
+    }
     Attention attention = make_attention({{0, 9}}, 16, softcap, CacheType::kFloat32);
     attention.queries[3] = NAN;
     expect_none(attention, "query, softcap " + std::to_string(softcap));
@@ -319,18 +370,21 @@ TEST_P(AttentionTest, NaNNeverBecomesANumber) {
 
 // Later tokens of the same task, and what an earlier text left in the cache, may be no numbers.
 TEST_P(AttentionTest, WhatARowDoesNotSeeDoesNotMatter) {
-  const Attention clean = make_attention(neighbours(40, 16, 2, 9), 32, 0.0f, CacheType::kFloat32);
-  const State expected = clean.run(kernels());
-  Attention damaged = clean;
-  for (const size_t position : {20u, 50u}) {
-    std::fill_n(damaged.keys.begin() + static_cast<long>(position * 32), 32, NAN);
-    std::fill_n(damaged.values.begin() + static_cast<long>(position * 32), 32, INFINITY);
-  }
-  const State found = damaged.run(kernels());
-  for (size_t row = 0; row < clean.rows(); ++row) {
-    if (clean.seen[row].first <= 50 && clean.seen[row].end > 50) continue;
-    expect_same_bits(std::span(found.sums).subspan(row * 32, 32), std::span(expected.sums).subspan(row * 32, 32),
-                     "row " + std::to_string(row));
+  for (const CacheType type : kEveryType) {
+    const Attention clean = make_attention(neighbours(40, 16, 2, 9), 32, 0.0f, type);
+    const State expected = clean.run(kernels());
+    Attention damaged = clean;
+    for (const size_t position : {20u, 50u}) {
+      std::fill_n(damaged.keys.begin() + static_cast<long>(position * 32), 32, NAN);
+      std::fill_n(damaged.values.begin() + static_cast<long>(position * 32), 32, INFINITY);
+      if (has_scales(type)) damaged.key_bytes.scales[position] = damaged.value_bytes.scales[position] = kHalfGarbage;
+    }
+    const State found = damaged.run(kernels());
+    for (size_t row = 0; row < clean.rows(); ++row) {
+      if (clean.seen[row].first <= 50 && clean.seen[row].end > 50) continue;
+      expect_same_bits(std::span(found.sums).subspan(row * 32, 32), std::span(expected.sums).subspan(row * 32, 32),
+                       "row " + std::to_string(row));
+    }
   }
 }
 

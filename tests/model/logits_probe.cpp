@@ -1,6 +1,6 @@
-// Owns the program by which the Python tests see a model's logits: token ids in, raw float32 out.
+// Owns the program by which Python tests and scripts see a model's logits: token ids in, raw float32 out.
 //
-//   logits_probe MODEL MODE [--threads N] [--cache f16]
+//   logits_probe MODEL MODE [--threads N] [--cache f32] [--device cpu] [--activations int8]
 //
 // Each line of standard input is a sequence of token ids. MODE is "prefill" (one pass), "chunked:N" (passes of N tokens), "steps"
 // (a token at a time) or "together" (all sequences in one batch, a token of each at a time). Standard output gets [tokens,
@@ -12,9 +12,8 @@
 #include <numeric>
 #include <sstream>
 
-#include "backend/cpu/backend.h"
+#include "backend/device.h"
 #include "core/error.h"
-#include "kernels/kernel_table.h"
 #include "model/model.h"
 #include "model/plain_sequences.h"
 
@@ -100,12 +99,17 @@ int main(int argc, char** argv) {
   try {
     unsigned threads = 2;
     CacheType type = CacheType::kFloat32;
+    std::string device = "cpu";
+    Arithmetic arithmetic = Arithmetic::kInteger;
     for (int i = 3; i + 1 < argc; i += 2) {
-      if (std::string_view(argv[i]) == "--threads") threads = static_cast<unsigned>(std::stoul(argv[i + 1]));
-      if (std::string_view(argv[i]) == "--cache" && std::string_view(argv[i + 1]) == "f16") type = CacheType::kFloat16;
+      const std::string_view option = argv[i], value = argv[i + 1];
+      if (option == "--threads") threads = static_cast<unsigned>(std::stoul(argv[i + 1]));
+      if (option == "--cache") type = cache_type_named(value).value();
+      if (option == "--device") device = value;
+      if (option == "--activations" && value == "f32") arithmetic = Arithmetic::kFloat;
     }
     ThreadPool pool(threads);
-    const auto backend = make_cpu_backend(pool, kernels::active_table());
+    const auto backend = make_backend(device, arithmetic, pool);
     auto sequences = read_sequences();
     uint32_t longest = 1;
     for (const auto& sequence : sequences) longest = std::max(longest, static_cast<uint32_t>(sequence.size()));

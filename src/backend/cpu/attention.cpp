@@ -144,6 +144,8 @@ void CpuAttention::attend_span(const Call& call, const Block& block, uint32_t sh
        .keys = call.cache.keys(call.settings.layer, page, shared_head),
        .values = call.cache.values(call.settings.layer, page, shared_head),
        .value_stride = kCpuPagePositions,
+       .key_scales = call.cache.key_scales(call.settings.layer, page, shared_head),
+       .value_scales = call.cache.value_scales(call.settings.layer, page, shared_head),
        .softcap = call.settings.softcap,
        .scores = scratch.scores.data(),
        .panel = scratch.panel.data(),

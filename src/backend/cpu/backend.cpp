@@ -37,7 +37,7 @@ constexpr size_t kWorthSharing = 16 * 1024;
 
 // The kernels' tables are indexed by their own enumerations, which have the same order.
 static_assert(static_cast<int>(kernels::Activation::kGeluErf) == static_cast<int>(Activation::kGeluErf));
-static_assert(static_cast<int>(kernels::CacheType::kFloat16) == static_cast<int>(CacheType::kFloat16));
+static_assert(static_cast<int>(kernels::CacheType::kInt8) == static_cast<int>(CacheType::kInt8));
 
 class CpuRotaryTable final : public RotaryTable {
  public:

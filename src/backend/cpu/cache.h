@@ -30,25 +30,38 @@ class CpuCache final : public KeyValueCache {
   void store_keys(uint32_t layer, PageId page, size_t position, const float* heads) noexcept;
   void store_values(uint32_t layer, PageId page, size_t position, const float* heads) noexcept;
 
-  // Of one head, from the first position of a page on.
-  const void* keys(uint32_t layer, PageId page, uint32_t head) const noexcept;
-  const void* values(uint32_t layer, PageId page, uint32_t head) const noexcept;
+  // Of one head, from the first position of a page on. Scales are null where elements have none.
+  const void* keys(uint32_t layer, PageId page, uint32_t head) const noexcept { return elements(Part::kKeys, layer, page, head); }
+  const void* values(uint32_t layer, PageId page, uint32_t head) const noexcept { return elements(Part::kValues, layer, page, head); }
+  const uint16_t* key_scales(uint32_t layer, PageId page, uint32_t head) const noexcept {
+    return scales(Part::kKeys, layer, page, head);
+  }
+  const uint16_t* value_scales(uint32_t layer, PageId page, uint32_t head) const noexcept {
+    return scales(Part::kValues, layer, page, head);
+  }
 
   void copy_page(PageId from, PageId to) noexcept;
 
  private:
   enum class Part { kKeys, kValues };
+  // Where the elements of one head and position go: element i to first + i / run · stride + i % run.
+  struct Places {
+    size_t first, run, stride;
+  };
 
-  // In bytes.
-  size_t part_bytes() const noexcept { return size_t{kCpuPagePositions} * head_stride_ * element_bytes_; }
-  size_t page_bytes() const noexcept { return size_t{shape_.layers} * shape_.key_value_heads * 2 * part_bytes(); }
+  // A part is [elements][scales].
+  size_t page_bytes() const noexcept { return size_t{shape_.layers} * shape_.key_value_heads * 2 * part_bytes_; }
+  size_t elements_of_part() const noexcept { return size_t{kCpuPagePositions} * head_stride_; }
   size_t offset(Part part, uint32_t layer, PageId page, uint32_t head) const noexcept;
-  // heads[…][i] goes to element first + i / run · stride + i % run of its head's part.
-  void scatter(Part part, uint32_t layer, PageId page, const float* heads, size_t first, size_t run, size_t stride) noexcept;
+  const uint8_t* elements(Part part, uint32_t layer, PageId page, uint32_t head) const noexcept {
+    return memory_.data() + offset(part, layer, page, head);
+  }
+  const uint16_t* scales(Part part, uint32_t layer, PageId page, uint32_t head) const noexcept;
+  void store(Part part, uint32_t layer, PageId page, size_t position, const float* heads, const Places& places) noexcept;
 
   CacheShape shape_;
   size_t head_stride_;  // padded_row(head width)
-  size_t element_bytes_;
+  size_t part_bytes_;
   PageMemory memory_;
 };
 

@@ -2,7 +2,7 @@
 // values of its own sequence, so rows of one batch may belong to any. Rows of a prompt are left to attention_tiles.cu.
 //
 // A block of four warps takes one row, one key/value head with some of the query heads that share it, and a part of the row's
-// positions, each warp for itself: on the tensor cores where the cache has halves (attention_mma.cuh), else by plain arithmetic.
+// positions, each warp for itself: on the tensor cores (attention_mma.cuh), or by plain arithmetic where the cache has float32.
 // Where the positions of a row are split over several blocks, blocks of a cluster (Hopper) merge their parts through shared memory,
 // and the last block to come merges those of the clusters, both in order. Short rows use one cluster only.
 //
@@ -23,15 +23,7 @@ constexpr int kThreads = kAttentionThreads, kWarps = kThreads / kLanes;
 constexpr int kMostSplits = 64;
 constexpr int kMostMembers = 8;  // of a cluster
 constexpr int kPagesAhead = 2;
-constexpr int kWarpPositions = 16;  // that a warp takes at once where the cache has halves
-
-TRIT_DEVICE void store_element(const CacheView& cache, int64_t at, float value) {
-  if (cache.halves) {
-    static_cast<__half*>(cache.data)[at] = __float2half_rn(value);
-  } else {
-    static_cast<float*>(cache.data)[at] = value;
-  }
-}
+constexpr int kWarpPositions = 16;  // that a warp takes at once on the tensor cores
 
 // The heads that a row brings with it, where the kernel that attends is to store them.
 struct OwnHeads {
@@ -80,10 +72,8 @@ __global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task
     const RowsView& rows = query ? task.queries : key ? task.keys : task.values;
     float* from = rows.data + row * rows.stride + own * width;
     if (!query && !key) {
-      for (int i = lane; i < cache.head_stride; i += kLanes) {
-        store_element(cache, cache_offset(cache, layer, page, own, 1, static_cast<int>(position % kPagePositions)) + i,
-                      i < width ? from[i] : 0.0f);
-      }
+      store_head(cache, part_of_page(cache, layer, page, own, 1), static_cast<int>(position % kPagePositions),
+                 [&](int i) { return from[i]; }, lane);
       continue;
     }
     const int64_t angle = static_cast<int64_t>(position) * task.pairs;
@@ -92,8 +82,8 @@ __global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task
     if (query) {
       for (int i = lane; i < width; i += kLanes) from[i] = head_values[i];
     } else {
-      const int64_t at = cache_offset(cache, layer, page, own, 0, static_cast<int>(position % kPagePositions));
-      for (int i = lane; i < cache.head_stride; i += kLanes) store_element(cache, at + i, i < width ? head_values[i] : 0.0f);
+      store_head(cache, part_of_page(cache, layer, page, own, 0), static_cast<int>(position % kPagePositions),
+                 [&](int i) { return head_values[i]; }, lane);
     }
     __syncwarp();
   }
@@ -127,8 +117,8 @@ __global__ void __launch_bounds__(kThreads)
   const uint32_t sequence = step.places[2 * row], position = step.places[2 * row + 1];
   const uint32_t begin = task.window != 0 && position >= task.window ? position - task.window + 1 : 0, start = begin & ~15u,
                  length = position + 1 - start;
-  constexpr bool kHalves = std::is_same_v<Element, __half>;
-  constexpr uint32_t kStep = kHalves ? kWarps * kWarpPositions : kFloatPositions, kShortSteps = 2;
+  constexpr bool kTensorCores = !std::is_same_v<Element, float>;
+  constexpr uint32_t kStep = kTensorCores ? kWarps * kWarpPositions : kFloatPositions, kShortSteps = 2;
   // Short rows stay within one cluster.
   const uint32_t cluster = cluster_size(), wanted = length <= cluster * kStep * kShortSteps ? cluster : gridDim.x;
   const uint32_t each = (length + wanted - 1) / wanted, per_split = (each + kStep - 1) / kStep * kStep;
@@ -137,13 +127,13 @@ __global__ void __launch_bounds__(kThreads)
   const uint32_t first = start + blockIdx.x * per_split, end = min(first + per_split, position + 1);
   const uint32_t* pages = step.pages + static_cast<int64_t>(sequence) * step.pages_of_sequence;
   const PartOfRow part{first, begin, end, pages, task.layer, key_head, heads};
-  const auto* elements = static_cast<const Element*>(cache.data);
   // The first keys and values come closer while the kernel before ends.
   if (const uint32_t page = first / kPagePositions + static_cast<uint32_t>(thread / 2);
       thread < 2 * kPagesAhead && page * kPagePositions < end) {
     const uint32_t from = max(first, page * kPagePositions), to = min(end, (page + 1) * kPagePositions);
-    bring_to_l2(elements + cache_offset(cache, task.layer, __ldg(pages + page), key_head, thread % 2,
-                                        static_cast<int>(from % kPagePositions)),
+    const auto* const elements =
+        reinterpret_cast<const Element*>(part_of_page(cache, task.layer, __ldg(pages + page), key_head, thread % 2));
+    bring_to_l2(elements + static_cast<int>(from % kPagePositions) * cache.head_stride,
                 (to - from) * static_cast<uint32_t>(cache.head_stride) * static_cast<uint32_t>(sizeof(Element)));
   }
   if (own.stores) {
@@ -174,9 +164,8 @@ __global__ void __launch_bounds__(kThreads)
                      own_heads[kHeads], lane);
         from = own_heads[kHeads];
       }
-      const int64_t at = cache_offset(cache, task.layer, pages[position / kPagePositions], key_head, key ? 0 : 1,
-                                      static_cast<int>(position % kPagePositions));
-      for (int i = lane; i < cache.head_stride; i += kLanes) store_element(cache, at + i, i < width ? from[i] : 0.0f);
+      store_head(cache, part_of_page(cache, task.layer, pages[position / kPagePositions], key_head, key ? 0 : 1),
+                 static_cast<int>(position % kPagePositions), [&](int i) { return from[i]; }, lane);
     }
     __syncthreads();
   }
@@ -186,17 +175,16 @@ __global__ void __launch_bounds__(kThreads)
     return own.stores ? own_heads[head]
                       : task.queries.data + row * task.queries.stride + static_cast<int64_t>(first_head + head) * cache.head_width;
   };
-  if constexpr (kHalves) {
+  if constexpr (kTensorCores) {
     __shared__ QueryOperands<kWidth> operands;
     operands.fill(query_of, heads, cache.head_width, query_scale, thread, kThreads);
     __syncthreads();
     WarpSums<kWidth> sums;
 #pragma unroll 1
     for (uint32_t base = first + static_cast<uint32_t>(warp * kWarpPositions); base < end; base += kStep) {
-      const __half* const keys = elements + part.offset(cache, base);
-      sums.add(keys, keys + static_cast<int64_t>(kPagePositions) * cache.head_stride, cache.head_stride,
-               static_cast<int>(max(begin, base) - base), static_cast<int>(min(end - base, uint32_t{kWarpPositions})), operands,
-               task.softcap, lane);
+      sums.template add<Element>(cache, part.keys_of_page(cache, base), static_cast<int>(base % kPagePositions),
+                                 static_cast<int>(max(begin, base) - base),
+                                 static_cast<int>(min(end - base, uint32_t{kWarpPositions})), operands, task.softcap, lane);
     }
     sums.store(sums_of[warp][0], largest_of[warp], total_of[warp], heads, lane);
   } else {
@@ -340,14 +328,14 @@ Status launch_attend(const DeviceTraits& traits, const AttentionTask& task, cons
 Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
                    const OwnHeads& own, bool tiled, Stream stream) {
   const int chunks = (cache.head_stride + kTeam * kChunk - 1) / (kTeam * kChunk);
-  if (cache.halves) {
-    if (chunks <= 1) return launch_attend<__half, 8, 1>(traits, task, cache, step, own, tiled, stream);
-    if (chunks == 2) return launch_attend<__half, 8, 2>(traits, task, cache, step, own, tiled, stream);
-    return launch_attend<__half, 8, 4>(traits, task, cache, step, own, tiled, stream);
-  }
-  if (chunks <= 1) return launch_attend<float, 4, 1>(traits, task, cache, step, own, tiled, stream);
-  if (chunks == 2) return launch_attend<float, 4, 2>(traits, task, cache, step, own, tiled, stream);
-  return launch_attend<float, 2, 4>(traits, task, cache, step, own, tiled, stream);
+  return with_element_type(cache, [&](auto element) {
+    using Element = decltype(element);
+    // By plain arithmetic, queries and sums of fewer heads fit into registers.
+    constexpr bool kFloats = std::is_same_v<Element, float>;
+    if (chunks <= 1) return launch_attend<Element, kFloats ? 4 : 8, 1>(traits, task, cache, step, own, tiled, stream);
+    if (chunks == 2) return launch_attend<Element, kFloats ? 4 : 8, 2>(traits, task, cache, step, own, tiled, stream);
+    return launch_attend<Element, kFloats ? 2 : 8, 4>(traits, task, cache, step, own, tiled, stream);
+  });
 }
 
 }  // namespace
@@ -370,7 +358,7 @@ Status store_heads(const DeviceTraits& traits, const HeadTask& task, const Cache
 
 Status attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step, Stream stream) {
   constexpr OwnHeads kStored{};
-  if (!cache.halves) return attend_rows(traits, task, cache, step, kStored, false, stream);
+  if (cache.element == CacheElement::kFloat32) return attend_rows(traits, task, cache, step, kStored, false, stream);
   const bool tiled = task.queries.count >= kFewestTiledRows;
   if (tiled) {
     if (const Status status = attend_tiles(traits, task, cache, step, stream); status != cudaSuccess || !step.lone_rows) {

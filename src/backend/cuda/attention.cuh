@@ -1,21 +1,14 @@
-// Owns what both attention kernels share: where keys and values are in the cache, which rows of a batch each kernel takes, and the
+// Owns what both attention kernels share: which rows of a batch each kernel takes, the part of a row that a block takes, and the
 // numbers of a softmax in powers of two.
 #pragma once
 
-#include "backend/cuda/launch.h"
-#include "backend/cuda/ptx.cuh"
+#include "backend/cuda/cache_elements.cuh"
 
 namespace tritllm::cuda {
 
 inline constexpr float kLog2e = 1.4426950408889634f;
 // Below every score, and finite: the difference of two of them is a number.
 inline constexpr float kLowest = -1e30f;
-
-// In elements. `part` 0: keys, 1: values.
-TRIT_DEVICE int64_t cache_offset(const CacheView& cache, int layer, uint32_t page, int head, int part, int position) {
-  return ((((static_cast<int64_t>(page) * cache.layers + layer) * cache.heads + head) * 2 + part) * kPagePositions + position) *
-         cache.head_stride;
-}
 
 // Whether attention_tiles.cu takes a row.
 TRIT_DEVICE bool has_neighbours(const StepView& step, int row, int rows) {
@@ -36,14 +29,13 @@ struct PartOfRow {
   const uint32_t* pages;
   int layer, key_head, heads;
 
-  // Of the key at a position, in elements.
-  TRIT_DEVICE int64_t offset(const CacheView& cache, uint32_t position) const {
-    return cache_offset(cache, layer, __ldg(pages + position / kPagePositions), key_head, 0,
-                        static_cast<int>(position % kPagePositions));
+  // The keys of the page that has a position; its values follow.
+  TRIT_DEVICE const std::byte* keys_of_page(const CacheView& cache, uint32_t position) const {
+    return part_of_page(cache, layer, __ldg(pages + position / kPagePositions), key_head, 0);
   }
 };
 
-// attention_tiles.cu: the rows that lie in tiles. Halves in the cache only.
+// attention_tiles.cu: the rows that lie in tiles. Not for caches of float32.
 Status attend_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
                     Stream stream);
 

@@ -1,4 +1,4 @@
-// Owns the inner part of attention over halves for one row: scores and weighted sums on the tensor cores, up to eight query heads
+// Owns the inner part of attention over halves and eight-bit elements for one row: scores and weighted sums on the tensor cores, up to eight query heads
 // that share keys and values at a time. Does not own where positions come from, nor the merging of parts (attention.cu).
 //
 // Eight heads are half of the 16 rows of an mma. The other half has what rounding to halves takes away from queries and weights, so
@@ -52,38 +52,50 @@ struct WarpSums {
   float sums[kParts][8][4] = {};  // [element of eight]: 0 and 2 belong to the first eight, 1 and 3 to the second
   float largest = kLowest, total = 0.0f;
 
-  // keys, values: 16 positions from a multiple of 16 on, `stride` elements apart; `stride` is a multiple of 8, at most kWidth. Of
-  // the 16 only [begin, end) count, at least one; others are not read.
-  TRIT_DEVICE void add(const __half* keys, const __half* values, int stride, int begin, int end,
+  // Sixteen positions of a page from `page_position` on, a multiple of 16; of these only [begin, end) count, at least one, and others are
+  // not read. keys: the page's; its values follow.
+  template <typename Element>
+  TRIT_DEVICE void add(const CacheView& cache, const std::byte* keys, int page_position, int begin, int end,
                        const QueryOperands<kWidth>& queries, float softcap, int lane) {
-    const int g = lane / 4, t = lane % 4;
-    const auto place = [&](int position) { return min(max(position, begin), end - 1) * stride; };
-    uint4 v[4][kParts];
+    const int g = lane / 4, t = lane % 4, stride = cache.head_stride;
+    const std::byte* const values = keys + cache.part_bytes();
+    const auto place = [&](int position) { return page_position + min(max(position, begin), end - 1); };
+    const auto row = [&](const std::byte* part, int position) {
+      return reinterpret_cast<const Element*>(part) + place(position) * stride;
+    };
+    const auto own_position = [&](int i) { return i / 2 * 8 + 2 * t + i % 2; };
+    Eight<Element> v[4][kParts];
+    __half key_scales[4], value_scales[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const __half* const from = values + place(2 * t + i % 2 + i / 2 * 8);
+      const Element* const from = row(values, own_position(i));
 #pragma unroll
       for (int part = 0; part < kParts; ++part) v[i][part] = load(from, (8 * part + g) * 8, stride);
+      if constexpr (kHasScales<Element>) {
+        key_scales[i] = scales_of(cache, keys)[place(own_position(i))];
+        value_scales[i] = scales_of(cache, values)[place(own_position(i))];
+      }
     }
     float scores[2][4] = {};
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
-      const __half* const from = keys + place(8 * n + g);
-      uint4 k[kWidth / 32];
+      const Element* const from = row(keys, 8 * n + g);
+      Eight<Element> k[kWidth / 32];
 #pragma unroll
       for (int c = 0; c < kWidth / 32; ++c) k[c] = load(from, (4 * c + t) * 8, stride);
 #pragma unroll
       for (int c = 0; c < kWidth / 32; ++c) {
-        const uint4 a = queries.words[2 * c][lane], b = queries.words[2 * c + 1][lane];
-        mma_16x8x16(scores[n], a.x, a.y, a.z, a.w, k[c].x, k[c].y);
-        mma_16x8x16(scores[n], b.x, b.y, b.z, b.w, k[c].z, k[c].w);
+        const uint4 a = queries.words[2 * c][lane], b = queries.words[2 * c + 1][lane], halves = halves_of(k[c]);
+        mma_16x8x16(scores[n], a.x, a.y, a.z, a.w, halves.x, halves.y);
+        mma_16x8x16(scores[n], b.x, b.y, b.z, b.w, halves.z, halves.w);
       }
     }
-    const auto counts = [&](int i) { return i / 2 * 8 + 2 * t + i % 2 >= begin && i / 2 * 8 + 2 * t + i % 2 < end; };
+    const auto counts = [&](int i) { return own_position(i) >= begin && own_position(i) < end; };
     float weights[4], top = largest;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       weights[i] = scores[i / 2][i % 2] + scores[i / 2][i % 2 + 2];
+      if constexpr (kHasScales<Element>) weights[i] *= __half2float(key_scales[i]) * kUnit<Element>;
       if (softcap > 0.0f) weights[i] = softcap * kLog2e * tanhf(weights[i]);
       if (counts(i)) top = fmaxf(top, weights[i]);
     }
@@ -100,10 +112,13 @@ struct WarpSums {
     const SplitPair first = SplitPair::of(weights[0], weights[1]), second = SplitPair::of(weights[2], weights[3]);
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
-      const uint32_t rows[4][4] = {{v[0][part].x, v[0][part].y, v[0][part].z, v[0][part].w},
-                                   {v[1][part].x, v[1][part].y, v[1][part].z, v[1][part].w},
-                                   {v[2][part].x, v[2][part].y, v[2][part].z, v[2][part].w},
-                                   {v[3][part].x, v[3][part].y, v[3][part].z, v[3][part].w}};
+      uint32_t rows[4][4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        uint4 halves = halves_of(v[i][part]);
+        if constexpr (kHasScales<Element>) halves = times(halves, factor_of<Element>(value_scales[i]));
+        rows[i][0] = halves.x, rows[i][1] = halves.y, rows[i][2] = halves.z, rows[i][3] = halves.w;
+      }
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const uint32_t half = i % 2 == 0 ? 0x5410 : 0x7632;  // of the words: the low halves, or the high ones
@@ -138,8 +153,9 @@ struct WarpSums {
   }
 
  private:
-  TRIT_DEVICE static uint4 load(const __half* from, int element, int stride) {
-    return element < stride ? *reinterpret_cast<const uint4*>(from + element) : make_uint4(0, 0, 0, 0);
+  template <typename Element>
+  TRIT_DEVICE static Eight<Element> load(const Element* from, int element, int stride) {
+    return element < stride ? Eight<Element>::load(from + element) : Eight<Element>::zeros();
   }
 };
 

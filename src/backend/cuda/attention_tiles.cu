@@ -58,7 +58,19 @@ TRIT_DEVICE uint4 load_queries(const float* head, int element, int width, float 
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-template <int kDims>
+// Eight elements of a row of keys or values into shared memory as halves, or zeros. Halves are still on their way when it returns.
+template <typename Element>
+TRIT_DEVICE void copy_piece(uint8_t* to, const CacheView& cache, const std::byte* part, int row, int piece, bool inside) {
+  const auto* const from = reinterpret_cast<const Element*>(part) + (inside ? row * cache.head_stride + piece * 8 : 0);
+  if constexpr (kHasScales<Element>) {
+    const uint4 halves = times(halves_of(Eight<Element>::load(from)), factor_of<Element>(scales_of(cache, part)[row]));
+    *reinterpret_cast<uint4*>(to) = inside ? halves : make_uint4(0, 0, 0, 0);
+  } else {
+    copy_async_part(shared_address(to), from, inside ? 16 : 0);
+  }
+}
+
+template <typename Element, int kDims>
 __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask task, CacheView cache, StepView step) {
   using Rows = Tile<kDims>;
   constexpr int kStages = stages_of(kDims), kOutTiles = kDims / 8;
@@ -70,7 +82,6 @@ __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask ta
   const int key_head = head / (task.heads / cache.heads), tile_row = tile * kTileQueries;
   const int rows = min(kTileQueries, task.queries.count - tile_row);
   const uint32_t queries = shared_address(memory), stages = queries + Rows::kBytes;
-  const auto* elements = static_cast<const __half*>(cache.data);
   wait_for_previous_kernel();
 
   for (int begin = 0, end; begin < rows; begin = end) {
@@ -96,15 +107,16 @@ __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask ta
     // Positions beyond the last one that any row sees are not read: they may hold what another sequence left.
     const auto copy_page = [&](int page, int stage) {
       if (page < end_page) {
-        const __half* keys = elements + cache_offset(cache, task.layer, __ldg(pages + page), key_head, 0, 0);
-        const __half* values = keys + static_cast<int64_t>(kPagePositions) * cache.head_stride;
-        const uint32_t to = stages + static_cast<uint32_t>(stage * 2 * Rows::kBytes);
-        for (int i = thread; i < kPagePositions * Rows::kPieces; i += kThreads) {
-          const int row = i / Rows::kPieces, piece = i % Rows::kPieces;
+        const std::byte* keys = part_of_page(cache, task.layer, __ldg(pages + page), key_head, 0);
+        const std::byte* values = keys + cache.part_bytes();
+        const auto offset = static_cast<uint32_t>(Rows::kBytes * (1 + stage * 2));
+#pragma unroll 4
+        for (int turn = 0; turn < kPagePositions * Rows::kPieces / kThreads; ++turn) {
+          const int i = turn * kThreads + thread, row = i / Rows::kPieces, piece = i % Rows::kPieces;
           const bool inside = static_cast<uint32_t>(page * kPagePositions + row) <= highest && piece * 8 < cache.head_stride;
-          const int64_t from = inside ? static_cast<int64_t>(row) * cache.head_stride + piece * 8 : 0;
-          copy_async_part(to + Rows::place(row, piece), keys + from, inside ? 16 : 0);
-          copy_async_part(to + Rows::kBytes + Rows::place(row, piece), values + from, inside ? 16 : 0);
+          const uint32_t to = offset + Rows::place(row, piece);
+          copy_piece<Element>(memory + to, cache, keys, row, piece, inside);
+          copy_piece<Element>(memory + to + Rows::kBytes, cache, values, row, piece, inside);
         }
       }
       commit_copies();
@@ -229,11 +241,11 @@ __global__ void __launch_bounds__(kThreads) attend_tiles_kernel(AttentionTask ta
   }
 }
 
-template <int kDims>
+template <typename Element, int kDims>
 Status launch_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
                     Stream stream) {
   const dim3 grid(static_cast<unsigned>((task.queries.count + kTileQueries - 1) / kTileQueries), static_cast<unsigned>(task.heads));
-  return launch_kernel(attend_tiles_kernel<kDims>, traits, grid, kThreads, Tile<kDims>::kBytes * (1 + 2 * stages_of(kDims)), stream,
+  return launch_kernel(attend_tiles_kernel<Element, kDims>, traits, grid, kThreads, Tile<kDims>::kBytes * (1 + 2 * stages_of(kDims)), stream,
                        task, cache, step);
 }
 
@@ -241,9 +253,12 @@ Status launch_tiles(const DeviceTraits& traits, const AttentionTask& task, const
 
 Status attend_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
                     Stream stream) {
-  if (cache.head_stride <= 64) return launch_tiles<64>(traits, task, cache, step, stream);
-  if (cache.head_stride <= 128) return launch_tiles<128>(traits, task, cache, step, stream);
-  return launch_tiles<256>(traits, task, cache, step, stream);
+  return with_element_type(cache, [&](auto element) {
+    using Element = std::conditional_t<std::is_same_v<decltype(element), float>, __half, decltype(element)>;
+    if (cache.head_stride <= 64) return launch_tiles<Element, 64>(traits, task, cache, step, stream);
+    if (cache.head_stride <= 128) return launch_tiles<Element, 128>(traits, task, cache, step, stream);
+    return launch_tiles<Element, 256>(traits, task, cache, step, stream);
+  });
 }
 
 }  // namespace tritllm::cuda

@@ -60,6 +60,7 @@ class CudaBackend final : public Backend {
   // From here on products fill the card (docs/cuda.md).
   uint32_t usual_batch_tokens() const noexcept override { return 1024; }
   uint32_t page_positions() const noexcept override { return kPagePositions; }
+  uint64_t cache_bytes(const CacheShape& shape) const override { return CudaCache::bytes_of(shape); }
   std::unique_ptr<KeyValueCache> make_cache(const CacheShape& shape) override {
     if (shape.head_width > kLargestHead) {
       throw Error(ErrorCode::kUnsupported, "head_dim",

@@ -157,15 +157,29 @@ Status draw_from_all(const DeviceTraits& traits, const RowsView& logits, const W
 Status add_squares(const DeviceTraits& traits, const RowsView& x, double* sums, Stream stream);
 Status add_outer_products(const DeviceTraits& traits, const RowsView& x, double* sums, Stream stream);
 
-// Keys and values: [page][layer][head][keys, values][kPagePositions][head_stride] of halves or floats; what lies between a head's
-// width and its stride is zero.
+// Keys and values: [page][layer][head][keys, values], each part [kPagePositions][head_stride] elements and, where those have eight
+// bits, [kPagePositions] scales. What lies between a head's width and its stride is zero.
 inline constexpr int kPagePositions = 64;
+enum class CacheElement : uint8_t { kFloat32, kFloat16, kFloat8, kInt8 };  // as tritllm::CacheType
 struct CacheView {
-  void* data;
-  bool halves;
+  std::byte* data;
+  CacheElement element;
   int32_t layers, heads, head_width, head_stride;
+
+  constexpr int element_bytes() const noexcept {
+    return element == CacheElement::kFloat32 ? 4 : element == CacheElement::kFloat16 ? 2 : 1;
+  }
+  constexpr bool has_scales() const noexcept { return element_bytes() == 1; }
+  constexpr int32_t part_elements() const noexcept { return kPagePositions * head_stride; }
+  // A multiple of 16.
+  constexpr int32_t part_bytes() const noexcept {
+    return part_elements() * element_bytes() + (has_scales() ? kPagePositions * 2 : 0);
+  }
+  constexpr size_t page_bytes() const noexcept {
+    return static_cast<size_t>(layers) * static_cast<size_t>(heads) * 2 * static_cast<size_t>(part_bytes());
+  }
 };
-// One for every eight elements, so that a lane loads 16 bytes.
+// A lane loads eight elements at once.
 constexpr int cache_head_stride(int head_width) noexcept { return (head_width + 7) / 8 * 8; }
 
 struct HeadTask {

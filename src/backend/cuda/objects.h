@@ -16,6 +16,7 @@
 #include "backend/backend.h"
 #include "backend/cuda/context.h"
 #include "backend/cuda/launch.h"
+#include "core/checked.h"
 #include "core/error.h"
 
 namespace tritllm::cuda {
@@ -90,29 +91,35 @@ class CudaRotaryTable final : public RotaryTable {
 class CudaCache final : public KeyValueCache {
  public:
   CudaCache(Context& context, const CacheShape& shape)
-      : shape_(shape),
-        head_stride_(cache_head_stride(static_cast<int>(shape.head_width))),
-        page_bytes_(size_t{shape.layers} * shape.key_value_heads * 2 * kPagePositions * static_cast<size_t>(head_stride_) *
-                    (shape.type == CacheType::kFloat16 ? 2 : 4)),
-        memory_(context, page_bytes_ * shape.pages) {
+      : shape_(shape), memory_(context, page_bytes() * shape.pages) {
     context.clear(memory_.as<void>(), memory_.bytes());
   }
   uint64_t bytes() const noexcept override { return memory_.bytes(); }
-  size_t page_bytes() const noexcept { return page_bytes_; }
-  std::byte* page(PageId page) const noexcept { return memory_.as<std::byte>() + page * page_bytes_; }
-  CacheView view() const noexcept {
-    return {memory_.as<void>(),
-            shape_.type == CacheType::kFloat16,
-            static_cast<int32_t>(shape_.layers),
-            static_cast<int32_t>(shape_.key_value_heads),
-            static_cast<int32_t>(shape_.head_width),
-            head_stride_};
+  size_t page_bytes() const noexcept { return view_of(shape_, nullptr).page_bytes(); }
+  std::byte* page(PageId page) const noexcept { return memory_.as<std::byte>() + page * page_bytes(); }
+  CacheView view() const noexcept { return view_of(shape_, memory_.as<std::byte>()); }
+
+  // As much as a number can say where the product does not fit one.
+  static uint64_t bytes_of(const CacheShape& shape) noexcept {
+    CacheShape taken = shape;
+    taken.head_width = std::min<uint32_t>(shape.head_width, kLargestHead);  // make_cache() refuses wider ones
+    const uint64_t parts[] = {shape.pages, shape.layers, shape.key_value_heads, 2,
+                              static_cast<uint64_t>(view_of(taken, nullptr).part_bytes())};
+    return checked_product(parts).value_or(UINT64_MAX);
   }
 
  private:
+  static CacheView view_of(const CacheShape& shape, std::byte* data) noexcept {
+    static_assert(static_cast<int>(CacheElement::kInt8) == static_cast<int>(CacheType::kInt8));
+    return {data,
+            static_cast<CacheElement>(shape.type),
+            static_cast<int32_t>(shape.layers),
+            static_cast<int32_t>(shape.key_value_heads),
+            static_cast<int32_t>(shape.head_width),
+            cache_head_stride(static_cast<int>(shape.head_width))};
+  }
+
   CacheShape shape_;
-  int32_t head_stride_;
-  size_t page_bytes_;
   DeviceMemory memory_;
 };
 

@@ -20,10 +20,16 @@ struct Vector : FloatVector {
 
   static Float load_half(const uint16_t* p) noexcept { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
   static Float load_bfloat16(const uint16_t* p) noexcept { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
-  static Float load_codes(const int8_t* p) noexcept {
+  static Float load_float8(const uint8_t* p) noexcept {
+    const uint16x4_t shifted = vreinterpret_u16_s16(vshl_n_s16(widened(p), 7));
+    return multiply(vcvt_f32_f16(vreinterpret_f16_u16(vbic_u16(shifted, vdup_n_u16(0x4000)))), set(0x1p8f));
+  }
+  static Float load_codes(const int8_t* p) noexcept { return vcvtq_f32_s32(vmovl_s16(widened(p))); }
+  // Four bytes with their signs.
+  static int16x4_t widened(const void* p) noexcept {
     int32_t word;
     __builtin_memcpy(&word, p, sizeof(word));
-    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word))))));
+    return vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word))));
   }
   static float sum(Float x) noexcept { return vaddvq_f32(x); }
   static float largest(Float x) noexcept { return vmaxvq_f32(x); }

@@ -12,7 +12,13 @@ namespace {
 template <CacheType kType>
 double cached(const void* elements, size_t index) noexcept {
   if constexpr (kType == CacheType::kFloat32) return double{static_cast<const float*>(elements)[index]};
-  else return double{float_from_half(static_cast<const uint16_t*>(elements)[index])};
+  else if constexpr (kType == CacheType::kFloat16) return double{float_from_half(static_cast<const uint16_t*>(elements)[index])};
+  else if constexpr (kType == CacheType::kFloat8) return double{float_from_float8(static_cast<const Float8*>(elements)[index].bits)};
+  else return static_cast<double>(static_cast<const int8_t*>(elements)[index]);
+}
+
+double scale_of(const uint16_t* scales, size_t position) noexcept {
+  return scales == nullptr ? 1.0 : double{float_from_half(scales[position])};
 }
 
 template <CacheType kType>
@@ -22,7 +28,7 @@ float score(const AttentionTask& task, size_t row, size_t position) noexcept {
   for (size_t i = 0; i < task.head_stride; ++i) {
     dot += double{task.queries[row * task.head_stride + i]} * cached<kType>(task.keys, tile + i * kCacheTile);
   }
-  const auto result = static_cast<float>(dot);
+  const auto result = static_cast<float>(dot * scale_of(task.key_scales, position));
   return task.softcap > 0.0f ? task.softcap * std::tanh(result / task.softcap) : result;
 }
 
@@ -49,7 +55,8 @@ void attend(const AttentionTask& task) noexcept {
       const size_t strip = i / kCacheTile * task.value_stride;
       double sum = 0.0;
       for (size_t position = first; position < end; ++position) {
-        sum += double{weights[position]} * cached<kType>(task.values, (strip + position) * kCacheTile + i % kCacheTile);
+        sum += double{weights[position]} * scale_of(task.value_scales, position) *
+               cached<kType>(task.values, (strip + position) * kCacheTile + i % kCacheTile);
       }
       task.state.sums[row * task.head_stride + i] = static_cast<float>(sum);
     }
@@ -58,6 +65,8 @@ void attend(const AttentionTask& task) noexcept {
 
 template void attend<CacheType::kFloat32>(const AttentionTask& task) noexcept;
 template void attend<CacheType::kFloat16>(const AttentionTask& task) noexcept;
+template void attend<CacheType::kFloat8>(const AttentionTask& task) noexcept;
+template void attend<CacheType::kInt8>(const AttentionTask& task) noexcept;
 
 void merge(const AttentionState& span, size_t rows, size_t head_stride, const AttentionState& into) noexcept {
   for (size_t row = 0; row < rows; ++row) {

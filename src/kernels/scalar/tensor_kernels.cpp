@@ -71,7 +71,7 @@ constexpr TensorKernels kTable{
                  multiply<WeightType::kCodes>},
     .rms_norm = rms_norm,
     .gate = {gate<Activation::kSilu>, gate<Activation::kGeluTanh>, gate<Activation::kGeluErf>},
-    .attend = {attend<CacheType::kFloat32>, attend<CacheType::kFloat16>},
+    .attend = {attend<CacheType::kFloat32>, attend<CacheType::kFloat16>, attend<CacheType::kFloat8>, attend<CacheType::kInt8>},
     .merge = merge,
 };
 

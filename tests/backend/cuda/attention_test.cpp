@@ -16,6 +16,7 @@ struct Case {
   uint32_t head_width, heads, shared;
   uint32_t window;
   float softcap;
+  CacheType type = CacheType::kFloat16;
 };
 
 class CudaAttention : public testing::TestWithParam<Case> {};
@@ -27,7 +28,7 @@ TEST_P(CudaAttention, PromptsGiveWhatSingleRowsGive) {
   const uint32_t page = device->page_positions(), pages_each = 5;
   constexpr uint32_t kSequences = 3;
   const auto rotary = device->make_rotary_table({{1.0f, 0.1f, 0.01f}, 1.0f}, pages_each * page);
-  const auto cache = device->make_cache({2, test.shared, test.head_width, kSequences * pages_each, CacheType::kFloat16});
+  const auto cache = device->make_cache({2, test.shared, test.head_width, kSequences * pages_each, test.type});
   TestStep inputs;
   inputs.pages_per_sequence = pages_each;
   inputs.pages.clear();
@@ -78,7 +79,9 @@ TEST_P(CudaAttention, PromptsGiveWhatSingleRowsGive) {
 
 INSTANTIATE_TEST_SUITE_P(Heads, CudaAttention,
                          testing::Values(Case{64, 9, 3, 0, 0.0f}, Case{128, 8, 2, 0, 0.0f}, Case{128, 4, 4, 70, 0.0f},
-                                         Case{80, 4, 2, 0, 30.0f}, Case{256, 4, 2, 100, 50.0f}, Case{20, 5, 1, 0, 0.0f}));
+                                         Case{80, 4, 2, 0, 30.0f}, Case{256, 4, 2, 100, 50.0f}, Case{20, 5, 1, 0, 0.0f},
+                                         Case{128, 8, 2, 0, 0.0f, CacheType::kFloat8}, Case{80, 4, 2, 70, 0.0f, CacheType::kInt8},
+                                         Case{64, 9, 3, 0, 30.0f, CacheType::kInt8}, Case{256, 4, 2, 0, 0.0f, CacheType::kFloat8}));
 
 }  // namespace
 }  // namespace tritllm
