@@ -71,7 +71,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--text", required=True)
-    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build/cuda"))
+    parser.add_argument("--build", type=lambda path: pathlib.Path(path).resolve(), default="build/cuda")
     parser.add_argument("--windows", type=int, default=4)
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--answers", type=int, default=len(PROMPTS), choices=range(len(PROMPTS) + 1))

@@ -111,9 +111,7 @@ void add_model_options(CLI::App& command, ModelArguments& arguments) {
              fmt::format("Tokens of prompt and answer together; 0: the model's own, at most {}", kUsualContext), "CONTEXT");
 }
 
-CacheType cache_type(const ModelArguments& arguments) {
-  return cache_type_named(arguments.cache).value();
-}
+CacheType cache_type(const ModelArguments& arguments) { return cache_type_named(arguments.cache).value(); }
 
 Arithmetic arithmetic(const ModelArguments& arguments) {
   return arguments.activations == "f32" ? Arithmetic::kFloat : Arithmetic::kInteger;

@@ -11,5 +11,4 @@ std::optional<CacheType> cache_type_named(std::string_view name) noexcept {
   return static_cast<CacheType>(found - kCacheTypeNames);
 }
 
-
 }  // namespace tritllm

@@ -24,7 +24,7 @@ namespace tritllm {
 
 class WeightSource;
 
-enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf };
+enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf, kReluSquared };
 
 // Element type of cached keys and values. Those of eight bits share a scale within a head's key or value of a position
 // (kernels/attention.h).
@@ -167,6 +167,9 @@ struct Projection {
   const DeviceVector* bias;  // null: none
   Rows out;
   bool adds = false;  // out += weights·x + bias
+  // x is rounded first as a model was trained: each row to whole multiples of its largest magnitude / 127, which is at least 1e-5.
+  // The same for all matrices of one call.
+  bool rounds_input = false;
 };
 
 // How each head of queries and keys is changed before use. A rotation pairs element i of a head with element i + pairs,
@@ -232,7 +235,8 @@ class Backend {
 
   // out[i] = scale · row tokens[i] of the table.
   virtual void embed(const DeviceMatrix& table, const Step& step, float scale, Rows out) = 0;
-  // Multiplies norm(x), or x where there is no norm. x is none of the outputs, unless the only projection adds to it.
+  // Multiplies norm(x), or x where there is no norm; rounded, where the projections say so. x is none of the outputs, unless the
+  // only projection adds to it.
   virtual void multiply(Rows x, const Norm* norm, std::span<const Projection> projections) = 0;
   // gate.out = activation(gate)·up of norm(x), as multiply() and gate() do it. What up.out holds afterwards is not defined.
   virtual void multiply_gated(Rows x, const Norm* norm, const Projection& gate, const Projection& up, Activation activation) {

@@ -28,6 +28,7 @@ std::pair<float, float> activation(Activation kind, float x) {
     const float cumulative = 0.5f * (1.0f + std::erf(x * 0.7071067812f));
     return {x * cumulative, cumulative + x * 0.3989422804f * std::exp(-0.5f * x * x)};
   }
+  if (kind == Activation::kReluSquared) return {x < 0.0f ? 0.0f : x * x, x < 0.0f ? 0.0f : 2.0f * x};
   constexpr float kRoot = 0.7978845608f, kCubic = 0.044715f;  // as in kernels/scalar/tensor_kernels.cpp
   const float t = std::tanh(kRoot * (x + kCubic * x * x * x));
   return {0.5f * x * (1.0f + t), 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * kRoot * (1.0f + 3.0f * kCubic * x * x)};

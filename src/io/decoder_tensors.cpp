@@ -49,6 +49,7 @@ constexpr std::array kRows{
     Row{Part::kQueryNorm, "self_attn.q_norm.weight", "attn_q_norm.weight", Role::kNorm, Extent::kHead},
     Row{Part::kKeyNorm, "self_attn.k_norm.weight", "attn_k_norm.weight", Role::kNorm, Extent::kHead},
     Row{Part::kAfterAttentionNorm, "post_attention_layernorm.weight", "post_attention_norm.weight", Role::kNorm, Extent::kHidden},
+    Row{Part::kAttentionInnerNorm, "self_attn.attn_sub_norm.weight", "attn_sub_norm.weight", Role::kNorm, Extent::kQuery},
     Row{Part::kFeedForwardNorm, "post_attention_layernorm.weight", "ffn_norm.weight", Role::kNorm, Extent::kHidden},
     Row{Part::kGate, "mlp.gate_proj.weight", "ffn_gate.weight", Role::kMatrix, Extent::kFeedForward, Extent::kHidden, Split::kRows},
     Row{Part::kUp, "mlp.up_proj.weight", "ffn_up.weight", Role::kMatrix, Extent::kFeedForward, Extent::kHidden, Split::kRows},
@@ -58,6 +59,7 @@ constexpr std::array kRows{
     Row{Part::kUpBias, "mlp.up_proj.bias", "ffn_up.bias", Role::kBias, Extent::kFeedForward, Extent::kOne, Split::kRows},
     Row{Part::kDownBias, "mlp.down_proj.bias", "ffn_down.bias", Role::kBias, Extent::kHidden},
     Row{Part::kAfterFeedForwardNorm, "post_feedforward_layernorm.weight", "post_ffw_norm.weight", Role::kNorm, Extent::kHidden},
+    Row{Part::kFeedForwardInnerNorm, "mlp.ffn_sub_norm.weight", "ffn_sub_norm.weight", Role::kNorm, Extent::kFeedForward},
 };
 
 constexpr bool rows_follow_enumeration() {
@@ -103,6 +105,8 @@ bool has_part(const DecoderShape& shape, DecoderPart part) noexcept {
     case DecoderPart::kDownBias: return shape.feed_forward_biases;
     case DecoderPart::kAfterAttentionNorm:
     case DecoderPart::kAfterFeedForwardNorm: return shape.norms_after_blocks;
+    case DecoderPart::kAttentionInnerNorm:
+    case DecoderPart::kFeedForwardInnerNorm: return shape.norms_inside_blocks;
     default: return true;
   }
 }

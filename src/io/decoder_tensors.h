@@ -29,6 +29,7 @@ enum class DecoderPart : uint8_t {
   kQueryNorm,
   kKeyNorm,
   kAfterAttentionNorm,
+  kAttentionInnerNorm,
   kFeedForwardNorm,
   kGate,
   kUp,
@@ -37,6 +38,7 @@ enum class DecoderPart : uint8_t {
   kUpBias,
   kDownBias,
   kAfterFeedForwardNorm,
+  kFeedForwardInnerNorm,
 };
 
 enum class DecoderRole : uint8_t { kEmbedding, kHead, kMatrix, kBias, kNorm };
@@ -51,9 +53,10 @@ struct DecoderShape {
   uint64_t query_width = 0, key_value_width = 0;  // heads · head_width
   uint64_t head_width = 0;
   bool query_key_value_biases = false, output_bias = false, feed_forward_biases = false;
-  bool query_key_norm = false;      // gains of head_width elements
-  bool norms_after_blocks = false;  // four norms a layer; the one before the feed-forward block then has a name of its own
-  bool own_head = true;             // the head is not the embedding
+  bool query_key_norm = false;       // gains of head_width elements
+  bool norms_after_blocks = false;   // four norms a layer; the one before the feed-forward block then has a name of its own
+  bool norms_inside_blocks = false;  // what the output and down matrices multiply is normed first
+  bool own_head = true;              // the head is not the embedding
 };
 
 struct DecoderTensor {

@@ -23,6 +23,7 @@ constexpr std::array kRows{
     Row{ElementType::kF64, {"F64", 1, 8}},        Row{ElementType::kC64, {"C64", 1, 8}},
     Row{ElementType::kScaledF8E4M3, {"F8_E4M3 with scales", 1, 1}},
     Row{ElementType::kScaledI8, {"I8 with scales", 1, 1}},
+    Row{ElementType::kScaledTritRows, {"four trits in U8 with scales", 1, 1}},
     Row{ElementType::kQ4_0, {"Q4_0", 32, 18}},    Row{ElementType::kQ4_1, {"Q4_1", 32, 20}},
     Row{ElementType::kQ5_0, {"Q5_0", 32, 22}},    Row{ElementType::kQ5_1, {"Q5_1", 32, 24}},
     Row{ElementType::kQ8_0, {"Q8_0", 32, 34}},    Row{ElementType::kIQ4_NL, {"IQ4_NL", 32, 18}},
@@ -42,7 +43,9 @@ constexpr bool rows_follow_enumeration() {
 }
 static_assert(rows_follow_enumeration());
 
-bool is_scaled(ElementType type) noexcept { return type == ElementType::kScaledF8E4M3 || type == ElementType::kScaledI8; }
+bool is_scaled(ElementType type) noexcept {
+  return type == ElementType::kScaledF8E4M3 || type == ElementType::kScaledI8 || type == ElementType::kScaledTritRows;
+}
 
 }  // namespace
 

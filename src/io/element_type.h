@@ -13,6 +13,7 @@ enum class ElementType : uint8_t {
   kBool, kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64,       // safetensors integers
   kF8E4M3, kF8E5M2, kF16, kBF16, kF32, kF64, kC64,           // safetensors floating point
   kScaledF8E4M3, kScaledI8,                                   // safetensors, with scales in another tensor (WeightScales)
+  kScaledTritRows,                                            // the same: a byte has a trit of each of four rows
   kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kIQ4_NL, kMXFP4,         // GGUF, blocks of 32 elements
   kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_XS, kTQ1_0, kTQ2_0, // GGUF, blocks of 256 elements
 };

@@ -209,7 +209,7 @@ void check_all_found(const fs::path& folder, const ExpectedPlaces& expected_plac
 void add_warnings(const fs::path& folder, ModelSource& model) {
   const std::vector<std::string> names = folder_entries(folder);
   if (std::ranges::any_of(names, [](const std::string& name) { return name.ends_with(".py"); }))
-    model.warnings.push_back("Python files in the model folder are neither run nor copied");
+    model.warnings.emplace_back("Python files in the model folder are neither run nor copied");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <optional>
 #include <unordered_map>
 #include <unordered_set>
@@ -89,11 +90,11 @@ class Settling {
   void run() {
     collect_marks();
     for (size_t i = 0; i < model_.tensors.size(); ++i) index_.emplace(model_.tensors[i].name, i);
+    if (const Json* const settings = settings_of("bitnet")) return settle_bitnet(*settings);
     for (const SourceTensor& tensor : model_.tensors) refuse_packed(tensor);
     size_t scaled = 0;
     for (SourceTensor& tensor : model_.tensors) scaled += static_cast<size_t>(attach_scales(tensor));
     if (scaled == 0 && marks_.empty()) return;
-    refuse_computed_quantisation();
     if (scaled == 0) {
       throw Error(ErrorCode::kUnsupported, marks_.front().place,
                   fmt::format("says that the model is already quantised ('{}'), but every weight is stored plainly",
@@ -146,13 +147,71 @@ class Settling {
     }
   }
 
-  // Weights that are stored plainly and quantised in each forward pass: plain arithmetic would be another model.
-  void refuse_computed_quantisation() const {
-    for (const Mark& mark : marks_) {
-      if (mark.method != "bitnet") continue;
-      throw Error(ErrorCode::kUnsupported, mark.place, "the model's weights and activations are quantised while it runs ('bitnet')",
-                  "use a copy of the model whose weights are stored as they are used");
+  // What the first mark of the method says, or null.
+  const Json* settings_of(std::string_view method) const {
+    const auto found = std::ranges::find_if(settings_, [&](const Json& settings) { return method_of(settings) == method; });
+    return found == settings_.end() ? nullptr : &*found;
+  }
+
+  // Models that are ternary by birth, as transformers' class BitNetQuantConfig describes them. Every matrix of a layer is packed,
+  // with one scale that divides the trits (linear_class bitlinear) or multiplies them (autobitlinear), and multiplies activations
+  // of eight bits a token.
+  void settle_bitnet(const Json& settings) {
+    const std::string& place = marks_.front().place;
+    const auto text = [&](const char* key, const char* fallback) {
+      const auto found = settings.find(key);
+      if (found == settings.end()) return std::string(fallback);
+      return found->is_string() ? found->get<std::string>() : found->dump();
+    };
+    const std::string mode = text("quantization_mode", "offline"), linear = text("linear_class", "bitlinear");
+    if (mode != "offline") {
+      throw Error(
+          ErrorCode::kUnsupported, place,
+          fmt::format("the model's weights are quantised while it runs ('bitnet', quantization_mode '{}')", printable(mode)),
+          "use the model's packed checkpoint (quantization_mode 'offline')");
     }
+    if (linear != "bitlinear" && linear != "autobitlinear") {
+      throw Error(ErrorCode::kUnsupported, place, fmt::format("linear_class '{}'", printable(linear)),
+                  "tritllm reads bitlinear and autobitlinear");
+    }
+    if (const auto norm = settings.find("use_rms_norm"); norm != settings.end() && *norm != Json(false)) {
+      throw Error(ErrorCode::kUnsupported, place, "use_rms_norm: each matrix has a norm of its own",
+                  "tritllm reads models without such norms");
+    }
+    size_t packed = 0;
+    for (SourceTensor& tensor : model_.tensors) {
+      const bool is_matrix = tensor.shape.size() == 2 && tensor.name.ends_with(".weight");
+      if (!is_matrix || tensor.type != ElementType::kU8) {
+        refuse_packed(tensor);
+        if (is_matrix && tensor.name.find(".layers.") != tensor.name.npos) {
+          refuse(tensor.place, "a matrix of a layer that is not packed as the others are");
+        }
+        continue;
+      }
+      const SourceTensor* const scale = find(tensor.name + "_scale");
+      if (scale == nullptr) refuse(tensor.place, fmt::format("packed trits without their scale ('{}_scale')", tensor.name));
+      if (scale->elements() != 1) refuse(scale->place, "expected one scale");
+      float value = 0.0f;
+      if (is_weight_type(scale->type)) read_float32(*scale, 0, {&value, 1});
+      if (!std::isfinite(value) || value <= 0.0f) refuse(scale->place, fmt::format("expected a scale above 0, found {}", value));
+      constexpr uint64_t kTritsInByte = 4;
+      tensor.shape[0] *= kTritsInByte;
+      tensor.type = ElementType::kScaledTritRows;
+      tensor.scales = scales_of(tensor, *scale);
+      tensor.scales.divide = linear == "bitlinear";
+      companions_.insert(tensor.name + "_scale");
+      // The class adds the bias before it multiplies by the scale.
+      if (const auto bias = index_.find(base_of(tensor.name) + ".bias"); bias != index_.end() && linear == "autobitlinear") {
+        SourceTensor& added = model_.tensors[bias->second];
+        added.scales = {.type = scale->type, .bytes = scale->bytes, .block_rows = 1, .block_columns = added.columns()};
+      }
+      ++packed;
+    }
+    if (packed == 0) refuse(place, "no matrix is packed");
+    drop_companions();
+    (*model_.config)[kActivationBitsField] = 8;
+    model_.quantising_warnings.push_back(
+        fmt::format("The model is ternary by birth ({} matrices): the recipe 'exact' keeps its weights as they are.", packed));
   }
 
   const SourceTensor* find(const std::string& name) const {

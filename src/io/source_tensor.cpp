@@ -85,9 +85,24 @@ void read_quantised(ElementType type, const std::byte* bytes, uint64_t first, st
   }
 }
 
+// Four rows that are rows / 4 apart share a row of bytes: trit + 1 in two bits each.
+void read_trit_rows(const SourceTensor& tensor, uint64_t first, std::span<float> out) noexcept {
+  const uint64_t columns = tensor.columns(), byte_rows = tensor.bytes.size() / columns;
+  while (!out.empty()) {
+    const uint64_t row = first / columns, column = first % columns;
+    const auto count = static_cast<size_t>(std::min<uint64_t>(columns - column, out.size()));
+    const std::byte* const bytes = tensor.bytes.data() + row % byte_rows * columns + column;
+    const auto shift = static_cast<int>(row / byte_rows * 2);
+    for (size_t i = 0; i < count; ++i) out[i] = static_cast<float>(std::to_integer<int>(bytes[i] >> shift) & 3) - 1.0f;
+    first += count;
+    out = out.subspan(count);
+  }
+}
+
 // Elements by their position in the file, without row order or offset.
 void read_stored(const SourceTensor& tensor, uint64_t first, std::span<float> out) noexcept {
   const ElementLayout layout = layout_of(tensor.type);
+  if (tensor.type == ElementType::kScaledTritRows) return read_trit_rows(tensor, first, out);
   if (layout.block_elements > 1) return read_quantised(tensor.type, tensor.bytes.data(), first, out);
   read_plain(tensor.type, tensor.bytes.data() + first * layout.block_bytes, out);
 }
@@ -141,7 +156,12 @@ void apply_scales(const SourceTensor& tensor, uint64_t first, std::span<float> o
     float scale = 0.0f;
     const uint64_t index = row / scales.block_rows * scales_in_row + block;
     read_plain(scales.type, scales.bytes.data() + index * layout.block_bytes, {&scale, 1});
-    for (float& value : out.first(count)) value *= scale * scales.unit;
+    const float factor = scale * scales.unit;
+    if (scales.divide) {
+      for (float& value : out.first(count)) value /= factor;
+    } else {
+      for (float& value : out.first(count)) value *= factor;
+    }
     first += count;
     out = out.subspan(count);
   }
@@ -163,6 +183,8 @@ void read_float32(const SourceTensor& tensor, uint64_t first, std::span<float> o
 
 std::span<const std::byte> stored_bytes(const SourceTensor& tensor, uint64_t first, uint64_t count) {
   if (count == 0) return tensor.bytes.first(0);
+  // Every byte is needed again for rows that are a quarter of the matrix away.
+  if (tensor.type == ElementType::kScaledTritRows) return tensor.bytes.first(0);
   uint64_t last = first + count;  // one beyond
   if (tensor.interleaved_heads != 0) {
     const RowOrder order(tensor);

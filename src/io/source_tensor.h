@@ -17,15 +17,18 @@ struct WeightScales {
   ElementType type = ElementType::kF32;  // a plain floating-point type
   std::span<const std::byte> bytes;  // [⌈rows / block_rows⌉][⌈columns / block_columns⌉], of a mapped file that outlives this
   uint64_t block_rows = 1, block_columns = 1;
-  float unit = 1.0f;  // multiplies every factor
+  float unit = 1.0f;    // multiplies every factor
+  bool divide = false;  // elements are divided by the scale, not multiplied
 };
 
 struct SourceTensor {
   std::string name;             // the name that an HF folder gives it
   std::vector<uint64_t> shape;  // outermost dimension first, as in HF folders
   ElementType type;
-  std::span<const std::byte> bytes;  // exactly the elements, row-major, of a mapped file that outlives this
-  std::string place;                 // "FILE: tensor 'NAME'" as error messages name it
+  // Exactly the elements, row-major, of a mapped file that outlives this. kScaledTritRows: [rows / 4][columns], where bits 2k and
+  // 2k + 1 belong to row k·rows / 4 + i of byte row i.
+  std::span<const std::byte> bytes;
+  std::string place;  // "FILE: tensor 'NAME'" as error messages name it
 
   // Rows of each of this many heads are stored with the two halves of every rotary pair side by side, as llama.cpp's converter
   // leaves the q and k matrices of the Llama family; 0 where rows stand in HF order.

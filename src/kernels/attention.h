@@ -55,16 +55,16 @@ struct AttentionTask {
   const float* queries;       // [rows][head_stride], times the scale of scores, zeros beyond the head's width
   const PositionRange* seen;  // [rows]
   size_t rows;
-  size_t head_stride;    // padded_row(head width)
-  const void* keys;      // of the span's first position
-  const void* values;    // the same for values
-  size_t value_stride;   // positions from one strip of values to the next
+  size_t head_stride;            // padded_row(head width)
+  const void* keys;              // of the span's first position
+  const void* values;            // the same for values
+  size_t value_stride;           // positions from one strip of values to the next
   const uint16_t* key_scales;    // [positions], halves; null where elements have none
   const uint16_t* value_scales;  // the same for values
-  float softcap;         // scores become softcap·tanh(score / softcap); 0: they stay
-  float* scores;         // scratch: [rows][kScoreStride]
-  float* panel;          // scratch: attention_panel_floats(head_stride)
-  AttentionState state;  // is overwritten
+  float softcap;                 // scores become softcap·tanh(score / softcap); 0: they stay
+  float* scores;                 // scratch: [rows][kScoreStride]
+  float* panel;                  // scratch: attention_panel_floats(head_stride)
+  AttentionState state;          // is overwritten
 };
 
 }  // namespace tritllm::kernels

@@ -181,8 +181,8 @@ struct AttentionOperations {
     }
   }
 
-  // Scores of one row become weights, which include the scales of values. Only the tiles that the row sees something of are touched,
-  // so that the sum's order is its own.
+  // Scores of one row become weights, which include the scales of values. Only the tiles that the row sees something of are
+  // touched, so that the sum's order is its own.
   static void weigh(const Task& task, size_t row) noexcept {
     float* const scores = task.scores + row * kScoreStride;
     const size_t first = task.seen[row].first, end = task.seen[row].end;

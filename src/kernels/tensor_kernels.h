@@ -38,8 +38,8 @@ struct WeightRows {
 // From this many tokens on, multiply() expands the weights into its panel before it multiplies.
 inline constexpr size_t kPanelTokens = 5;
 
-enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf };
-inline constexpr size_t kActivations = 3;
+enum class Activation : uint8_t { kSilu, kGeluTanh, kGeluErf, kReluSquared };
+inline constexpr size_t kActivations = 4;
 
 struct TensorKernels {
   // out[c] = W[row][c] for c < stride.

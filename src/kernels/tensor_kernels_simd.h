@@ -143,6 +143,11 @@ struct TensorOperations {
     return V::multiply(V::multiply(V::set(0.5f), x), V::add(V::set(1.0f), tanh(u)));
   }
 
+  static Float relu_squared(Float x) noexcept {
+    const Float positive = V::max(V::zero(), x);  // NaN stays NaN
+    return V::multiply(positive, positive);
+  }
+
   template <Float (*kActivation)(Float)>
   static void gate(const float* gate, const float* up, size_t width, float* out) noexcept {
     size_t i = 0;
@@ -164,7 +169,7 @@ struct TensorOperations {
             .multiply = {multiply<WeightType::kFloat32>, multiply<WeightType::kFloat16>, multiply<WeightType::kBFloat16>,
                          multiply<WeightType::kCodes>},
             .rms_norm = rms_norm,
-            .gate = {gate<silu>, gate<gelu_tanh>, gate_gelu_erf},
+            .gate = {gate<silu>, gate<gelu_tanh>, gate_gelu_erf, gate<relu_squared>},
             .attend = {AttentionOperations<V>::template attend<float>, AttentionOperations<V>::template attend<uint16_t>,
                        AttentionOperations<V>::template attend<tritllm::kernels::Float8>,
                        AttentionOperations<V>::template attend<int8_t>},

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "io/quantised_source.h"
 #include "io/tied_head.h"
 #include "model/families.h"
 #include "model/rotary.h"
@@ -25,7 +26,7 @@ constexpr uint64_t kMostWidth = 1 << 20, kMostVocabulary = 1 << 24, kMostLayers 
                    kMostHeadWidth = 1 << 14;
 constexpr uint64_t kMostPositions = 1 << 30;
 constexpr uint32_t kDefaultWindow = 4096, kDefaultFirstWindowedLayer = 28;
-constexpr double kDefaultEpsilon = 1e-6, kDefaultQueryScalar = 256.0;
+constexpr double kDefaultQueryScalar = 256.0;
 
 const Family& family_of(const JsonView& config) {
   if (const Family* const family = family_of_config(config.json())) return *family;
@@ -49,21 +50,22 @@ uint32_t size_or(const JsonView& config, std::string_view key, uint32_t fallback
 }
 
 Activation activation_of(const JsonView& config, const Family& family) {
-  static constexpr std::array<std::pair<std::string_view, Activation>, 9> kNames{{{"silu", Activation::kSilu},
-                                                                                  {"swish", Activation::kSilu},
-                                                                                  {"gelu", Activation::kGeluErf},
-                                                                                  {"gelu_python", Activation::kGeluErf},
-                                                                                  {"gelu_pytorch_tanh", Activation::kGeluTanh},
-                                                                                  {"gelu_python_tanh", Activation::kGeluTanh},
-                                                                                  {"gelu_new", Activation::kGeluTanh},
-                                                                                  {"gelu_fast", Activation::kGeluTanh},
-                                                                                  {"gelu_accurate", Activation::kGeluTanh}}};
+  static constexpr std::array<std::pair<std::string_view, Activation>, 10> kNames{{{"silu", Activation::kSilu},
+                                                                                   {"swish", Activation::kSilu},
+                                                                                   {"gelu", Activation::kGeluErf},
+                                                                                   {"gelu_python", Activation::kGeluErf},
+                                                                                   {"gelu_pytorch_tanh", Activation::kGeluTanh},
+                                                                                   {"gelu_python_tanh", Activation::kGeluTanh},
+                                                                                   {"gelu_new", Activation::kGeluTanh},
+                                                                                   {"gelu_fast", Activation::kGeluTanh},
+                                                                                   {"gelu_accurate", Activation::kGeluTanh},
+                                                                                   {"relu2", Activation::kReluSquared}}};
   const auto name = config.optional_text(family.activation_field);
   if (!name) return family.default_activation;
   const auto* const found = std::ranges::find(kNames, *name, [](const auto& row) { return row.first; });
   if (found != kNames.end()) return found->second;
   throw Error(ErrorCode::kUnsupported, config.child(family.activation_field).where(),
-              fmt::format("the activation '{}'", printable(*name)), "the engine knows silu, gelu and gelu_pytorch_tanh");
+              fmt::format("the activation '{}'", printable(*name)), "the engine knows silu, gelu, gelu_pytorch_tanh and relu2");
 }
 
 bool has_bias(BiasRule rule, const JsonView& config) {
@@ -124,7 +126,7 @@ void read_layers(const JsonView& config, ModelConfig& model) {
     model.rotaries.push_back(read_rotary_frequencies(config, settings, model.head_width, model.trained_positions));
   };
   const bool each = family.local_rotary;
-  add_rotary({"full_attention", "rope_theta", each ? 1e6f : 1e4f, true, each});
+  add_rotary({"full_attention", "rope_theta", each ? 1e6f : family.default_rotary_base, true, each});
   if (each) add_rotary({"sliding_attention", "rope_local_base_freq", 1e4f, false, each});
 
   model.layers.assign(model.layer_count, {});
@@ -198,6 +200,7 @@ DecoderShape ModelConfig::decoder_shape() const noexcept {
           .feed_forward_biases = feed_forward_biases,
           .query_key_norm = family->query_key_norm,
           .norms_after_blocks = family->norms_after_blocks,
+          .norms_inside_blocks = family->norms_inside_blocks,
           .own_head = !tied_head};
 }
 
@@ -209,7 +212,7 @@ ModelConfig read_model_config(const Json& json, const std::string& where) {
   model.family = &family;
   refuse_other_graphs(config);
   read_sizes(config, model);
-  model.norm_epsilon = static_cast<float>(config.optional_number("rms_norm_eps", 0.0, 1.0).value_or(kDefaultEpsilon));
+  model.norm_epsilon = static_cast<float>(config.optional_number("rms_norm_eps", 0.0, 1.0).value_or(double{family.default_epsilon}));
   model.activation = activation_of(config, family);
   model.embedding_scale = family.embedding_scaled ? std::sqrt(static_cast<float>(model.hidden)) : 1.0f;
   const double scalar = family.query_scalar
@@ -226,6 +229,7 @@ ModelConfig read_model_config(const Json& json, const std::string& where) {
   model.output_bias = has_bias(family.output_bias, config);
   model.feed_forward_biases = family.feed_forward_bias_field && config.optional_boolean("mlp_bias").value_or(false);
   model.tied_head = config.optional_boolean("tie_word_embeddings").value_or(ties_head_by_default(family.architecture));
+  model.rounds_activations = config.optional_integer(kActivationBitsField, 8, 8).has_value();
   read_layers(config, model);
   return model;
 }

@@ -31,6 +31,7 @@ struct ModelConfig {
   float attention_softcap, logit_softcap;  // 0: none
   bool query_key_value_biases, output_bias, feed_forward_biases;
   bool tied_head;
+  bool rounds_activations;  // matrices of layers multiply activations of eight bits a token, as the model was trained
   std::vector<RotaryFrequencies> rotaries;
   std::vector<LayerConfig> layers;
 

@@ -71,6 +71,15 @@ constexpr Family kFamilies[] = {
      .output_bias = kAttentionBiasField,
      .windows = kUpperLayers,
      .query_key_norm = true},
+    {.architecture = "BitNetForCausalLM",  // b1.58 2B4T
+     .model_type = "bitnet",
+     .defaults = {128'256, 2560, 6912, 30, 20, 5, 0, 2048},
+     .default_activation = Activation::kReluSquared,
+     .query_key_value_bias = kAttentionBiasField,
+     .output_bias = kAttentionBiasField,
+     .norms_inside_blocks = true,
+     .default_epsilon = 1e-5f,
+     .default_rotary_base = 5e5f},
     kGemma2,
     gemma3(),
 };

@@ -45,11 +45,14 @@ struct Family {
   bool query_key_norm = false;           // RMS norm of each head's query and key
   bool gains_are_offsets = false;        // norm gains are stored as gain − 1
   bool norms_after_blocks = false;       // attention and feed-forward outputs are normed before they are added ("sandwich")
+  bool norms_inside_blocks = false;      // what the output and down matrices multiply is normed first ("sub-norms")
   bool embedding_scaled = false;         // embeddings are multiplied by sqrt(hidden)
   bool query_scalar = false;             // scores are divided by sqrt(query_pre_attn_scalar), not by sqrt(head width)
   bool attention_softcap_field = false;  // attn_logit_softcapping counts
   bool logit_softcap_field = false;      // final_logit_softcapping counts
   float default_attention_softcap = 0.0f, default_logit_softcap = 0.0f;  // 0: none
+  float default_epsilon = 1e-6f;
+  float default_rotary_base = 1e4f;
 };
 
 // Null where the architecture is not one that the engine runs.

@@ -29,6 +29,8 @@ Layer Layer::load(WeightLoader& weights, uint32_t index) {
   layer.query_norm_ = weights.gain(Part::kQueryNorm, index);
   layer.key_norm_ = weights.gain(Part::kKeyNorm, index);
   layer.after_attention_norm_ = weights.gain(Part::kAfterAttentionNorm, index);
+  layer.attention_inner_norm_ = weights.gain(Part::kAttentionInnerNorm, index);
+  layer.feed_forward_inner_norm_ = weights.gain(Part::kFeedForwardInnerNorm, index);
   layer.feed_forward_norm_ = weights.gain(Part::kFeedForwardNorm, index);
   layer.after_feed_forward_norm_ = weights.gain(Part::kAfterFeedForwardNorm, index);
   layer.query_ = weights.linear(Part::kQuery, Part::kQueryBias, index);
@@ -55,12 +57,12 @@ void Layer::run(LayerStage stage, LayerContext& context, const Step& step, Rows 
     case LayerStage::kQueryKeyValue: return attend(context, step, hidden, cache, cache_layer, observer);
     case LayerStage::kOutput: {
       const Rows attended = first_rows(context.attended, hidden.count);
-      return add_block(context, output_, attended, after_attention_norm_.get(), hidden, observer);
+      return add_block(context, output_, attended, attention_inner_norm_.get(), after_attention_norm_.get(), hidden, observer);
     }
     case LayerStage::kGateUp: return gate(context, hidden, observer);
     case LayerStage::kDown: {
       const Rows gated = first_rows(context.gate, hidden.count);
-      return add_block(context, down_, gated, after_feed_forward_norm_.get(), hidden, observer);
+      return add_block(context, down_, gated, feed_forward_inner_norm_.get(), after_feed_forward_norm_.get(), hidden, observer);
     }
   }
 }
@@ -76,9 +78,14 @@ std::vector<Linear*> Layer::linears(LayerStage stage) {
 }
 
 std::optional<Norm> Layer::norm_before(LayerStage stage, const ModelConfig& config) const noexcept {
-  if (stage == LayerStage::kQueryKeyValue) return Norm{attention_norm_.get(), config.norm_epsilon};
-  if (stage == LayerStage::kGateUp) return Norm{feed_forward_norm_.get(), config.norm_epsilon};
-  return std::nullopt;
+  const DeviceVector* gain = nullptr;
+  switch (stage) {
+    case LayerStage::kQueryKeyValue: gain = attention_norm_.get(); break;
+    case LayerStage::kOutput: gain = attention_inner_norm_.get(); break;
+    case LayerStage::kGateUp: gain = feed_forward_norm_.get(); break;
+    case LayerStage::kDown: gain = feed_forward_inner_norm_.get(); break;
+  }
+  return gain == nullptr ? std::nullopt : std::optional(Norm{gain, config.norm_epsilon});
 }
 
 bool Layer::is_normed_after(LayerStage stage) const noexcept {
@@ -120,13 +127,15 @@ void Layer::gate(LayerContext& context, Rows hidden, ForwardObserver* observer) 
   backend.multiply_gated(hidden, &norm, gate_.into(gate), up_.into(up), config.activation);
 }
 
-void Layer::add_block(LayerContext& context, const Linear& linear, Rows x, const DeviceVector* norm_after, Rows hidden,
-                      ForwardObserver* observer) const {
+void Layer::add_block(LayerContext& context, const Linear& linear, Rows x, const DeviceVector* norm_before,
+                      const DeviceVector* norm_after, Rows hidden, ForwardObserver* observer) const {
   Backend& backend = context.backend();
-  if (observer != nullptr) observer->before_linears(std::array{&linear}, x, nullptr);
-  if (norm_after == nullptr) return backend.multiply(x, nullptr, std::array{linear.into(hidden, /*adds=*/true)});
+  const Norm inner{norm_before, context.config().norm_epsilon};
+  const Norm* const norm = norm_before == nullptr ? nullptr : &inner;
+  if (observer != nullptr) observer->before_linears(std::array{&linear}, x, norm);
+  if (norm_after == nullptr) return backend.multiply(x, norm, std::array{linear.into(hidden, /*adds=*/true)});
   const Rows projected = first_rows(context.projected, hidden.count);
-  backend.multiply(x, nullptr, std::array{linear.into(projected)});
+  backend.multiply(x, norm, std::array{linear.into(projected)});
   backend.add_normed(projected, {norm_after, context.config().norm_epsilon}, hidden);
 }
 

@@ -74,13 +74,15 @@ class Layer {
   void attend(LayerContext& context, const Step& step, Rows hidden, KeyValueCache& cache, uint32_t cache_layer,
               ForwardObserver* observer) const;
   void gate(LayerContext& context, Rows hidden, ForwardObserver* observer) const;
-  // hidden += linear·x, normed before it is added where the family does so.
-  void add_block(LayerContext& context, const Linear& linear, Rows x, const DeviceVector* norm_after, Rows hidden,
-                 ForwardObserver* observer) const;
+  // hidden += linear·x. x is normed where there is a norm for it, and so is the product before it is added.
+  void add_block(LayerContext& context, const Linear& linear, Rows x, const DeviceVector* norm_before,
+                 const DeviceVector* norm_after, Rows hidden, ForwardObserver* observer) const;
 
   uint32_t index_ = 0;
   std::unique_ptr<DeviceVector> attention_norm_, feed_forward_norm_;
-  std::unique_ptr<DeviceVector> query_norm_, key_norm_, after_attention_norm_, after_feed_forward_norm_;  // null: none
+  // Null where the family has none.
+  std::unique_ptr<DeviceVector> query_norm_, key_norm_, attention_inner_norm_, feed_forward_inner_norm_, after_attention_norm_,
+      after_feed_forward_norm_;
   Linear query_, key_, value_, output_, gate_, up_, down_;
 };
 

@@ -48,7 +48,7 @@ std::unique_ptr<DeviceMatrix> WeightLoader::matrix(const DecoderTensor& tensor) 
 
 Linear WeightLoader::linear(DecoderPart matrix_part, DecoderPart bias_part, uint32_t layer) {
   const DecoderTensor tensor = decoder_tensor(shape_, matrix_part, layer);
-  Linear result{tensor.name.substr(0, tensor.name.rfind('.')), matrix(tensor), nullptr};
+  Linear result{tensor.name.substr(0, tensor.name.rfind('.')), matrix(tensor), nullptr, config_.rounds_activations};
   if (has_part(shape_, bias_part)) result.bias = vector(decoder_tensor(shape_, bias_part, layer), 0.0f);
   return result;
 }

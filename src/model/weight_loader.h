@@ -19,8 +19,9 @@ struct Linear {
   std::string name;  // without ".weight"
   std::unique_ptr<DeviceMatrix> weights;
   std::unique_ptr<DeviceVector> bias;  // null: none
+  bool rounds_input = false;           // as in Projection
 
-  Projection into(Rows out, bool adds = false) const noexcept { return {weights.get(), bias.get(), out, adds}; }
+  Projection into(Rows out, bool adds = false) const noexcept { return {weights.get(), bias.get(), out, adds, rounds_input}; }
 };
 
 class WeightLoader {

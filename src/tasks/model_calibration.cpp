@@ -35,6 +35,11 @@ ModelCalibration::ModelCalibration(const ModelSource& model, const QuantizeOptio
                 fmt::format("choose another recipe; the engine runs {}", supported_architectures()));
   }
   config_ = read_model_config(model.config, model.path.string());
+  if (config_->family->norms_inside_blocks || config_->rounds_activations) {
+    throw Error(ErrorCode::kUnsupported, "options.configs",
+                "calibrated recipes do not know how a model of this family feels errors",
+                "a model that is ternary by birth is kept exactly by the recipe 'exact'");
+  }
   for_each_tensor(config_->decoder_shape(), [&](const DecoderTensor& tensor) {
     if (tensor.layer && tensor.role == DecoderRole::kMatrix) layer_matrices_.insert(tensor.name);
   });

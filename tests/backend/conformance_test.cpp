@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "backend/device_under_test.h"
@@ -194,10 +195,11 @@ TEST_P(Conformance, GateAndSoftCap) {
       case Activation::kSilu: return x / (1.0 + std::exp(-x));
       case Activation::kGeluErf: return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
       case Activation::kGeluTanh: return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+      case Activation::kReluSquared: return x < 0.0 ? 0.0 : x * x;
     }
     return 0.0;
   };
-  for (const Activation activation : {Activation::kSilu, Activation::kGeluErf, Activation::kGeluTanh}) {
+  for (const Activation activation : {Activation::kSilu, Activation::kGeluErf, Activation::kGeluTanh, Activation::kReluSquared}) {
     const auto a = device.rows(kWidth, gate), b = device.rows(kWidth, up);
     device->gate(activation, first_rows(a, kTokens), first_rows(b, kTokens), first_rows(a, kTokens));
     const std::vector<float> out = device.values(a);
@@ -230,7 +232,8 @@ TEST_P(Conformance, MultiplyGatedIsBothOperations) {
       const Norm norm{gains.get(), 1e-3f};
       for (const size_t tokens : {1u, 3u, 200u}) {
         const auto input = device.rows(width, random_values(tokens * width, 7));
-        for (const Activation activation : {Activation::kSilu, Activation::kGeluErf, Activation::kGeluTanh}) {
+        for (const Activation activation :
+             {Activation::kSilu, Activation::kGeluErf, Activation::kGeluTanh, Activation::kReluSquared}) {
           const bool normed_and_biased = activation != Activation::kGeluErf;
           const Norm* const used = normed_and_biased ? &norm : nullptr;
           const DeviceVector* const added = normed_and_biased ? biases.get() : nullptr;
@@ -248,6 +251,51 @@ TEST_P(Conformance, MultiplyGatedIsBothOperations) {
                 << "depth " << depth << ", element " << i;
           }
         }
+      }
+    }
+  }
+}
+
+// Rows of very different sizes; some of zeros, or so small that the least step counts.
+TEST_P(Conformance, InputsAreRoundedToEightBitsOfARow) {
+  constexpr size_t kWidth = 77, kRows = 40, kTokens = 37;
+  const std::vector<float> weights = random_values(kRows * kWidth, 1), gain = random_values(kWidth, 2);
+  std::vector<float> x = random_values(kTokens * kWidth, 3);
+  for (size_t i = 0; i < x.size(); ++i) x[i] *= std::ldexp(1.0f, static_cast<int>(i / kWidth % 9) * 4 - 24);
+  std::fill_n(x.begin() + 5 * kWidth, kWidth, 0.0f);
+  const auto matrix = device.matrix(weights, kWidth);
+  const auto gains = device->upload_vector(gain);
+  const Norm norm{gains.get(), 1e-5f};
+  for (const auto& [used, tokens] : {std::pair<const Norm*, size_t>{nullptr, kTokens}, {&norm, kTokens}, {&norm, 1}}) {
+    const auto input = device.rows(kWidth, x), a = device.empty(kTokens, kRows), b = device.empty(kTokens, kRows);
+    const Projection projections[] = {{matrix.get(), nullptr, first_rows(a, tokens), false, true},
+                                      {matrix.get(), nullptr, first_rows(b, tokens), false, true}};
+    device->multiply(first_rows(input, tokens), used, projections);
+    EXPECT_EQ(device.values(input), x);
+    const std::vector<float> found = device.values(a);
+    EXPECT_EQ(device.values(b), found);
+    for (size_t token = 0; token < tokens; ++token) {
+      const std::vector<float> row(x.begin() + static_cast<std::ptrdiff_t>(token * kWidth),
+                                   x.begin() + static_cast<std::ptrdiff_t>((token + 1) * kWidth));
+      std::vector<double> values(row.begin(), row.end());
+      if (used != nullptr) values = normed(row, kWidth, gain, 1e-5);
+      double largest = 1e-5;
+      for (const double value : values) largest = std::max(largest, std::abs(value));
+      // A value next to the edge between two steps may go either way.
+      size_t uncertain = 0;
+      for (double& value : values) {
+        const double steps = value * 127.0 / largest;
+        if (std::abs(std::abs(steps - std::floor(steps)) - 0.5) < 1e-3) ++uncertain;
+        value = std::nearbyint(steps) * largest / 127.0;
+      }
+      for (size_t r = 0; r < kRows; ++r) {
+        double expected = 0.0, size = 0.0;
+        for (size_t i = 0; i < kWidth; ++i) {
+          expected += values[i] * double{weights[r * kWidth + i]};
+          size += std::abs(values[i] * double{weights[r * kWidth + i]});
+        }
+        const double error = size * GetParam().dense_error + static_cast<double>(uncertain) * 4.0 * largest / 127.0;
+        ASSERT_NEAR(double{found[token * kRows + r]}, expected, error) << "token " << token << ", row " << r;
       }
     }
   }

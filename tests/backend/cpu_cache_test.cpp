@@ -100,8 +100,7 @@ TEST(CpuCache, BytesCountTimesTheScaleOfTheirPosition) {
       for (uint32_t head = 0; head < 2; ++head) {
         for (const bool key : {true, false}) {
           const void* const elements = key ? cache.keys(1, 1, head) : cache.values(1, 1, head);
-          const float scale =
-              float_from_half((key ? cache.key_scales(1, 1, head) : cache.value_scales(1, 1, head))[position]);
+          const float scale = float_from_half((key ? cache.key_scales(1, 1, head) : cache.value_scales(1, 1, head))[position]);
           const float largest = std::abs(heads[head * 5 + 1]);
           ASSERT_GE(scale * limit, largest);
           ASSERT_LE(scale, largest / limit * 1.001f + 0x1p-24f);

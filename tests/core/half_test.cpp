@@ -148,8 +148,8 @@ TEST(Float8, RoundsToNearestEvenAndStaysAtTheLargest) {
   const std::vector<double> values = ascending_float8_values();
   for (const float value : interesting_floats(values)) {
     if (std::isnan(value)) continue;
-    const uint16_t expected = std::fabs(value) >= 448.0f ? static_cast<uint16_t>(0x7e | (std::signbit(value) ? 0x8000 : 0))
-                                                         : nearest(value, values);
+    const uint16_t expected =
+        std::fabs(value) >= 448.0f ? static_cast<uint16_t>(0x7e | (std::signbit(value) ? 0x8000 : 0)) : nearest(value, values);
     ASSERT_EQ(float8_from_float(value), static_cast<uint8_t>((expected & 0x7f) | (expected >> 8 & 0x80))) << value;
   }
   EXPECT_EQ(float8_from_float(INFINITY), 0x7e);

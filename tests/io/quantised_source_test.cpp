@@ -130,8 +130,40 @@ TEST_F(QuantisedSource, OtherMethodsAreRefusedByName) {
   write_plainly(path() / "quantize_config.json", R"({"bits": 4})");
   refused("quantize_config.json");
   fs::remove(path() / "quantize_config.json");
-  write({{"quantization_config", {{"quant_method", "bitnet"}}}}, {plain_});
+  write({{"quantization_config", {{"quant_method", "bitnet"}, {"quantization_mode", "online"}}}}, {plain_});
   refused("while it runs");
+  write({{"quantization_config", {{"quant_method", "bitnet"}}}}, {plain_});
+  refused("no matrix is packed");
+}
+
+// Bits 2k and 2k + 1 of byte row i hold a trit plus 1 of row 3k + i, as transformers packs them.
+TEST_F(QuantisedSource, FourRowsOfTritsInAByte) {
+  constexpr size_t kByteRows = 3, kColumns = 5, kRows = 4 * kByteRows;
+  const auto trit = [](size_t row, size_t column) { return static_cast<int>((row * 7 + column * 5 + row * column) % 3) - 1; };
+  std::string bytes;
+  for (size_t i = 0; i < kByteRows; ++i) {
+    for (size_t c = 0; c < kColumns; ++c) {
+      int byte = 0;
+      for (size_t k = 0; k < 4; ++k) byte |= (trit(k * kByteRows + i, c) + 1) << (2 * k);
+      bytes += static_cast<char>(byte);
+    }
+  }
+  for (const auto& [linear_class, factor] : {std::pair{"bitlinear", 1.0f / 2.5f}, {"autobitlinear", 2.5f}}) {
+    write({{"quantization_config", {{"quant_method", "bitnet"}, {"linear_class", linear_class}}}},
+          {raw_tensor(kName, ElementType::kU8, {kByteRows, kColumns}, bytes),
+           f32_tensor(std::string(kName) + "_scale", {1}, {2.5f})});
+    const ModelSource model = open_hf_folder(path());
+    ASSERT_EQ(model.tensors.size(), 1u);
+    EXPECT_EQ(model.tensors[0].shape, (std::vector<uint64_t>{kRows, kColumns}));
+    EXPECT_EQ(model.config->at(kActivationBitsField), 8);
+    for (const size_t first : {size_t{0}, size_t{7}, kColumns * kRows - 1}) {
+      const std::vector<float> found = values(model, first);
+      for (size_t i = 0; i < found.size(); ++i) {
+        const size_t at = first + i;
+        ASSERT_FLOAT_EQ(found[i], static_cast<float>(trit(at / kColumns, at % kColumns)) * factor) << at;
+      }
+    }
+  }
 }
 
 TEST_F(QuantisedSource, AMarkOnPlainWeightsIsRefused) {

@@ -267,6 +267,7 @@ double activated(Activation activation, double x) {
     case Activation::kSilu: return x / (1.0 + std::exp(-x));
     case Activation::kGeluTanh: return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
     case Activation::kGeluErf: return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
+    case Activation::kReluSquared: return x < 0.0 ? 0.0 : x * x;
   }
   return NAN;
 }
@@ -280,15 +281,19 @@ TEST_P(TensorKernelsTest, Gate) {
   }
   for (int i = 0; i < 649; ++i) x.push_back(-12.0f + 0.037f * static_cast<float>(i));
   const std::vector<float> up = random_vector(x.size(), 1);
-  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGeluErf}) {
+  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGeluErf, Activation::kReluSquared}) {
     const auto gate = kernels().gate[static_cast<size_t>(activation)];
     std::vector<float> out(x.size());
     gate(x.data(), up.data(), x.size(), out.data());
     for (size_t i = 0; i < x.size(); ++i) {
       const double expected = activated(activation, double{x[i]}) * double{up[i]};
-      // silu's error is relative; 1 + tanh and 1 + erf cancel below 0, which leaves a unit of 1 times x.
-      const double bound =
-          activation == Activation::kSilu ? std::abs(expected) * 1e-6 + 1e-17 : std::abs(double{x[i]} * double{up[i]}) * 6e-7;
+      if (activation == Activation::kReluSquared && x[i] > 1e19f) {
+        EXPECT_TRUE(std::isinf(out[i]));
+        continue;
+      }
+      // 1 + tanh and 1 + erf cancel below 0, which leaves a unit of 1 times x; the others' errors are relative.
+      const bool cancels = activation == Activation::kGeluTanh || activation == Activation::kGeluErf;
+      const double bound = cancels ? std::abs(double{x[i]} * double{up[i]}) * 6e-7 : std::abs(expected) * 1e-6 + 1e-17;
       EXPECT_NEAR(double{out[i]}, expected, bound + double{kTiniest})
           << "activation " << static_cast<int>(activation) << " of " << x[i];
     }

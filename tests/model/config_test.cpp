@@ -180,7 +180,9 @@ TEST(Config, Activations) {
                                                        {"gelu_pytorch_tanh", Activation::kGeluTanh}}) {
     EXPECT_EQ(read(llama({{"hidden_act", name}})).activation, activation);
   }
-  refused(ErrorCode::kUnsupported, "'relu2'", llama({{"hidden_act", "relu2"}}));
+  EXPECT_EQ(read(llama({{"hidden_act", "relu2"}})).activation, Activation::kReluSquared);
+  EXPECT_EQ(read(of_family("BitNetForCausalLM", {{"hidden_act", nullptr}})).activation, Activation::kReluSquared);
+  refused(ErrorCode::kUnsupported, "'quick_gelu'", llama({{"hidden_act", "quick_gelu"}}));
   EXPECT_EQ(read(llama({{"hidden_act", nullptr}})).activation, Activation::kSilu);
   refused(ErrorCode::kBadInput, "hidden_act", llama({{"hidden_act", 3}}));
   Json gemma = of_family("Gemma3ForCausalLM");

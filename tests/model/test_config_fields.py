@@ -35,10 +35,11 @@ FAMILIES = {
     "qwen3": "qwen3",
     "gemma2": "gemma2",
     "gemma3": "gemma3",
+    "bitnet": "bitnet",
 }
 # Values that a field is given, beyond those that follow from its type.
 VALUES = {
-    "hidden_act": ["silu", "swish", "gelu", "gelu_new", "gelu_fast", "gelu_python", "gelu_pytorch_tanh", "quick_gelu", "relu"],
+    "hidden_act": ["silu", "swish", "gelu", "gelu_new", "gelu_fast", "gelu_python", "gelu_pytorch_tanh", "quick_gelu", "relu", "relu2"],
     "hidden_activation": ["silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "quick_gelu"],
     "head_dim": [8, None],
     "sliding_window": [1, 5, 1000, None],

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    BitNetConfig,
+    BitNetForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
@@ -83,6 +85,10 @@ def qwen2(options=(), **rest):
 def qwen3(options=(), **rest):
     sizes = {"num_attention_heads": 3, "head_dim": 14, "tie_word_embeddings": True}
     return Variant(Qwen3Config, Qwen3ForCausalLM, COMMON | sizes | dict(options), **rest)
+
+
+def bitnet(options=(), **rest):
+    return Variant(BitNetConfig, BitNetForCausalLM, COMMON | dict(options), **rest)
 
 
 def gemma3(options=(), **rest):
@@ -193,6 +199,8 @@ VARIANTS = {
     "qwen3": qwen3(),
     "qwen3_untied_biases": qwen3({"tie_word_embeddings": False, "attention_bias": True}, mistakes=({"attention_bias": False},)),
     "qwen3_window": qwen3(QWEN2_WINDOW, mistakes=({"sliding_window": 7},)),
+    "bitnet": bitnet(mistakes=({"hidden_act": "silu"}, {"rms_norm_eps": 1e-6})),
+    "bitnet_biases": bitnet({"attention_bias": True, "tie_word_embeddings": True}, mistakes=({"attention_bias": False},)),
     "gemma2": gemma2(
         {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
         mistakes=({"attn_logit_softcapping": 1000.0}, {"final_logit_softcapping": 1000.0}, {"sliding_window": 7}),
@@ -233,7 +241,7 @@ TRANSLATIONS = {
     "qwen2_unused_window": "qwen2",
     "gemma3_v4": "gemma3_linear",
 }
-ONE_OF_EACH_FAMILY = ["llama_biases", "mistral_window", "ministral", "qwen2", "qwen3", "gemma2", "gemma3"]
+ONE_OF_EACH_FAMILY = ["llama_biases", "mistral_window", "ministral", "qwen2", "qwen3", "gemma2", "gemma3", "bitnet"]
 
 
 def randomise(model):

@@ -21,7 +21,6 @@ namespace tritllm {
 
 namespace {
 
-using kernels::padded_row;
 using kernels::TileFormat;
 using kernels::WeightRows;
 
@@ -36,7 +35,7 @@ constexpr size_t kLongestRun = 8;
 constexpr size_t kWorthSharing = 16 * 1024;
 
 // The kernels' tables are indexed by their own enumerations, which have the same order.
-static_assert(static_cast<int>(kernels::Activation::kGeluErf) == static_cast<int>(Activation::kGeluErf));
+static_assert(static_cast<int>(kernels::Activation::kReluSquared) == static_cast<int>(Activation::kReluSquared));
 static_assert(static_cast<int>(kernels::CacheType::kInt8) == static_cast<int>(CacheType::kInt8));
 
 class CpuRotaryTable final : public RotaryTable {
@@ -137,7 +136,9 @@ class CpuBackend final : public Backend {
   void multiply(Rows x, const Norm* norm, std::span<const Projection> projections) override {
     products_.clear();
     for (const Projection& projection : projections) products_.push_back(product_of(projection));
-    const FloatRows rows = floats_of(x);
+    const bool rounds = !projections.empty() && projections.front().rounds_input;
+    const FloatRows rows = rounds ? rounded(floats_of(x), norm) : floats_of(x);
+    if (rounds) norm = nullptr;
     const size_t most = tokens_at_once(rows), parts = (rows.count + most - 1) / most;
     if (parts <= 1) return multiply_at_once(rows, norm);
     const std::vector<Product> whole = products_;
@@ -317,6 +318,21 @@ class CpuBackend final : public Backend {
   FloatRows normed(FloatRows x, const Norm& norm) {
     const FloatRows out{sized(normed_, x.count * x.stride), x.count, x.width, x.stride};
     for_rows(x, [&](size_t row, unsigned) { norm_into(x.row(row), x, norm, out.row(row)); });
+    return out;
+  }
+
+  // norm(x), or x where there is no norm, rounded as Projection::rounds_input says; in memory as normed() has.
+  FloatRows rounded(FloatRows x, const Norm* norm) {
+    const FloatRows out{sized(normed_, x.count * x.stride), x.count, x.width, x.stride};
+    for_rows(x, [&](size_t row, unsigned) {
+      float* const to = out.row(row);
+      if (norm != nullptr) norm_into(x.row(row), x, *norm, to);
+      else std::copy_n(x.row(row), x.stride, to);
+      float largest = 1e-5f;
+      for (size_t i = 0; i < x.width; ++i) largest = std::max(largest, std::abs(to[i]));
+      const float scale = 127.0f / largest;
+      for (size_t i = 0; i < x.width; ++i) to[i] = std::nearbyint(to[i] * scale) / scale;
+    });
     return out;
   }
 

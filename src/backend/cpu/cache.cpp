@@ -23,8 +23,8 @@ bool has_scales(CacheType type) noexcept { return kernels::has_scales(static_cas
 
 // Of one head in a page: keys or values.
 uint64_t bytes_of_part(const CacheShape& shape) noexcept {
-  const uint64_t position = kernels::padded_row(shape.head_width) * element_bytes(shape.type) +
-                            (has_scales(shape.type) ? sizeof(uint16_t) : 0);
+  const uint64_t position =
+      kernels::padded_row(shape.head_width) * element_bytes(shape.type) + (has_scales(shape.type) ? sizeof(uint16_t) : 0);
   return kCpuPagePositions * position;
 }
 

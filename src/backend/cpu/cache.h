@@ -32,7 +32,9 @@ class CpuCache final : public KeyValueCache {
 
   // Of one head, from the first position of a page on. Scales are null where elements have none.
   const void* keys(uint32_t layer, PageId page, uint32_t head) const noexcept { return elements(Part::kKeys, layer, page, head); }
-  const void* values(uint32_t layer, PageId page, uint32_t head) const noexcept { return elements(Part::kValues, layer, page, head); }
+  const void* values(uint32_t layer, PageId page, uint32_t head) const noexcept {
+    return elements(Part::kValues, layer, page, head);
+  }
   const uint16_t* key_scales(uint32_t layer, PageId page, uint32_t head) const noexcept {
     return scales(Part::kKeys, layer, page, head);
   }

@@ -72,8 +72,9 @@ __global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task
     const RowsView& rows = query ? task.queries : key ? task.keys : task.values;
     float* from = rows.data + row * rows.stride + own * width;
     if (!query && !key) {
-      store_head(cache, part_of_page(cache, layer, page, own, 1), static_cast<int>(position % kPagePositions),
-                 [&](int i) { return from[i]; }, lane);
+      store_head(
+          cache, part_of_page(cache, layer, page, own, 1), static_cast<int>(position % kPagePositions),
+          [&](int i) { return from[i]; }, lane);
       continue;
     }
     const int64_t angle = static_cast<int64_t>(position) * task.pairs;
@@ -82,8 +83,9 @@ __global__ void __launch_bounds__(kHeadThreads) store_heads_kernel(HeadTask task
     if (query) {
       for (int i = lane; i < width; i += kLanes) from[i] = head_values[i];
     } else {
-      store_head(cache, part_of_page(cache, layer, page, own, 0), static_cast<int>(position % kPagePositions),
-                 [&](int i) { return head_values[i]; }, lane);
+      store_head(
+          cache, part_of_page(cache, layer, page, own, 0), static_cast<int>(position % kPagePositions),
+          [&](int i) { return head_values[i]; }, lane);
     }
     __syncwarp();
   }
@@ -164,8 +166,9 @@ __global__ void __launch_bounds__(kThreads)
                      own_heads[kHeads], lane);
         from = own_heads[kHeads];
       }
-      store_head(cache, part_of_page(cache, task.layer, pages[position / kPagePositions], key_head, key ? 0 : 1),
-                 static_cast<int>(position % kPagePositions), [&](int i) { return from[i]; }, lane);
+      store_head(
+          cache, part_of_page(cache, task.layer, pages[position / kPagePositions], key_head, key ? 0 : 1),
+          static_cast<int>(position % kPagePositions), [&](int i) { return from[i]; }, lane);
     }
     __syncthreads();
   }
@@ -332,9 +335,9 @@ Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const 
     using Element = decltype(element);
     // By plain arithmetic, queries and sums of fewer heads fit into registers.
     constexpr bool kFloats = std::is_same_v<Element, float>;
-    if (chunks <= 1) return launch_attend<Element, kFloats ? 4 : 8, 1>(traits, task, cache, step, own, tiled, stream);
-    if (chunks == 2) return launch_attend<Element, kFloats ? 4 : 8, 2>(traits, task, cache, step, own, tiled, stream);
-    return launch_attend<Element, kFloats ? 2 : 8, 4>(traits, task, cache, step, own, tiled, stream);
+    if (chunks <= 1) return launch_attend < Element, kFloats ? 4 : 8, 1 > (traits, task, cache, step, own, tiled, stream);
+    if (chunks == 2) return launch_attend < Element, kFloats ? 4 : 8, 2 > (traits, task, cache, step, own, tiled, stream);
+    return launch_attend < Element, kFloats ? 2 : 8, 4 > (traits, task, cache, step, own, tiled, stream);
   });
 }
 

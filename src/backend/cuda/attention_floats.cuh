@@ -57,8 +57,8 @@ TRIT_DEVICE void attend_to_floats(const PartOfRow& part, const CacheView& cache,
 #pragma unroll
     for (int a = 0; a < kAtOnce; ++a) {
       const uint32_t at = min(max(base + a * kTeams + team, part.begin), part.end - 1);
-      const float* key = reinterpret_cast<const float*>(part.keys_of_page(cache, at)) +
-                         static_cast<int>(at % kPagePositions) * cache.head_stride;
+      const float* key =
+          reinterpret_cast<const float*>(part.keys_of_page(cache, at)) + static_cast<int>(at % kPagePositions) * cache.head_stride;
       const float* value = key + cache.part_elements();
 #pragma unroll
       for (int c = 0; c < kChunks; ++c) {

@@ -1,5 +1,6 @@
-// Owns the inner part of attention over halves and eight-bit elements for one row: scores and weighted sums on the tensor cores, up to eight query heads
-// that share keys and values at a time. Does not own where positions come from, nor the merging of parts (attention.cu).
+// Owns the inner part of attention over halves and eight-bit elements for one row: scores and weighted sums on the tensor cores, up
+// to eight query heads that share keys and values at a time. Does not own where positions come from, nor the merging of parts
+// (attention.cu).
 //
 // Eight heads are half of the 16 rows of an mma. The other half has what rounding to halves takes away from queries and weights, so
 // the results are as good as with float32. A warp takes 16 positions at a time. Elements of keys stand in another order than their
@@ -52,8 +53,8 @@ struct WarpSums {
   float sums[kParts][8][4] = {};  // [element of eight]: 0 and 2 belong to the first eight, 1 and 3 to the second
   float largest = kLowest, total = 0.0f;
 
-  // Sixteen positions of a page from `page_position` on, a multiple of 16; of these only [begin, end) count, at least one, and others are
-  // not read. keys: the page's; its values follow.
+  // Sixteen positions of a page from `page_position` on, a multiple of 16; of these only [begin, end) count, at least one, and
+  // others are not read. keys: the page's; its values follow.
   template <typename Element>
   TRIT_DEVICE void add(const CacheView& cache, const std::byte* keys, int page_position, int begin, int end,
                        const QueryOperands<kWidth>& queries, float softcap, int lane) {

@@ -245,8 +245,8 @@ template <typename Element, int kDims>
 Status launch_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
                     Stream stream) {
   const dim3 grid(static_cast<unsigned>((task.queries.count + kTileQueries - 1) / kTileQueries), static_cast<unsigned>(task.heads));
-  return launch_kernel(attend_tiles_kernel<Element, kDims>, traits, grid, kThreads, Tile<kDims>::kBytes * (1 + 2 * stages_of(kDims)), stream,
-                       task, cache, step);
+  return launch_kernel(attend_tiles_kernel<Element, kDims>, traits, grid, kThreads,
+                       Tile<kDims>::kBytes * (1 + 2 * stages_of(kDims)), stream, task, cache, step);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ namespace tritllm {
 namespace cuda {
 namespace {
 
-static_assert(static_cast<int>(GateKind::kGeluErf) == static_cast<int>(Activation::kGeluErf));
+static_assert(static_cast<int>(GateKind::kReluSquared) == static_cast<int>(Activation::kReluSquared));
 static_assert(kNoChoice == kNoToken);
 
 class CudaBackend final : public Backend {
@@ -104,7 +104,8 @@ class CudaBackend final : public Backend {
     for (size_t first = 0; first < x.count; first += kTokensAtOnce) {
       const size_t count = std::min(kTokensAtOnce, x.count - first);
       const RowsView rows = view_of(x.slice(first, count));
-      const Input input = input_of(rows, norm);
+      const bool rounds = projections.front().rounds_input;
+      const Input input = rounds ? input_of(rounded(rows, norm), nullptr) : input_of(rows, norm);
       const Workspace workspace = workspace_for(std::min(x.count, kTokensAtOnce), rows.width);
       // Matrices of one depth that follow each other share a launch.
       for (size_t begin = 0; begin < projections.size();) {
@@ -128,7 +129,7 @@ class CudaBackend final : public Backend {
   void multiply_gated(Rows x, const Norm* norm, const Projection& gate, const Projection& up, Activation activation) override {
     const Input input = input_of(view_of(x), norm);
     const Product products[] = {product_of(gate, gate.out), product_of(up, up.out)};
-    if (x.count > kTokensAtOnce || !fits_gated(traits(), input, products[0], products[1])) {
+    if (gate.rounds_input || x.count > kTokensAtOnce || !fits_gated(traits(), input, products[0], products[1])) {
       return Backend::multiply_gated(x, norm, gate, up, activation);
     }
     launch(cuda::multiply_gated(traits(), static_cast<GateKind>(activation), input, products[0], products[1],
@@ -192,9 +193,8 @@ class CudaBackend final : public Backend {
     auto& moments = own<CudaMoments>(sums);
     RowsView rows = view_of(x);
     if (norm != nullptr) {
-      const size_t bytes = static_cast<size_t>(rows.count) * static_cast<size_t>(rows.stride) * sizeof(float);
-      const RowsView normed{static_cast<float*>(normed_.sized(bytes)), rows.stride, rows.count, rows.width};
-      context_.clear(normed.data, bytes);
+      const RowsView normed = room_like(rows);
+      context_.clear(normed.data, bytes_of(normed));
       launch(cuda::add_normed(traits(), rows, own<const CudaVector>(*norm->gain).data(), norm->epsilon, normed, stream()));
       rows = normed;
     }
@@ -242,6 +242,20 @@ class CudaBackend final : public Backend {
   Workspace workspace_for(size_t tokens, int64_t columns) {
     return {operands_.sized(operand_bytes(static_cast<int64_t>(tokens), columns)), partial_sums_.as<void>(),
             counters_.as<uint32_t>()};
+  }
+
+  static size_t bytes_of(const RowsView& rows) {
+    return static_cast<size_t>(rows.count) * static_cast<size_t>(rows.stride) * sizeof(float);
+  }
+  // Rows like these, which hold until the next call.
+  RowsView room_like(const RowsView& rows) {
+    return {static_cast<float*>(normed_.sized(bytes_of(rows))), rows.stride, rows.count, rows.width};
+  }
+  // norm(x), or x, rounded as Projection::rounds_input says.
+  RowsView rounded(const RowsView& x, const Norm* norm) {
+    const RowsView out = room_like(x);
+    launch(round_rows(traits(), x, gain_of(norm), epsilon_of(norm), out, stream()));
+    return out;
   }
 
   static const float* gain_of(const Norm* norm) { return norm == nullptr ? nullptr : own<const CudaVector>(*norm->gain).data(); }

@@ -6,8 +6,8 @@
 
 #include <type_traits>
 
-#include "backend/cuda/layout.h"
 #include "backend/cuda/launch.h"
+#include "backend/cuda/layout.h"
 #include "backend/cuda/ptx.cuh"
 
 namespace tritllm::cuda {
@@ -28,8 +28,7 @@ inline constexpr float kUnit = std::is_same_v<Element, Float8> ? 256.0f : 1.0f;
 
 // Of a head in a page. `part` 0: keys, 1: values.
 TRIT_DEVICE std::byte* part_of_page(const CacheView& cache, int layer, uint32_t page, int head, int part) {
-  return cache.data +
-         (((static_cast<int64_t>(page) * cache.layers + layer) * cache.heads + head) * 2 + part) * cache.part_bytes();
+  return cache.data + (((static_cast<int64_t>(page) * cache.layers + layer) * cache.heads + head) * 2 + part) * cache.part_bytes();
 }
 
 // [kPagePositions], where elements have eight bits.

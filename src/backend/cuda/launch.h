@@ -70,7 +70,7 @@ enum class ProductKernel { kAutomatic, kSingle, kBatch, kCluster, kPrefill };
 Status multiply(const DeviceTraits& traits, const Input& input, const Product* products, int count, const Workspace& workspace,
                 Stream stream, ProductKernel kernel = ProductKernel::kAutomatic);
 
-enum class GateKind : int { kSilu, kGeluTanh, kGeluErf };
+enum class GateKind : int { kSilu, kGeluTanh, kGeluErf, kReluSquared };
 // gate.out = activation(gate)·up in one launch; up.out is not touched. Only where fits_gated().
 bool fits_gated(const DeviceTraits& traits, const Input& input, const Product& gate, const Product& up) noexcept;
 Status multiply_gated(const DeviceTraits& traits, GateKind kind, const Input& input, const Product& gate, const Product& up,
@@ -108,6 +108,10 @@ Status gate(const DeviceTraits& traits, GateKind kind, const RowsView& gate, con
             Stream stream);
 // to += norm(x)
 Status add_normed(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& to,
+                  Stream stream);
+// out = norm(x), or x where gain is null, each row rounded to whole multiples of its largest magnitude / 127, which is at least
+// 1e-5.
+Status round_rows(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& out,
                   Stream stream);
 Status gather(const DeviceTraits& traits, const RowsView& x, const StepView& step, int first, const RowsView& out, Stream stream);
 Status soft_cap(const DeviceTraits& traits, const RowsView& x, float cap, Stream stream);

@@ -90,8 +90,7 @@ class CudaRotaryTable final : public RotaryTable {
 
 class CudaCache final : public KeyValueCache {
  public:
-  CudaCache(Context& context, const CacheShape& shape)
-      : shape_(shape), memory_(context, page_bytes() * shape.pages) {
+  CudaCache(Context& context, const CacheShape& shape) : shape_(shape), memory_(context, page_bytes() * shape.pages) {
     context.clear(memory_.as<void>(), memory_.bytes());
   }
   uint64_t bytes() const noexcept override { return memory_.bytes(); }

@@ -110,6 +110,31 @@ __global__ void __launch_bounds__(kThreads) add_normed_kernel(RowsView x, const 
   for (int i = static_cast<int>(threadIdx.x); i < x.width; i += kThreads) out[i] += from[i] * factor * __ldg(gain + i);
 }
 
+__global__ void __launch_bounds__(kThreads) round_rows_kernel(RowsView x, const float* gain, float epsilon, RowsView out) {
+  __shared__ float scratch[kWarps];
+  __shared__ uint32_t largest_of[kWarps];
+  allow_next_kernel();
+  wait_for_previous_kernel();
+  const float* from = x.data + static_cast<int64_t>(blockIdx.x) * x.stride;
+  float* to = out.data + static_cast<int64_t>(blockIdx.x) * out.stride;
+  const int thread = static_cast<int>(threadIdx.x);
+  float factor = 1.0f;
+  if (gain != nullptr) {
+    float squares = 0.0f;
+    for (int i = thread; i < x.width; i += kThreads) squares += from[i] * from[i];
+    factor = rsqrtf(sum_of_block(squares, scratch) / static_cast<float>(x.width) + epsilon);
+  }
+  const auto value = [&](int i) { return gain != nullptr ? from[i] * factor * __ldg(gain + i) : from[i]; };
+  uint32_t largest = __float_as_uint(1e-5f);  // magnitudes order as their bits do
+  for (int i = thread; i < x.width; i += kThreads) largest = max(largest, __float_as_uint(value(i)) & 0x7fffffffu);
+  largest = __reduce_max_sync(0xffffffffu, largest);
+  if (thread % kLanes == 0) largest_of[thread / kLanes] = largest;
+  __syncthreads();
+  for (int warp = 0; warp < kWarps; ++warp) largest = max(largest, largest_of[warp]);
+  const float scale = 127.0f / __uint_as_float(largest);
+  for (int i = thread; i < x.width; i += kThreads) to[i] = rintf(value(i) * scale) / scale;
+}
+
 __global__ void gather_kernel(RowsView x, StepView step, int first, RowsView out) {
   allow_next_kernel();
   wait_for_previous_kernel();
@@ -234,13 +259,19 @@ Status gate(const DeviceTraits& traits, GateKind kind, const RowsView& gate, con
   switch (kind) {
     case GateKind::kSilu: return launch(gate_kernel<GateKind::kSilu>);
     case GateKind::kGeluTanh: return launch(gate_kernel<GateKind::kGeluTanh>);
-    default: return launch(gate_kernel<GateKind::kGeluErf>);
+    case GateKind::kGeluErf: return launch(gate_kernel<GateKind::kGeluErf>);
+    default: return launch(gate_kernel<GateKind::kReluSquared>);
   }
 }
 
 Status add_normed(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& to,
                   Stream stream) {
   return launch_kernel(add_normed_kernel, traits, static_cast<unsigned>(x.count), kThreads, 0, stream, x, gain, epsilon, to);
+}
+
+Status round_rows(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& out,
+                  Stream stream) {
+  return launch_kernel(round_rows_kernel, traits, static_cast<unsigned>(x.count), kThreads, 0, stream, x, gain, epsilon, out);
 }
 
 Status gather(const DeviceTraits& traits, const RowsView& x, const StepView& step, int first, const RowsView& out, Stream stream) {

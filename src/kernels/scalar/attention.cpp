@@ -13,7 +13,8 @@ template <CacheType kType>
 double cached(const void* elements, size_t index) noexcept {
   if constexpr (kType == CacheType::kFloat32) return double{static_cast<const float*>(elements)[index]};
   else if constexpr (kType == CacheType::kFloat16) return double{float_from_half(static_cast<const uint16_t*>(elements)[index])};
-  else if constexpr (kType == CacheType::kFloat8) return double{float_from_float8(static_cast<const Float8*>(elements)[index].bits)};
+  else if constexpr (kType == CacheType::kFloat8)
+    return double{float_from_float8(static_cast<const Float8*>(elements)[index].bits)};
   else return static_cast<double>(static_cast<const int8_t*>(elements)[index]);
 }
 

@@ -57,6 +57,7 @@ float activation_of(float x) noexcept {
   if constexpr (kActivation == Activation::kGeluTanh)
     return 0.5f * x * (1.0f + std::tanh(0.7978845608f * (x + 0.044715f * x * x * x)));
   if constexpr (kActivation == Activation::kGeluErf) return 0.5f * x * (1.0f + std::erf(x * 0.7071067812f));
+  if constexpr (kActivation == Activation::kReluSquared) return x < 0.0f ? 0.0f : x * x;
 }
 
 template <Activation kActivation>
@@ -70,7 +71,7 @@ constexpr TensorKernels kTable{
     .multiply = {multiply<WeightType::kFloat32>, multiply<WeightType::kFloat16>, multiply<WeightType::kBFloat16>,
                  multiply<WeightType::kCodes>},
     .rms_norm = rms_norm,
-    .gate = {gate<Activation::kSilu>, gate<Activation::kGeluTanh>, gate<Activation::kGeluErf>},
+    .gate = {gate<Activation::kSilu>, gate<Activation::kGeluTanh>, gate<Activation::kGeluErf>, gate<Activation::kReluSquared>},
     .attend = {attend<CacheType::kFloat32>, attend<CacheType::kFloat16>, attend<CacheType::kFloat8>, attend<CacheType::kInt8>},
     .merge = merge,
 };
