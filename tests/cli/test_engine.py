@@ -352,6 +352,18 @@ def test_perplexity_is_that_of_transformers(models, oracle):
         assert "kl_divergence_mean" not in result
 
 
+def test_caches_of_eight_bits_lose_little(models):
+    def by(cache):
+        return evaluated(models["dense"], models["text"], "--context", 128, "--windows", 3, "--kv-cache", cache)["perplexity"]
+
+    exact = by("f32")
+    assert by("f16") == pytest.approx(exact, rel=1e-3)
+    for cache in ("int8", "fp8"):
+        found = by(cache)
+        assert found != exact
+        assert found == pytest.approx(exact, rel=0.05)
+
+
 def test_packed_against_its_fp16_folder(models):
     exact = evaluated(models["packed"], models["text"], "--reference", models["half"], "--context", 128, "--activations", "f32")
     assert 0 < exact["kl_divergence_mean"] < 1e-4
