@@ -98,6 +98,8 @@ def _architecture(config: dict[str, Any]) -> str:
         _refuse("config.json: /architectures/0", f"expected one of {', '.join(_FAMILIES)}, found {names[0]}")
     if config.get("use_sliding_window") or (names[0] == "LlamaForCausalLM" and config.get("sliding_window")):
         _refuse("config.json: /sliding_window", "expected no window")
+    if "tritllm_activation_bits" in config:
+        _refuse("config.json: /tritllm_activation_bits", "GGUF files cannot say that activations are rounded to eight bits a token")
     if config.get("hidden_act", "silu") != "silu":
         _refuse("config.json: /hidden_act", f"expected silu, found {config['hidden_act']}")
     return _FAMILIES[names[0]]

@@ -136,6 +136,9 @@ class TritllmQuantizer(HfQuantizer):
         return config
 
     def _process_model_before_weight_loading(self, model: Any, checkpoint_files: list[str] | None = None, **more: Any) -> Any:
+        if getattr(model.config, "tritllm_activation_bits", None) is not None:
+            _refuse("tritllm_activation_bits", "the model multiplies activations of eight bits a token, as it was trained",
+                    "tritllm.LLM does that")
         self.folder = Path(checkpoint_files[0]).parent
         problems = verify(self.folder)
         if problems:

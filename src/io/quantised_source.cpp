@@ -210,8 +210,10 @@ class Settling {
     if (packed == 0) refuse(place, "no matrix is packed");
     drop_companions();
     (*model_.config)[kActivationBitsField] = 8;
-    model_.quantising_warnings.push_back(
-        fmt::format("The model is ternary by birth ({} matrices): the recipe 'exact' keeps its weights as they are.", packed));
+    model_.quantising_warnings.push_back(fmt::format(
+        "The model is ternary by birth ({} matrices): the recipe 'exact' keeps its weights as they are. Its matrices multiply "
+        "activations of eight bits; transformers does not round them in FP16 folders.",
+        packed));
   }
 
   const SourceTensor* find(const std::string& name) const {

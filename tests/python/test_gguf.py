@@ -93,7 +93,8 @@ def test_families(kind, folders, tmp_path):
 
 
 @pytest.mark.parametrize("kind, more, where", [
-    ("Gemma", {}, "architectures"), ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, "rope")])
+    ("Gemma", {}, "architectures"), ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, "rope"),
+    ("Llama", {"tritllm_activation_bits": 8}, "tritllm_activation_bits")])
 def test_what_gguf_cannot_say(kind, more, where, folders, tmp_path):
     packed, _ = tiny(kind, folders, tmp_path, **more)
     with pytest.raises(tritllm.UnsupportedError) as refused:

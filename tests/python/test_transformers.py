@@ -113,6 +113,12 @@ def test_refusals(folders, tmp_path):
     for devices in ("cuda", {"": "cuda:0"}, {"model": "cpu", "lm_head": 0}):
         with pytest.raises(tritllm.UnsupportedError):
             quantizer.validate_environment(device_map=devices)
+    rounded = tmp_path / "rounded"
+    shutil.copytree(folders["packed"], rounded)
+    config = json.loads((rounded / "config.json").read_text())
+    (rounded / "config.json").write_text(json.dumps(config | {"tritllm_activation_bits": 8}))
+    with pytest.raises(tritllm.UnsupportedError, match="eight bits a token"):
+        transformers.AutoModelForCausalLM.from_pretrained(rounded)
     for name, change in (("damaged", None), ("future", 2)):
         folder = tmp_path / name
         shutil.copytree(folders["packed"], folder)
