@@ -212,7 +212,8 @@ ModelConfig read_model_config(const Json& json, const std::string& where) {
   model.family = &family;
   refuse_other_graphs(config);
   read_sizes(config, model);
-  model.norm_epsilon = static_cast<float>(config.optional_number("rms_norm_eps", 0.0, 1.0).value_or(double{family.default_epsilon}));
+  model.norm_epsilon =
+      static_cast<float>(config.optional_number("rms_norm_eps", 0.0, 1.0).value_or(double{family.default_epsilon}));
   model.activation = activation_of(config, family);
   model.embedding_scale = family.embedding_scaled ? std::sqrt(static_cast<float>(model.hidden)) : 1.0f;
   const double scalar = family.query_scalar

@@ -1,4 +1,4 @@
-"""torch's autograd as oracle of the backward pass: every family and variant of the tiny models, on sequences beyond their windows."""
+"""torch's autograd as oracle of the backward pass: every family that calibration takes and variant of the tiny models, on sequences beyond their windows."""
 import os
 import shutil
 import subprocess
@@ -19,7 +19,8 @@ LABELS = [tuple((token * 7 + place) % VOCABULARY for place, token in enumerate(i
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-@pytest.fixture(params=VARIANTS)
+# Calibrated recipes refuse models with norms inside their blocks (tests/model/test_bitnet.py).
+@pytest.fixture(params=[name for name in VARIANTS if not name.startswith("bitnet")])
 def folder(request, tmp_path):
     yield write_model(VARIANTS[request.param], tmp_path / "model")
     load.cache_clear()

@@ -133,6 +133,14 @@ def test_exact_keeps_every_weight(tmp_path, variant, linear_class):
     assert {tensor["depth"] for tensor in manifest["tensors"] if "depth" in tensor} == {1}
 
 
+def test_calibrated_recipes_are_refused(tmp_path):
+    for variant in ("bitnet", "llama_gqa_tied"):
+        make(tmp_path / variant, variant, "bitlinear")
+        done = subprocess.run([TRITLLM, "quantize", "--model", tmp_path / variant, "--out", tmp_path / "out", "--configs",
+                               "calibrated-d2", "--quiet"], capture_output=True)
+        assert done.returncode == 1 and b"exact" in done.stderr, done.stderr.decode()
+
+
 def test_rounding_of_activations_matters(tmp_path):
     model = make(tmp_path / "model", "bitnet", "autobitlinear")
     expected = expected_logits(model)
