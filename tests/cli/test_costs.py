@@ -113,7 +113,9 @@ def test_endless_standard_input_ends_at_the_limit(tmp_path, command):
         program.stderr.close()
         endless.kill()
     assert program.returncode == 1 and "standard input" in error and str(256 * MIB) in error, error
-    assert usage.ru_maxrss * 1024 < 900 * MIB
+    # Freed memory stays with the address sanitizer for a while.
+    quarantine = 256 * MIB if "address" in os.environ.get("TRITLLM_SANITIZE", "") else 0
+    assert usage.ru_maxrss * 1024 < 900 * MIB + quarantine
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/stdin", "/dev/full"])
