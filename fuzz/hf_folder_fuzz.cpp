@@ -2,6 +2,8 @@
 // opened, planned and described as quantising does. An input is "config 0xff card 0xff index"; an empty section means no such file.
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
+#include <iterator>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -23,8 +25,24 @@ std::string sound_weights(const std::vector<PlannedTensor>& tensors) {
   return file;
 }
 
+// A matrix as BitNet packs it. A scale of zeros would be refused.
+std::string packed_trits() {
+  const PlannedTensor tensors[] = {{"model.layers.0.mlp.up_proj.weight", ElementType::kU8, {3, 5}},
+                                   {"model.layers.0.mlp.up_proj.bias", ElementType::kF16, {12}},
+                                   {"model.layers.0.mlp.up_proj.weight_scale", ElementType::kF32, {1}}};
+  const SafetensorsLayout layout = plan_safetensors(tensors, {});
+  std::string file = sound_weights({std::begin(tensors), std::end(tensors)});
+  constexpr float kScale = 0.5f;
+  std::memcpy(file.data() + layout.offsets[2], &kScale, sizeof(kScale));
+  return file;
+}
+
 // Every use that quantising makes of what it read.
 void use(const ModelSource& model) {
+  for (const SourceTensor& tensor : model.tensors) {
+    std::vector<float> values(is_weight_type(tensor.type) ? tensor.elements() : 0);
+    if (!values.empty()) read_float32(tensor, 0, values);
+  }
   const std::vector<TensorPlan> plans = plan_tensors(model, {}, 2);
   Manifest manifest;
   manifest.recipe = "optimal-d2";
@@ -59,6 +77,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     folder.write("model.safetensors", sound_weights({embedding, matrix, head}));
     folder.write("a.safetensors", sound_weights({embedding, matrix}));
     folder.write("b.safetensors", sound_weights({head}));
+    folder.write("c.safetensors", packed_trits());
     folder.write("tokenizer.json", "{}");
     return true;
   }();

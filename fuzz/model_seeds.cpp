@@ -20,6 +20,11 @@ constexpr const char* kConfig = R"({
 constexpr const char* kCard = "---\nlicense: llama3.2\nbase_model: someone/tiny\n---\n# Tiny\n";
 constexpr const char* kIndex = R"({"metadata": {"total_size": 78}, "weight_map": {
   "model.embed_tokens.weight": "a.safetensors", "model.layers.0.mlp.up_proj.weight": "a.safetensors", "lm_head.weight": "b.safetensors"}})";
+constexpr const char* kBitnetConfig = R"({"architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "quantization_config":
+  {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline", "modules_to_not_convert": ["lm_head"]}})";
+constexpr const char* kBitnetIndex = R"({"metadata": {}, "weight_map": {
+  "model.layers.0.mlp.up_proj.weight": "c.safetensors", "model.layers.0.mlp.up_proj.bias": "c.safetensors",
+  "model.layers.0.mlp.up_proj.weight_scale": "c.safetensors"}})";
 
 std::string tiny_weights() {
   const std::vector<PlannedTensor> tensors{{"model.embed_tokens.weight", ElementType::kBF16, {3, 2}},
@@ -48,6 +53,7 @@ int main(int count, char** arguments) {
   write_file_atomically(folder / "json" / "config", kConfig);
   write_file_atomically(folder / "hf_folder" / "single", std::string(kConfig) + "\xff" + kCard);
   write_file_atomically(folder / "hf_folder" / "sharded", std::string(kConfig) + "\xff\xff" + kIndex);
+  write_file_atomically(folder / "hf_folder" / "bitnet", std::string(kBitnetConfig) + "\xff\xff" + kBitnetIndex);
 
   const ScratchFolder scratch;
   create_folders(scratch.path() / "model");

@@ -181,7 +181,7 @@ class LLM:
         slots: how many requests are computed together; further ones wait.
         threads: of the CPU; 0: all processors.
         arithmetic: "int8": activations in 8 bits, many times faster; "f32": weights decoded to float32.
-        cache: "f16", "f32", "fp8" or "int8": the element type of the key/value cache. The last two take half of f16's memory.
+        cache: "f16", "f32", "fp8" or "int8": the element type of the key/value cache. The last two take about half of f16's memory.
         cache_tokens: how many tokens that cache holds; 0: the whole context for each slot.
 
     Raises:

@@ -92,8 +92,8 @@ void add_device_options(CLI::App& command, ModelArguments& arguments) {
              "Products with ternary matrices: int8, activations in 8 bits (13 at depth 1), or f32, exact and many times slower",
              "ACTIVATIONS")
       ->check(CLI::IsMember({"int8", "f32"}));
-  add_option(command, "--kv-cache", arguments.cache, "Type of the key/value cache: f16, f32, or half of f16's memory: fp8, int8",
-             "KV_CACHE")
+  add_option(command, "--kv-cache", arguments.cache,
+             "Type of the key/value cache: f16, f32, or fp8 and int8, which take about half of f16's memory", "KV_CACHE")
       ->check(CLI::IsMember(std::vector<std::string>(std::begin(kCacheTypeNames), std::end(kCacheTypeNames))));
   add_common_options(command, arguments.common);
 }

@@ -167,8 +167,8 @@ struct Projection {
   const DeviceVector* bias;  // null: none
   Rows out;
   bool adds = false;  // out += weights·x + bias
-  // x is rounded first as a model was trained: each row to whole multiples of its largest magnitude / 127, which is at least 1e-5.
-  // The same for all matrices of one call.
+  // x is first rounded to eight bits a row, as the model was trained: to whole multiples of a / 127, where a is the row's largest
+  // magnitude or 1e-5, whichever is larger (transformers' ActQuant). The same for all matrices of one call.
   bool rounds_input = false;
 };
 

@@ -51,9 +51,11 @@ inline uint16_t half_not_below(float value) noexcept {
 // FP8 E4M3 (Micikevicius et al. 2022, arXiv:2209.05433): four bits of exponent with bias 7, three of mantissa, no infinities.
 inline constexpr float kLargestFloat8 = 448.0f;
 
-// For finite codes: all but 0x7f and 0xff. The bits are those of a half that is 2^8 times too small, subnormals included.
 inline float float_from_float8(uint8_t bits) noexcept {
-  return float_from_half(static_cast<uint16_t>((bits & 0x80u) << 8 | (bits & 0x7fu) << 7)) * 0x1p8f;
+  const uint32_t sign = uint32_t{bits & 0x80u} << 24, magnitude = bits & 0x7fu;
+  if (magnitude == 0x7fu) return std::bit_cast<float>(sign | 0x7fc00000u);  // the one NaN of each sign
+  // As the upper bits of a float32, the exponent is too small by 127 − 7; subnormals included.
+  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude << 20) * 0x1p120f));
 }
 
 // Values beyond 448 become 448, and NaN becomes 0.

@@ -43,6 +43,7 @@ constexpr std::array<std::string_view, 9> kIdleCompanions{
     ".input_scale", ".output_scale", ".activation_scale", ".input_global_scale", ".k_scale",
     ".v_scale",     ".q_scale",      ".kv_scale",         ".weight_format"};
 
+constexpr std::string_view kBitLinear = "bitlinear";  // the usual linear_class of BitNetQuantConfig
 constexpr uint64_t kUsualBlock = 128;
 constexpr std::string_view kRemedy = "start from the model as it was before it was quantised";
 
@@ -157,20 +158,49 @@ class Settling {
   // with one scale that divides the trits (linear_class bitlinear) or multiplies them (autobitlinear), and multiplies activations
   // of eight bits a token.
   void settle_bitnet(const Json& settings) {
+    refuse_other_bitnets(settings);
+    const bool divides = text_of(settings, "linear_class", kBitLinear) == kBitLinear;
+    size_t packed = 0;
+    for (SourceTensor& tensor : model_.tensors) {
+      const bool is_matrix = tensor.shape.size() == 2 && tensor.name.ends_with(".weight");
+      const bool is_packed = is_matrix && tensor.type == ElementType::kU8;
+      const bool is_of_layer = tensor.name.find(".layers.") != tensor.name.npos;
+      if (is_packed) {
+        // The activations of other matrices, such as the head, are not rounded here.
+        if (!is_of_layer) refuse(tensor.place, "a packed matrix outside the layers");
+        attach_trits(tensor, divides);
+        ++packed;
+      } else {
+        refuse_packed(tensor);
+        if (is_matrix && is_of_layer) refuse(tensor.place, "a matrix of a layer that is not packed as the others are");
+      }
+    }
+    if (packed == 0) refuse(marks_.front().place, "no matrix is packed");
+    drop_companions();
+    (*model_.config)[kActivationBitsField] = 8;
+    model_.quantising_warnings.push_back(fmt::format(
+        "The model is ternary by birth ({} matrices): the recipe 'exact' keeps its weights as they are. Its matrices multiply "
+        "activations of eight bits; transformers does not round them in FP16 folders.",
+        packed));
+  }
+
+  static std::string text_of(const Json& settings, const char* key, std::string_view fallback) {
+    const auto found = settings.find(key);
+    if (found == settings.end()) return std::string(fallback);
+    return found->is_string() ? found->get<std::string>() : found->dump();
+  }
+
+  void refuse_other_bitnets(const Json& settings) const {
     const std::string& place = marks_.front().place;
-    const auto text = [&](const char* key, const char* fallback) {
-      const auto found = settings.find(key);
-      if (found == settings.end()) return std::string(fallback);
-      return found->is_string() ? found->get<std::string>() : found->dump();
-    };
-    const std::string mode = text("quantization_mode", "offline"), linear = text("linear_class", "bitlinear");
+    const std::string mode = text_of(settings, "quantization_mode", "offline");
     if (mode != "offline") {
       throw Error(
           ErrorCode::kUnsupported, place,
           fmt::format("the model's weights are quantised while it runs ('bitnet', quantization_mode '{}')", printable(mode)),
           "use the model's packed checkpoint (quantization_mode 'offline')");
     }
-    if (linear != "bitlinear" && linear != "autobitlinear") {
+    const std::string linear = text_of(settings, "linear_class", kBitLinear);
+    if (linear != kBitLinear && linear != "autobitlinear") {
       throw Error(ErrorCode::kUnsupported, place, fmt::format("linear_class '{}'", printable(linear)),
                   "tritllm reads bitlinear and autobitlinear");
     }
@@ -178,42 +208,27 @@ class Settling {
       throw Error(ErrorCode::kUnsupported, place, "use_rms_norm: each matrix has a norm of its own",
                   "tritllm reads models without such norms");
     }
-    size_t packed = 0;
-    for (SourceTensor& tensor : model_.tensors) {
-      const bool is_matrix = tensor.shape.size() == 2 && tensor.name.ends_with(".weight");
-      if (!is_matrix || tensor.type != ElementType::kU8) {
-        refuse_packed(tensor);
-        if (is_matrix && tensor.name.find(".layers.") != tensor.name.npos) {
-          refuse(tensor.place, "a matrix of a layer that is not packed as the others are");
-        }
-        continue;
-      }
-      const SourceTensor* const scale = find(tensor.name + "_scale");
-      if (scale == nullptr) refuse(tensor.place, fmt::format("packed trits without their scale ('{}_scale')", tensor.name));
-      if (scale->elements() != 1) refuse(scale->place, "expected one scale");
-      float value = 0.0f;
-      if (is_weight_type(scale->type)) read_float32(*scale, 0, {&value, 1});
-      if (!std::isfinite(value) || value <= 0.0f) refuse(scale->place, fmt::format("expected a scale above 0, found {}", value));
-      constexpr uint64_t kTritsInByte = 4;
-      tensor.shape[0] *= kTritsInByte;
-      tensor.type = ElementType::kScaledTritRows;
-      tensor.scales = scales_of(tensor, *scale);
-      tensor.scales.divide = linear == "bitlinear";
-      companions_.insert(tensor.name + "_scale");
-      // The class adds the bias before it multiplies by the scale.
-      if (const auto bias = index_.find(base_of(tensor.name) + ".bias"); bias != index_.end() && linear == "autobitlinear") {
-        SourceTensor& added = model_.tensors[bias->second];
-        added.scales = {.type = scale->type, .bytes = scale->bytes, .block_rows = 1, .block_columns = added.columns()};
-      }
-      ++packed;
-    }
-    if (packed == 0) refuse(place, "no matrix is packed");
-    drop_companions();
-    (*model_.config)[kActivationBitsField] = 8;
-    model_.quantising_warnings.push_back(fmt::format(
-        "The model is ternary by birth ({} matrices): the recipe 'exact' keeps its weights as they are. Its matrices multiply "
-        "activations of eight bits; transformers does not round them in FP16 folders.",
-        packed));
+  }
+
+  // Of a packed matrix, and of its bias.
+  void attach_trits(SourceTensor& tensor, bool divides) {
+    const SourceTensor* const scale = find(tensor.name + "_scale");
+    if (scale == nullptr) refuse(tensor.place, fmt::format("packed trits without their scale ('{}_scale')", tensor.name));
+    if (scale->elements() != 1) refuse(scale->place, "expected one scale");
+    float value = 0.0f;
+    if (is_weight_type(scale->type)) read_float32(*scale, 0, {&value, 1});
+    if (!std::isfinite(value) || value <= 0.0f) refuse(scale->place, fmt::format("expected a scale above 0, found {}", value));
+    constexpr uint64_t kTritsInByte = 4;
+    tensor.shape[0] *= kTritsInByte;
+    tensor.type = ElementType::kScaledTritRows;
+    tensor.scales = scales_of(tensor, *scale);
+    tensor.scales.divide = divides;
+    companions_.insert(tensor.name + "_scale");
+    // autobitlinear adds the bias before it multiplies by the scale.
+    const auto bias = index_.find(base_of(tensor.name) + ".bias");
+    if (bias == index_.end() || divides) return;
+    SourceTensor& added = model_.tensors[bias->second];
+    added.scales = {.type = scale->type, .bytes = scale->bytes, .block_rows = 1, .block_columns = added.columns()};
   }
 
   const SourceTensor* find(const std::string& name) const {

@@ -30,14 +30,6 @@ float unbranched_float_from_half(uint16_t half) noexcept {
   return std::bit_cast<float>(sign | (is_special & special) | (~is_special & finite));
 }
 
-// Sign, four bits of exponent with a bias of 7, three of mantissa. There are no infinities, and one NaN for each sign.
-float float_from_e4m3(uint8_t bits) noexcept {
-  const uint32_t sign = uint32_t{bits & 0x80u} << 24, magnitude = bits & 0x7fu;
-  if (magnitude == 0x7fu) return std::bit_cast<float>(sign | 0x7fc00000u);
-  // As the upper bits of a float32, the exponent is too small by 127 − 7.
-  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude << 20) * 0x1p120f));
-}
-
 void read_plain(ElementType type, const std::byte* bytes, std::span<float> out) noexcept {
   const size_t count = out.size();
   float* const values = out.data();
@@ -55,7 +47,7 @@ void read_plain(ElementType type, const std::byte* bytes, std::span<float> out) 
       for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>(stored_at<double>(bytes, i));
       return;
     case ElementType::kScaledF8E4M3:
-      for (size_t i = 0; i < count; ++i) values[i] = float_from_e4m3(stored_at<uint8_t>(bytes, i));
+      for (size_t i = 0; i < count; ++i) values[i] = float_from_float8(stored_at<uint8_t>(bytes, i));
       return;
     case ElementType::kScaledI8:
       for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>(stored_at<int8_t>(bytes, i));

@@ -10,8 +10,9 @@
 
 namespace tritllm::kernels {
 
-// An element of kFloat8 or kInt8 counts its code times the scale of its position: one half for a head's key and one for its value,
-// of magnitude (largest element) / 448 or / 127. What is no number has a scale that is none.
+// An element of kFloat8 or kInt8 is its code times a scale. Each position has one for a head's key and one for its value: the least
+// half that is not below (largest magnitude) / 448 or / 127. A key or value with an element that is not finite has NaN as its
+// scale.
 enum class CacheType : uint8_t { kFloat32, kFloat16, kFloat8, kInt8 };
 inline constexpr size_t kCacheTypes = 4;
 constexpr bool has_scales(CacheType type) noexcept { return type == CacheType::kFloat8 || type == CacheType::kInt8; }

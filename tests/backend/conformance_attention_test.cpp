@@ -77,7 +77,9 @@ TEST_P(AttentionConformance, StoredHeadsAreAttendedTo) {
                                  {1, CacheType::kFloat8, 0.0f, false},
                                  {40, CacheType::kInt8, 5.0f, true},
                                  {0, CacheType::kInt8, 0.0f, false}}) {
-    const auto cache = device->make_cache({kLayers, kShared, kWidth, 5, test.type});
+    const CacheShape shape{kLayers, kShared, kWidth, 5, test.type};
+    const auto cache = device->make_cache(shape);
+    EXPECT_EQ(cache->bytes(), device->cache_bytes(shape));
     const HeadRules rules{test.head_norms ? &query_norm : nullptr, test.head_norms ? &key_norm : nullptr, rotary.get()};
     const auto slice_of = [&](const auto& all, uint32_t s, uint32_t l, uint32_t first, uint32_t count, uint32_t heads) {
       const auto begin = all[s][l].begin() + static_cast<std::ptrdiff_t>(size_t{first} * heads * kWidth);

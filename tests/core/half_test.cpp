@@ -142,6 +142,7 @@ TEST(Float8, DecodesByDefinition) {
     EXPECT_EQ(double{float_from_float8(static_cast<uint8_t>(code))}, values[code]) << code;
     EXPECT_EQ(double{float_from_float8(static_cast<uint8_t>(code | 0x80))}, -values[code]) << code;
   }
+  EXPECT_TRUE(std::isnan(float_from_float8(0x7f)) && std::isnan(float_from_float8(0xff)));
 }
 
 TEST(Float8, RoundsToNearestEvenAndStaysAtTheLargest) {

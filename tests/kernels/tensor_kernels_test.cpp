@@ -297,6 +297,10 @@ TEST_P(TensorKernelsTest, Gate) {
       EXPECT_NEAR(double{out[i]}, expected, bound + double{kTiniest})
           << "activation " << static_cast<int>(activation) << " of " << x[i];
     }
+    const std::vector<float> none(40, NAN), one(40, 1.0f);
+    gate(none.data(), one.data(), none.size(), out.data());
+    for (size_t i = 0; i < none.size(); ++i) EXPECT_TRUE(std::isnan(out[i])) << "activation " << static_cast<int>(activation);
+    gate(x.data(), up.data(), x.size(), out.data());
     // Neither the width nor the place in a row matters, and the output may be an input.
     for (size_t width = 1; width <= 40; ++width) {
       const size_t first = width * 7;

@@ -172,6 +172,7 @@ def test_what_is_not_read_is_named(tmp_path, change, named):
     (lambda tensors, name: tensors.update({name + "_scale": torch.full((1,), float("nan"))}), "above 0"),
     (lambda tensors, name: tensors.update({name + "_scale": torch.ones(3)}), "one scale"),
     (lambda tensors, name: tensors.update({name: tensors[name].float()}), "not packed"),
+    (lambda tensors, name: tensors.update({"lm_head.weight": tensors[name].clone(), "lm_head.weight_scale": torch.ones(1)}), "outside the layers"),
     (lambda tensors, name: tensors.update({name: tensors[name][:-1].contiguous()}), "shape"),
 ])
 def test_damaged_packing_is_refused(tmp_path, damage, named):

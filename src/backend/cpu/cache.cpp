@@ -28,7 +28,7 @@ uint64_t bytes_of_part(const CacheShape& shape) noexcept {
   return kCpuPagePositions * position;
 }
 
-// The scale that makes the largest magnitude the largest code. What is no finite number gives none.
+// See kernels/attention.h.
 uint16_t scale_of(std::span<const float> elements, float largest_code) noexcept {
   float largest = 0.0f;
   for (const float element : elements) {

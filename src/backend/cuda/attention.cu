@@ -335,9 +335,10 @@ Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const 
     using Element = decltype(element);
     // By plain arithmetic, queries and sums of fewer heads fit into registers.
     constexpr bool kFloats = std::is_same_v<Element, float>;
-    if (chunks <= 1) return launch_attend < Element, kFloats ? 4 : 8, 1 > (traits, task, cache, step, own, tiled, stream);
-    if (chunks == 2) return launch_attend < Element, kFloats ? 4 : 8, 2 > (traits, task, cache, step, own, tiled, stream);
-    return launch_attend < Element, kFloats ? 2 : 8, 4 > (traits, task, cache, step, own, tiled, stream);
+    constexpr int kHeads = kFloats ? 4 : 8, kHeadsOfWideOnes = kFloats ? 2 : 8;
+    if (chunks <= 1) return launch_attend<Element, kHeads, 1>(traits, task, cache, step, own, tiled, stream);
+    if (chunks == 2) return launch_attend<Element, kHeads, 2>(traits, task, cache, step, own, tiled, stream);
+    return launch_attend<Element, kHeadsOfWideOnes, 4>(traits, task, cache, step, own, tiled, stream);
   });
 }
 

@@ -254,6 +254,7 @@ Status launch_tiles(const DeviceTraits& traits, const AttentionTask& task, const
 Status attend_tiles(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
                     Stream stream) {
   return with_element_type(cache, [&](auto element) {
+    // attend() sends no float32 here: no kernel is made for it.
     using Element = std::conditional_t<std::is_same_v<decltype(element), float>, __half, decltype(element)>;
     if (cache.head_stride <= 64) return launch_tiles<Element, 64>(traits, task, cache, step, stream);
     if (cache.head_stride <= 128) return launch_tiles<Element, 128>(traits, task, cache, step, stream);

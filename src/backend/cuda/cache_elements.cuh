@@ -22,7 +22,7 @@ struct Int8 {
 template <typename Element>
 inline constexpr bool kHasScales = sizeof(Element) == 1;
 
-// What halves_of() gives, times this, is the code.
+// halves_of() gives FP8 numbers 2^8 times too small, as their bits come out.
 template <typename Element>
 inline constexpr float kUnit = std::is_same_v<Element, Float8> ? 256.0f : 1.0f;
 
@@ -50,7 +50,7 @@ struct Eight {
   TRIT_DEVICE static Eight zeros() { return {}; }
 };
 
-// Without scale and unit, in the order of memory.
+// The codes over kUnit, in the order of memory.
 TRIT_DEVICE uint4 halves_of(const Eight<__half>& eight) { return eight.words; }
 
 TRIT_DEVICE uint4 halves_of(const Eight<Int8>& eight) {
@@ -79,7 +79,7 @@ TRIT_DEVICE uint4 times(const uint4& halves, half2 factor) {
                     multiply_halves(halves.w, word));
 }
 
-// What makes elements of what halves_of() gives.
+// Times this, halves_of() gives elements.
 template <typename Element>
 TRIT_DEVICE half2 factor_of(__half scale) {
   return __half2half2(__hmul(scale, __float2half_rn(kUnit<Element>)));

@@ -109,8 +109,7 @@ Status gate(const DeviceTraits& traits, GateKind kind, const RowsView& gate, con
 // to += norm(x)
 Status add_normed(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& to,
                   Stream stream);
-// out = norm(x), or x where gain is null, each row rounded to whole multiples of its largest magnitude / 127, which is at least
-// 1e-5.
+// out = norm(x), or x where gain is null, rounded as Projection::rounds_input says.
 Status round_rows(const DeviceTraits& traits, const RowsView& x, const float* gain, float epsilon, const RowsView& out,
                   Stream stream);
 Status gather(const DeviceTraits& traits, const RowsView& x, const StepView& step, int first, const RowsView& out, Stream stream);
