@@ -139,7 +139,7 @@ TEST_F(QuantisedSource, OtherMethodsAreRefusedByName) {
 // Bits 2k and 2k + 1 of byte row i hold a trit plus 1 of row 3k + i, as transformers packs them.
 TEST_F(QuantisedSource, FourRowsOfTritsInAByte) {
   constexpr size_t kByteRows = 3, kColumns = 5, kRows = 4 * kByteRows;
-  const auto trit = [](size_t row, size_t column) { return static_cast<int>((row * 7 + column * 5 + row * column) % 3) - 1; };
+  const auto trit = [](size_t row, size_t column) { return static_cast<int>((row * 37 + column * 11) / 4 % 3) - 1; };
   std::string bytes;
   for (size_t i = 0; i < kByteRows; ++i) {
     for (size_t c = 0; c < kColumns; ++c) {

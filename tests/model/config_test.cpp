@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -210,6 +211,16 @@ std::vector<uint32_t> windows(const Json& config) {
   return found;
 }
 using Windows = std::vector<uint32_t>;
+
+// What the families' classes in transformers assume.
+TEST(Config, RotaryBaseAndEpsilonOfAFamilyThatSaysNothing) {
+  for (const auto& [name, base, epsilon] : {std::tuple{"LlamaForCausalLM", 1e4, 1e-6f}, {"BitNetForCausalLM", 5e5, 1e-5f}}) {
+    const ModelConfig model = read(of_family(name));
+    ASSERT_EQ(model.rotaries.size(), 1u);
+    EXPECT_NEAR(model.rotaries[0].inverse_wavelengths[1], std::pow(base, -2.0 / model.head_width), 1e-6) << name;
+    EXPECT_EQ(model.norm_epsilon, epsilon) << name;
+  }
+}
 
 TEST(Config, WindowsOfEachFamily) {
   EXPECT_EQ(windows(llama({{"sliding_window", 9}})), (Windows{0, 0, 0})) << "Llama has none";
