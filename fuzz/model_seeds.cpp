@@ -70,7 +70,7 @@ int main(int count, char** arguments) {
     const Manifest parsed = read_manifest(packed);
     remove_file(folder / "journal" / config);
     Journal journal(folder / "journal" / config, parsed.fingerprint);
-    for (size_t i = 0; i < parsed.tensors.size(); ++i) journal.add(i, {parsed.tensors[i], parsed.tensors[i].checksum});
+    for (size_t i = 0; i < parsed.tensors.size(); ++i) journal.add(i, {parsed.tensors[i], parsed.tensors[i].checksum, {}});
     const std::string manifest = read_text_file(packed / kManifestName);
     write_file_atomically(folder / "manifest" / config, manifest);
     write_file_atomically(folder / "packed" / config,
