@@ -118,6 +118,22 @@ TRIT_DEVICE void load_run(uint32_t* words, const uint8_t* run, int lane, bool wa
   if constexpr (kRest == 1) stream1(words[kWords - 1], run + kDone * 128 + lane * 4, wanted);
 }
 
+// The same run copied to shared memory, where its words lie as in the matrix, and read from there.
+template <int kWords>
+TRIT_DEVICE void copy_run(uint32_t to, const uint8_t* run, int lane, bool wanted) {
+  static_assert(kWords % 4 == 0 || kWords % 4 == 2, "no layout ends with a single word");
+#pragma unroll
+  for (int i = 0; i < kWords / 4; ++i) copy_async_where<16>(to + i * 512 + lane * 16, run + i * 512 + lane * 16, wanted);
+  constexpr int kDone = kWords / 4 * 512;
+  if constexpr (kWords % 4 == 2) copy_async_where<8>(to + kDone + lane * 8, run + kDone + lane * 8, wanted);
+}
+template <int kWords>
+TRIT_DEVICE void read_run(uint32_t (&words)[kWords], uint32_t from, int lane) {
+#pragma unroll
+  for (int i = 0; i < kWords / 4; ++i) read_shared4(words + 4 * i, from + i * 512 + lane * 16);
+  if constexpr (kWords % 4 == 2) read_shared2(words + kWords - 2, from + kWords / 4 * 512 + lane * 8);
+}
+
 // A lane's scale codes of an item: `words` begins behind the item's blocks.
 TRIT_DEVICE void load_scale_words(uint32_t (&scales)[kScaleWords], const uint8_t* words, int lane, bool wanted = true) {
 #pragma unroll

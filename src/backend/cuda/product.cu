@@ -36,10 +36,10 @@ Status multiply(const DeviceTraits& traits, const Input& input, const Product* p
   const ProductTask task = make_task(input, products, count);
   const int depth = products[0].weights.depth;
   if (kernel == ProductKernel::kAutomatic) {
-    kernel = input.tokens == 1 && fits_single(traits, task.columns, input.gain != nullptr) ? ProductKernel::kSingle
-             : !traits.warpgroup_mma                                                       ? ProductKernel::kBatch
-             : input.tokens >= kPrefillTokens                                              ? ProductKernel::kPrefill
-                                                                                           : ProductKernel::kCluster;
+    kernel = input.tokens == 1 && fits_single(traits, depth, task.columns) ? ProductKernel::kSingle
+             : !traits.warpgroup_mma                                       ? ProductKernel::kBatch
+             : input.tokens >= kPrefillTokens                              ? ProductKernel::kPrefill
+                                                                           : ProductKernel::kCluster;
   }
   if (kernel == ProductKernel::kSingle) return multiply_single_token(traits, depth, task, stream);
   const bool many = kernel == ProductKernel::kPrefill;
@@ -57,7 +57,7 @@ bool fits_gated(const DeviceTraits& traits, const Input& input, const Product& g
       gate.weights.columns != up.weights.columns || gate.adds || up.adds) {
     return false;
   }
-  return input.tokens == 1 ? fits_single(traits, gate.weights.columns, input.gain != nullptr, 2)
+  return input.tokens == 1 ? fits_single(traits, gate.weights.depth, gate.weights.columns, 2)
                            : traits.warpgroup_mma && input.tokens >= kPrefillTokens;
 }
 

@@ -123,7 +123,7 @@ TRIT_DEVICE float operand_scale(uint32_t largest_bits) {
 }
 
 // product_single.cu
-bool fits_single(const DeviceTraits& traits, int64_t columns, bool norm, int tiles = 1) noexcept;
+bool fits_single(const DeviceTraits& traits, int depth, int64_t columns, int tiles = 1) noexcept;
 Status multiply_single_token(const DeviceTraits& traits, int depth, const ProductTask& task, Stream stream);
 // The task's two parts have as many rows; the first one's output gets the gated product.
 Status multiply_single_gated(const DeviceTraits& traits, int depth, GateKind kind, const ProductTask& task, Stream stream);

@@ -2,13 +2,15 @@
 // the inputs split over the blocks of a cluster.
 //
 // A block has 16 tiles, one a warp, a tile of up to 32 tokens, and a consecutive part of the inputs. Blocks of a cluster have the
-// same tiles; they add up their sums through shared memory, in the order of the inputs, each a part of the outputs. Weights stream
-// through registers, each word being asked for anew as soon as it is used; activations come by bulk copies, 512 inputs a stage.
+// same tiles; they add up their sums through shared memory, in the order of the inputs, each a part of the outputs. Weights are
+// asked for anew as soon as a block is used (weight_stream.cuh); activations come by bulk copies, 512 inputs a stage.
 #include <algorithm>
+#include <type_traits>
 
 #include "backend/cuda/kernel_launch.cuh"
 #include "backend/cuda/operands.cuh"
 #include "backend/cuda/warpgroup.cuh"
+#include "backend/cuda/weight_stream.cuh"
 
 namespace tritllm::cuda {
 namespace {
@@ -24,18 +26,26 @@ struct ClusterTask {
 };
 
 constexpr int stage_bytes(int tokens) { return kUnitChunks * tokens * kChunkBytes; }
-constexpr int stages_of(int tokens) { return tokens == 32 ? 6 : 8; }
+constexpr int stages_of(int depth, int tokens) { return tokens < 32 ? 8 : depth == 4 ? 4 : 6; }
+// At depth 4 the ring is faster by a tenth, at other depths registers are, or as fast.
+constexpr int weight_slots(int depth) { return depth == 4 ? 2 : item_blocks(depth); }
+template <int kDepth>
+using Weights =
+    std::conditional_t<kDepth == 4, WeightRing<kDepth, weight_slots(kDepth)>, WeightRegisters<kDepth, weight_slots(kDepth)>>;
 // Stages begin at multiples of 1,024 bytes, which the swizzle asks for.
-constexpr int shared_bytes(int tokens) { return stages_of(tokens) * (stage_bytes(tokens) + 16) + 1024; }
+template <int kDepth>
+constexpr int shared_bytes(int tokens) {
+  return stages_of(kDepth, tokens) * (stage_bytes(tokens) + 16) + kWarps * Weights<kDepth>::kBytes + 1024;
+}
 
 template <int kDepth, int kTokens>
 __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_constant__ ClusterTask task) {
 #ifdef TRIT_WARPGROUP_MMA
   // Sums lie token by token; the rows' padding keeps a warp's writes in different banks.
   constexpr int kSumStride = kRows + 4;
-  constexpr int kStages = stages_of(kTokens), kStageBytes = stage_bytes(kTokens);
-  constexpr int kBlockWords = block_words(kDepth), kHeld = item_blocks(kDepth);
-  constexpr size_t kBlockBytes = block_bytes(kDepth), kUnitBytes = kUnitBlocks * kBlockBytes + scale_words(kDepth) * kLanes * 4;
+  constexpr int kStages = stages_of(kDepth, kTokens), kStageBytes = stage_bytes(kTokens);
+  constexpr int kSlots = weight_slots(kDepth);
+  constexpr size_t kUnitBytes = kUnitBlocks * block_bytes(kDepth) + scale_words(kDepth) * kLanes * 4;
   extern __shared__ uint8_t memory[];
   __shared__ float units[kWarps];  // what the sums of a tile lack
   const ProductTask& product = task.product;
@@ -44,29 +54,25 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   const int begin = task.units.begin(split), end = task.units.begin(split + 1);
   const int first_tile = static_cast<int>(blockIdx.z) * kWarps, tile = min(first_tile + warp, product.tiles - 1);
   uint8_t* const aligned = memory + (1024u - shared_address(memory) % 1024u) % 1024u;
-  const uint32_t stages = shared_address(aligned), full = stages + kStages * kStageBytes, empty = full + kStages * 8;
+  const uint32_t stages = shared_address(aligned), full = stages + kStages * kStageBytes, empty = full + kStages * 8,
+                 rings = empty + kStages * 8;
   const int first_token = static_cast<int>(blockIdx.y) * kTokens, tokens = min(kTokens, task.operands.tokens - first_token);
   const uint8_t* const operand_tile =
       task.operands.tiles + static_cast<int64_t>(blockIdx.y) * task.operands.chunks * kTokens * kChunkBytes;
   allow_next_kernel();
 
-  const uint8_t* const weights = tile_address(product, tile);
+  const uint8_t* const tile_begin = tile_address(product, tile);
+  const auto unit_address = [&](int unit) { return tile_begin + static_cast<size_t>(unit) * kUnitBytes; };
   const auto blocks_in = [&](int unit) { return unit < end ? min(kUnitBlocks, product.blocks - unit * kUnitBlocks) : 0; };
-  uint32_t words[kHeld][kBlockWords], scales[kScaleWords] = {};
-  const auto load_block = [&](int held, int unit, int block) {
-    load_run<kBlockWords>(words[held], weights + static_cast<size_t>(unit) * kUnitBytes + static_cast<size_t>(block) * kBlockBytes,
-                          lane, block < blocks_in(unit));
-  };
-  const auto load_scales = [&](int unit) {
-    if constexpr (kDepth > 0) {
-      const int blocks = blocks_in(unit);
-      load_scale_words(scales, weights + static_cast<size_t>(unit) * kUnitBytes + static_cast<size_t>(blocks) * kBlockBytes, lane,
-                       blocks > 0);
-    }
-  };
+  Weights<kDepth> weights;
+  weights.lane = lane;
+  if constexpr (Weights<kDepth>::kBytes > 0) weights.base = rings + static_cast<uint32_t>(warp * Weights<kDepth>::kBytes);
+  weights.ask_for_scales(unit_address(begin), blocks_in(begin));
 #pragma unroll
-  for (int block = 0; block < kHeld; ++block) load_block(block, begin, block);
-  load_scales(begin);
+  for (int block = 0; block < kSlots; ++block) {
+    weights.ask_for_block(unit_address(begin), block, blocks_in(begin));
+    weights.commit();
+  }
   HalfSteps steps;
   if constexpr (kDepth > 0) steps.load(product.parts[part_of_tile(product, tile)].steps, lane);
   if (lane == 0) units[warp] = steps.unit;
@@ -92,17 +98,26 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   for (int unit = begin; unit < end; ++unit) {
     const int count = blocks_in(unit);
     const uint64_t operands = operand_descriptor(__shfl_sync(0xffffffffu, stages + stage * kStageBytes, 0));
-    uint32_t codes[kScaleWords];
-#pragma unroll
-    for (int i = 0; i < kScaleWords; ++i) codes[i] = scales[i];
-    load_scales(unit + 1);
+    const int next_count = blocks_in(unit + 1);
+    uint32_t codes[kScaleWords] = {};
 #pragma unroll
     for (int block = 0; block < kUnitBlocks; ++block) {
       if (block >= count) break;  // the same for all warps
-      uint32_t rows[16], rows8[16];
-      decode_block<kDepth>(words[block % kHeld], kDepth > 0 ? block_scale_codes(codes, block) : 0, steps.pair, rows, rows8);
-      const bool same_unit = block + kHeld < kUnitBlocks;
-      load_block(block % kHeld, same_unit ? unit : unit + 1, (block + kHeld) % kUnitBlocks);
+      weights.wait();
+      if (block == 0) {
+        // The scale codes came with the unit's first block.
+        weights.read_scales(codes);
+        weights.ask_for_scales(unit_address(unit + 1), next_count);
+      }
+      uint32_t words[Weights<kDepth>::kBlockWords], rows[16], rows8[16];
+      weights.read_block(words, block);
+      decode_block<kDepth>(words, kDepth > 0 ? block_scale_codes(codes, block) : 0, steps.pair, rows, rows8);
+      if (block + kSlots < kUnitBlocks) {
+        weights.ask_for_block(unit_address(unit), block + kSlots, count);
+      } else {
+        weights.ask_for_block(unit_address(unit + 1), block + kSlots - kUnitBlocks, next_count);
+      }
+      weights.commit();
       if (block == 0) wait_for_phase(full + stage * 8, phase);
       warpgroup_fence();
 #pragma unroll
@@ -160,7 +175,7 @@ Status launch_cluster(const DeviceTraits& traits, const ProductTask& product, co
   int splits = 1, least = 1 << 30;
   for (int s = 1; s <= std::min(kMostSplits, units); ++s) {
     int fit = 0;
-    const Status status = clusters_that_fit(kernel, static_cast<unsigned>(s), kThreads, shared_bytes(kTokens), fit);
+    const Status status = clusters_that_fit(kernel, static_cast<unsigned>(s), kThreads, shared_bytes<kDepth>(kTokens), fit);
     if (status != cudaSuccess) return status;
     if (fit == 0) continue;
     // The beginning and the end of a block take as long as a unit.
@@ -169,7 +184,7 @@ Status launch_cluster(const DeviceTraits& traits, const ProductTask& product, co
   }
   // Tiles of tokens follow each other, so that a matrix is read from memory once.
   const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(operands.tile_count()), static_cast<unsigned>(row_groups));
-  return launch_clusters(kernel, traits, grid.x, grid, kThreads, shared_bytes(kTokens), stream,
+  return launch_clusters(kernel, traits, grid.x, grid, kThreads, shared_bytes<kDepth>(kTokens), stream,
                          ClusterTask{product, operands, Runs(units, splits)});
 }
 

@@ -59,10 +59,38 @@ TRIT_DEVICE void copy_async(uint32_t to, const void* from) {
 TRIT_DEVICE void copy_async_part(uint32_t to, const void* from, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
+// The same of kBytes = 4, 8 or 16 bytes, where `wanted`; otherwise nothing is read or written. A predicate rather than a branch, so
+// that the copies of one step mix with the arithmetic of the one before.
+template <int kBytes>
+TRIT_DEVICE void copy_async_where(uint32_t to, const void* from, bool wanted) {
+  if constexpr (kBytes == 16) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %2, 0;\n@p cp.async.cg.shared.global.L2::256B [%0], [%1], 16;\n}" ::"r"(to),
+                 "l"(from), "r"(static_cast<int>(wanted))
+                 : "memory");
+  } else {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %2, 0;\n@p cp.async.ca.shared.global.L2::256B [%0], [%1], %3;\n}" ::"r"(to),
+                 "l"(from), "r"(static_cast<int>(wanted)), "n"(kBytes)
+                 : "memory");
+  }
+}
 TRIT_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int kPending>
 TRIT_DEVICE void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// Reads of shared memory that keep their place among the copies.
+TRIT_DEVICE void read_shared4(uint32_t* words, uint32_t address) {
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(address)
+               : "memory");
+}
+TRIT_DEVICE void read_shared2(uint32_t* words, uint32_t address) {
+  asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "r"(address) : "memory");
+}
+TRIT_DEVICE void read_shared1(uint32_t& word, uint32_t address) {
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
 }
 
 // Blocks of a cluster: their number, a barrier of all that have not ended, and the address of a member's shared memory. `size`:

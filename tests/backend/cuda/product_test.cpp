@@ -149,8 +149,18 @@ TEST_P(CudaProduct, OddShapesWithOneToken) {
     for (const int64_t rows : {1, 16, 17, 129}) expect_close(traits_, {GetParam(), {rows}, columns, 1, ProductKernel::kSingle});
   }
   expect_close(traits_, {GetParam(), {5000}, 256, 1, ProductKernel::kSingle});
-  expect_close(traits_, {GetParam(), {33}, 14336, 1, ProductKernel::kSingle});
+  for (const int64_t columns : {4097, 8200, 14336}) {
+    for (const bool norm : {false, true}) expect_close(traits_, {GetParam(), {33}, columns, 1, ProductKernel::kSingle, norm});
+  }
   expect_close(traits_, {GetParam(), {20}, 20000, 1});  // beyond what the single-token kernel prepares
+}
+
+// Cards before Hopper have less shared memory: rings of weights are shorter there, or the product takes another kernel.
+TEST_P(CudaProduct, OneTokenWithLittleSharedMemory) {
+  DeviceTraits small = traits_;
+  small.shared_bytes = 99 << 10;
+  small.warpgroup_mma = false;
+  for (const int64_t columns : {576, 4096, 5000, 14336}) expect_close(small, {GetParam(), {300}, columns, 1});
 }
 
 TEST_P(CudaProduct, OddShapesWithSeveralTokens) {
