@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "core/vector_width.h"
+
 namespace tritllm::codec {
 namespace {
 
@@ -94,62 +96,76 @@ void unpack_codes(std::span<const uint8_t* const> planes, size_t line, int8_t* c
   }
 }
 
-// The digits that a byte stands for, of each group.
-constexpr std::array<std::array<uint8_t, kLineGroups>, 256> kDigitsOfByte = [] {
-  std::array<std::array<uint8_t, kLineGroups>, 256> digits{};
+// The digits that a byte stands for, a byte for each group, the first group's lowest.
+constexpr std::array<uint64_t, 256> kDigitsOfByte = [] {
+  std::array<uint64_t, 256> digits{};
   for (unsigned byte = 0; byte < 256; ++byte) {
     for (size_t group = 0; group < kLineGroups; ++group) {
-      digits[byte][group] = static_cast<uint8_t>(digits_from_byte(static_cast<uint8_t>(byte)) / kPowersOfThree[group] % 3);
+      digits[byte] |= uint64_t{digits_from_byte(static_cast<uint8_t>(byte)) / kPowersOfThree[group] % 3} << 8 * group;
     }
   }
   return digits;
 }();
 
 void unpack_scales(const uint8_t* scales, uint8_t* scale_codes) noexcept {
-  for (size_t group = 0; group < kLineGroups; ++group) {
-    unsigned scale_code = 0;
-    for (size_t plane = 0; plane < kScaleTrits; ++plane) {
-      scale_code = scale_code * 3 + kDigitsOfByte[scales[plane]][group];
-    }
-    scale_codes[group] = static_cast<uint8_t>(scale_code);
-  }
+  static_assert(kScaleTrits == 3);
+  const uint64_t codes = kDigitsOfByte[scales[0]] * 9 + kDigitsOfByte[scales[1]] * 3 + kDigitsOfByte[scales[2]];
+  for (size_t group = 0; group < kLineGroups; ++group) scale_codes[group] = static_cast<uint8_t>(codes >> 8 * group);
 }
 
 }  // namespace
 
+TRIT_FOR_EACH_VECTOR_WIDTH
 void pack_lines(size_t lines, int depth, const int8_t* codes, const uint8_t* scale_codes, std::span<uint8_t* const> planes,
                 uint8_t* scales) noexcept {
-  constexpr std::array kPackCodes{pack_codes<1>, pack_codes<2>, pack_codes<3>, pack_codes<4>};
-  const auto pack = kPackCodes[static_cast<size_t>(depth) - 1];
   for (size_t line = 0; line < lines; ++line) {
-    pack(codes + line * kLineGroups * kGroupSize, planes, line);
+    const int8_t* const line_codes = codes + line * kLineGroups * kGroupSize;
+    switch (depth) {
+      case 1: pack_codes<1>(line_codes, planes, line); break;
+      case 2: pack_codes<2>(line_codes, planes, line); break;
+      case 3: pack_codes<3>(line_codes, planes, line); break;
+      default: pack_codes<4>(line_codes, planes, line); break;
+    }
     pack_scales(scale_codes + line * kLineGroups, scales + line * kScaleTrits);
   }
 }
 
+TRIT_FOR_EACH_VECTOR_WIDTH
 void unpack_lines(size_t lines, int depth, std::span<const uint8_t* const> planes, const uint8_t* scales, int8_t* codes,
                   uint8_t* scale_codes) noexcept {
-  constexpr std::array kUnpackCodes{unpack_codes<1>, unpack_codes<2>, unpack_codes<3>, unpack_codes<4>};
-  const auto unpack = kUnpackCodes[static_cast<size_t>(depth) - 1];
   for (size_t line = 0; line < lines; ++line) {
-    unpack(planes, line, codes + line * kLineGroups * kGroupSize);
+    int8_t* const line_codes = codes + line * kLineGroups * kGroupSize;
+    switch (depth) {
+      case 1: unpack_codes<1>(planes, line, line_codes); break;
+      case 2: unpack_codes<2>(planes, line, line_codes); break;
+      case 3: unpack_codes<3>(planes, line, line_codes); break;
+      default: unpack_codes<4>(planes, line, line_codes); break;
+    }
     unpack_scales(scales + line * kScaleTrits, scale_codes + line * kLineGroups);
   }
 }
 
+TRIT_FOR_EACH_VECTOR_WIDTH
 std::optional<size_t> find_invalid_trit_byte(std::span<const uint8_t> bytes) noexcept {
-  // Many bytes without a branch between them, which a compiler makes SIMD instructions of; where one is wrong, it is looked for.
-  constexpr size_t kAtOnce = 512;
+  // A byte of trits is b = ⌈256·v/243⌉, so 243·b = 256·v + r with r below 243; of other bytes r is 243 and more. Modulo 256, −r is
+  // 13·b, which is then 1 to 13. Many bytes without a branch between them, which a compiler makes SIMD instructions of; where one
+  // is wrong, it is looked for.
+  constexpr size_t kAtOnce = 4096;
   for (size_t first = 0; first < bytes.size(); first += kAtOnce) {
     const auto part = bytes.subspan(first, std::min(kAtOnce, bytes.size() - first));
-    uint16_t difference = 0;
-    for (const uint8_t byte : part) {
-      difference |= static_cast<uint16_t>(byte_from_digits_16(static_cast<uint16_t>(byte * 243u >> 8)) ^ byte);
-    }
-    if (difference == 0) continue;
+    uint8_t least = 255;
+    for (const uint8_t byte : part) least = std::min(least, static_cast<uint8_t>(byte * 13 - 1));
+    if (least >= 13) continue;
     return first + static_cast<size_t>(std::ranges::find_if_not(part, is_trit_byte) - part.begin());
   }
   return std::nullopt;
 }
+
+static_assert([] {
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    if (is_trit_byte(static_cast<uint8_t>(byte)) != (static_cast<uint8_t>(byte * 13 - 1) >= 13)) return false;
+  }
+  return true;
+}());
 
 }  // namespace tritllm::codec

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <future>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -52,16 +53,23 @@ LanguageModel LanguageModel::load(const fs::path& path, const LoadOptions& optio
   loaded.backend_ = make_backend(options.device, options.arithmetic, *loaded.pool_, device_bytes(files));
   files.on_progress = options.on_progress;
   ModelConfig config = read_model_config(files.config, files.config_place);
-  loaded.tokenizer_ = tokenizer_of(files.side_files, loaded.place_);
-  loaded.chat_templates_ = ChatTemplates::find(files.side_files, loaded.place_);
-  loaded.bos_text_ = special_token_text(files.side_files, "bos_token", loaded.place_);
-  loaded.eos_text_ = special_token_text(files.side_files, "eos_token", loaded.place_);
-  loaded.defaults_ = read_generation_defaults(files.side_files, files.config, *loaded.tokenizer_, loaded.chat_templates_,
-                                              config.vocabulary, loaded.place_);
-  loaded.warnings_ = files.warnings;
-  loaded.warnings_.insert(loaded.warnings_.end(), loaded.defaults_.warnings.begin(), loaded.defaults_.warnings.end());
   const ModelLimits limits{.positions = context_of(options, config, loaded.place_), .batch_tokens = options.batch_tokens};
+  const uint64_t vocabulary = config.vocabulary;
+  const std::vector<SideFile> side_files = std::move(files.side_files);
+  const JsonDocument stored_config = std::move(files.config);
+  loaded.warnings_ = files.warnings;
+  // A thread reads the tokenizer while the pool brings the weights into the backend's form. Where the system refuses the thread,
+  // get() reads it.
+  const auto policy = loaded.pool_->threads() > 1 ? std::launch::async | std::launch::deferred : std::launch::deferred;
+  std::future<Tokenizer> tokenizer = std::async(policy, [&] { return tokenizer_of(side_files, loaded.place_); });
   loaded.model_ = std::make_unique<Model>(std::move(files), std::move(config), limits, *loaded.backend_);
+  loaded.tokenizer_ = tokenizer.get();
+  loaded.chat_templates_ = ChatTemplates::find(side_files, loaded.place_);
+  loaded.bos_text_ = special_token_text(side_files, "bos_token", loaded.place_);
+  loaded.eos_text_ = special_token_text(side_files, "eos_token", loaded.place_);
+  loaded.defaults_ =
+      read_generation_defaults(side_files, stored_config, *loaded.tokenizer_, loaded.chat_templates_, vocabulary, loaded.place_);
+  loaded.warnings_.insert(loaded.warnings_.end(), loaded.defaults_.warnings.begin(), loaded.defaults_.warnings.end());
   return loaded;
 }
 

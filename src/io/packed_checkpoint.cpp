@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <exception>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <unordered_set>
 
 #include "codec/trits.h"
@@ -191,23 +193,51 @@ PackedCheckpoint PackedCheckpoint::open(const fs::path& folder, const codec::Par
   PackedCheckpoint checkpoint;
   checkpoint.folder_ = folder;
   checkpoint.manifest_ = read_manifest(folder);
-  checkpoint.check_files(loop);
-  for (const FileRecord& file : checkpoint.manifest_.files) {
-    if (file.role == FileRole::kWeights) checkpoint.read_weight_file(file);
+  try {
+    checkpoint.read_weights();
+  } catch (const Error&) {
+    // Where a file is not what was written, that is what there is to say.
+    checkpoint.check_all(loop, /*with_matrices=*/false);
+    throw;
   }
-  size_t stored = 0;
-  for (const TensorRecord& record : checkpoint.manifest_.tensors) stored += checkpoint.check_stored(record);
-  checkpoint.check_stored_count(stored);
+  checkpoint.check_all(loop, /*with_matrices=*/true);
   return checkpoint;
 }
 
-void PackedCheckpoint::check_files(const codec::ParallelLoop& loop) {
-  std::vector<std::string> warnings(manifest_.files.size());
-  loop(manifest_.files.size(), [&](size_t i) {
-    const FileRecord& file = manifest_.files[i];
-    if (file.role == FileRole::kSide) warnings[i] = difference_of_side_file(folder_, file);
-    else check_file(folder_, file);
+void PackedCheckpoint::read_weights() {
+  for (const FileRecord& file : manifest_.files) {
+    if (file.role == FileRole::kWeights) read_weight_file(file);
+  }
+  size_t stored = 0;
+  for (const TensorRecord& record : manifest_.tensors) stored += check_stored(record);
+  check_stored_count(stored);
+}
+
+void PackedCheckpoint::check_all(const codec::ParallelLoop& loop, bool with_matrices) {
+  std::vector<const TensorRecord*> matrices;
+  for (const TensorRecord& record : manifest_.tensors) {
+    if (with_matrices && record.fate == Fate::kTernary) matrices.push_back(&record);
+  }
+  const codec::ParallelLoop here = [](size_t count, const std::function<void(size_t)>& body) {
+    for (size_t i = 0; i < count; ++i) body(i);
+  };
+  // One loop over both: a single large file keeps one thread busy, and the matrices the others.
+  const size_t files = manifest_.files.size();
+  std::vector<std::string> warnings(files);
+  std::vector<std::exception_ptr> failures(files + matrices.size());
+  loop(failures.size(), [&](size_t i) {
+    try {
+      if (i >= files) validate_matrix(matrix(*matrices[i - files]), place(*matrices[i - files]), here);
+      else if (const FileRecord& file = manifest_.files[i]; file.role != FileRole::kSide) check_file(folder_, file);
+      else warnings[i] = difference_of_side_file(folder_, file);
+    } catch (...) {
+      failures[i] = std::current_exception();
+    }
   });
+  // The first one, in the order of files and then of matrices, whichever thread was faster.
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
   std::erase(warnings, std::string());
   warnings_ = std::move(warnings);
 }

@@ -58,7 +58,8 @@ std::vector<std::string> stored_names(const TensorRecord& record);
 
 class PackedCheckpoint {
  public:
-  // Refuses a folder whose manifest, index or weights do not match their checksums; other differences become warnings.
+  // Refuses a folder whose manifest, index or weights do not match their checksums, and matrices that validate_matrix() refuses;
+  // other differences become warnings.
   static PackedCheckpoint open(const std::filesystem::path& folder, const codec::ParallelLoop& loop);
   // Everything that can be found wrong with the folder by itself, without stopping at the first.
   static std::vector<ModelProblem> examine(const std::filesystem::path& folder, const codec::ParallelLoop& loop);
@@ -81,8 +82,10 @@ class PackedCheckpoint {
     std::vector<uint64_t> shape;
   };
 
-  void check_files(const codec::ParallelLoop& loop);
+  void read_weights();
   void read_weight_file(const FileRecord& file);
+  // Checksums of all files, and trits, codebooks and padding of the matrices.
+  void check_all(const codec::ParallelLoop& loop, bool with_matrices);
   // Refuses a tensor that the weight files lack or hold in another type or shape than follows from the manifest. Returns how many
   // stored tensors belong to it; all of them together are all that the files hold.
   size_t check_stored(const TensorRecord& record) const;

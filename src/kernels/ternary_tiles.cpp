@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/vector_width.h"
+
 namespace tritllm::kernels {
 
 namespace {
@@ -41,10 +43,10 @@ struct Field {
   uint32_t mask() const noexcept { return kEachByte * ((1u << bits) - 1); }
   // Of eight rows, of which the place is the first one's. A vector for each loop.
   void put(uint8_t* block, const Lanes& codes) const noexcept {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      uint8_t* const word = block + offset + lane * kQuad;
-      store_word(word, load_word(word) | ((codes[lane] >> source) & mask()) << shift);
-    }
+    Lanes words;  // a copy, as bytes of the block might be those of the codes for all that a compiler knows
+    std::memcpy(words.data(), block + offset, sizeof(words));
+    for (size_t lane = 0; lane < kLanes; ++lane) words[lane] |= ((codes[lane] >> source) & mask()) << shift;
+    std::memcpy(block + offset, words.data(), sizeof(words));
   }
   uint32_t get(const uint8_t* block) const noexcept { return ((load_word(block + offset) >> shift) & mask()) << source; }
 };
@@ -132,9 +134,13 @@ Quads get_quads(TileFormat format, size_t row, size_t group, const uint8_t* bloc
   return fields;
 }
 
-void put_scale_code(uint8_t* scale_codes, size_t place, uint8_t scale_code) noexcept {
-  scale_codes[place % kScaleCodeNibbleBytes] |= static_cast<uint8_t>((scale_code & 15) << 4 * (place / kScaleCodeNibbleBytes));
-  scale_codes[kScaleCodeNibbleBytes + place % 4] |= static_cast<uint8_t>((scale_code >> 4) << place / 4);
+// Of all places of a block, [kBlockScaleCodes].
+void put_scale_codes(const uint8_t* scale_codes, uint8_t* to) noexcept {
+  for (size_t i = 0; i < kScaleCodeNibbleBytes; ++i)
+    to[i] = static_cast<uint8_t>((scale_codes[i] & 15) | scale_codes[i + kScaleCodeNibbleBytes] << 4);
+  uint32_t fifth_bits = 0;
+  for (size_t i = 0; i < kBlockScaleCodes / 4; ++i) fifth_bits |= (load_word(scale_codes + 4 * i) >> 4 & kEachByte) << i;
+  store_word(to + kScaleCodeNibbleBytes, fifth_bits);
 }
 uint8_t get_scale_code(const uint8_t* scale_codes, size_t place) noexcept {
   const int low = scale_codes[place % kScaleCodeNibbleBytes] >> 4 * (place / kScaleCodeNibbleBytes) & 15;
@@ -205,6 +211,29 @@ uint32_t fields_of(TileFormat format, uint32_t codes) noexcept {
   return ((codes & 0x7f7f7f7fu) + centre) ^ (codes & 0x80808080u);
 }
 
+// A quad of each of up to eight rows of a group, from row `first_row` on; empty beyond `rows`.
+template <TileFormat kFormat>
+std::array<Lanes, kQuads> quads_of(const SourceRows& source, size_t first_row, size_t rows, size_t group) noexcept {
+  std::array<Lanes, kQuads> quads;
+  const auto put_row = [&](size_t lane) {
+    const int8_t* const codes = source.codes + ((first_row + lane) * source.groups + group) * 16;
+    for (size_t quad = 0; quad < kQuads; ++quad) quads[quad][lane] = load_word(codes + quad * kQuad);
+  };
+  if (rows >= kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) put_row(lane);
+    for (Lanes& quad : quads) {
+      for (uint32_t& word : quad) word = fields_of(kFormat, word);
+    }
+    return quads;
+  }
+  quads = {};
+  for (size_t lane = 0; lane < rows; ++lane) {
+    put_row(lane);
+    for (Lanes& quad : quads) quad[lane] = fields_of(kFormat, quad[lane]);
+  }
+  return quads;
+}
+
 // The tile's rows of two groups, into a block whose bytes are still zero. What lies beyond the source becomes empty.
 template <TileFormat kFormat>
 void put_codes(const SourceRows& source, size_t first_row, size_t first_group, uint8_t* block) noexcept {
@@ -212,15 +241,7 @@ void put_codes(const SourceRows& source, size_t first_row, size_t first_group, u
                groups = std::min(kTileGroups, source.groups - first_group);
   for (size_t group = 0; group < groups; ++group) {
     for (size_t row = 0; row < rows; row += kLanes) {
-      std::array<Lanes, kQuads> fields;
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        const size_t from = (first_row + row + lane) * source.groups + first_group + group;
-        for (size_t quad = 0; quad < kQuads; ++quad) {
-          const bool inside = row + lane < rows;
-          fields[quad][lane] = inside ? fields_of(kFormat, load_word(source.codes + from * 16 + quad * kQuad)) : 0;
-        }
-      }
-      put_quads<kFormat>(row, group, fields, block);
+      put_quads<kFormat>(row, group, quads_of<kFormat>(source, first_row + row, rows - row, first_group + group), block);
     }
   }
 }
@@ -250,14 +271,20 @@ struct WideBlock {
 };
 
 void squeeze(const WideBlock& wide, uint8_t* block) noexcept {
-  for (size_t word = 0; word < block_code_bytes(TileFormat::kPairsOf7Bits) / 7; ++word) {
-    uint64_t numbers = 0;
-    for (size_t i = 0; i < 8; ++i) {
-      const uint8_t fields = wide.bytes[word * 8 + i];
-      numbers |= static_cast<uint64_t>((fields & 15) + 9 * (fields >> 4)) << 7 * i;
-    }
-    std::memcpy(block + word * 7, &numbers, 7);
+  constexpr uint64_t kLowFields = 0x0f0f0f0f0f0f0f0f;
+  constexpr size_t kWords = block_code_bytes(TileFormat::kPairsOf7Bits) / 7;
+  std::array<uint64_t, kWords> words;
+  std::memcpy(words.data(), wide.bytes, sizeof(words));
+  for (uint64_t& word : words) {
+    // Eight numbers of seven bits, a byte each, then pairs of them side by side, pairs of pairs, and all.
+    word = (word & kLowFields) + 9 * (word >> 4 & kLowFields);
+    word = (word & 0x007f007f007f007f) | (word & 0x7f007f007f007f00) >> 1;
+    word = (word & 0x00003fff00003fff) | (word & 0x3fff00003fff0000) >> 2;
+    word = (word & 0x000000000fffffff) | (word & 0x0fffffff00000000) >> 4;
   }
+  // Each word's eighth byte is zero and overwritten by the next one's first.
+  for (size_t i = 0; i + 1 < kWords; ++i) std::memcpy(block + i * 7, &words[i], 8);
+  std::memcpy(block + (kWords - 1) * 7, &words[kWords - 1], 7);
 }
 
 // The block as it is in the format without squeezing: itself, or a copy in `room`.
@@ -278,18 +305,24 @@ void pack_block(const SourceRows& source, size_t tile, size_t column, uint8_t* b
   constexpr TileFormat kWide = unsqueezed(kFormat);
   WideBlock wide;
   const size_t first_row = tile * kTileRows, first_group = column * kTileGroups;
+  uint8_t scale_codes[kBlockScaleCodes];
+  const auto put_scale_code_of = [&](size_t row, size_t group, bool beyond) {
+    const size_t from = (first_row + row) * source.groups + first_group + group;
+    const uint8_t scale_code = beyond ? kEmptyScaleCode : source.scale_codes[from];
+    if constexpr (kWide == TileFormat::kTriples) {
+      put_triples(row, group, beyond ? Triples() : Triples(source.codes + from * 16), scale_code, wide.bytes);
+    } else {
+      scale_codes[scale_code_place(row, group)] = scale_code;
+    }
+  };
+  const bool whole = first_row + kTileRows <= source.rows && first_group + kTileGroups <= source.groups;
   for (size_t row = 0; row < kTileRows; ++row) {
     for (size_t group = 0; group < kTileGroups; ++group) {
-      const bool beyond = first_row + row >= source.rows || first_group + group >= source.groups;
-      const size_t from = (first_row + row) * source.groups + first_group + group;
-      const uint8_t scale_code = beyond ? kEmptyScaleCode : source.scale_codes[from];
-      if constexpr (kWide == TileFormat::kTriples) {
-        put_triples(row, group, beyond ? Triples() : Triples(source.codes + from * 16), scale_code, wide.bytes);
-      } else {
-        put_scale_code(wide.bytes + block_code_bytes(kWide), scale_code_place(row, group), scale_code);
-      }
+      if (whole) put_scale_code_of(row, group, false);
+      else put_scale_code_of(row, group, first_row + row >= source.rows || first_group + group >= source.groups);
     }
   }
+  if constexpr (kWide != TileFormat::kTriples) put_scale_codes(scale_codes, wide.bytes + block_code_bytes(kWide));
   if constexpr (kWide != TileFormat::kTriples) put_codes<kWide>(source, first_row, first_group, wide.bytes);
   if constexpr (is_squeezed(kFormat)) squeeze(wide, block);
   else std::memcpy(block, wide.bytes, block_code_bytes(kFormat));
@@ -320,6 +353,7 @@ ScaleTable make_scale_table(const float* steps) noexcept {
   return table;
 }
 
+TRIT_FOR_EACH_VECTOR_WIDTH
 void pack_band(TileFormat format, const SourceRows& source, uint8_t* blocks) noexcept {
   switch (format) {
     case TileFormat::kTriples: return pack_band_as<TileFormat::kTriples>(source, blocks);

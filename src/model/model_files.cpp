@@ -80,9 +80,7 @@ ModelFiles open_packed(const fs::path& folder, ThreadPool& pool) {
   for (const TensorRecord& record : checkpoint->manifest().tensors) {
     if (record.fate == Fate::kKept) files.weights.emplace(record.name, kept_tensor(*checkpoint, record));
     if (record.fate != Fate::kTernary) continue;
-    const TernaryMatrix matrix = checkpoint->matrix(record);
-    validate_matrix(matrix, checkpoint->place(record), loop_over(pool));
-    files.weights.emplace(record.name, matrix);
+    files.weights.emplace(record.name, checkpoint->matrix(record));
   }
   for (const TensorRecord& record : checkpoint->manifest().tensors) {
     if (record.fate == Fate::kTied) files.weights.emplace(record.name, files.weights.at(record.tied_to));

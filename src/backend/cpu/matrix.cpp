@@ -102,13 +102,21 @@ void CpuMatrix::pack_tiles(const TernaryMatrix& matrix, const MatrixSlice& slice
   blocks_ = arena.take(tiles.bytes());
   tiles.blocks = blocks_.data;
   const size_t groups = group_count(slice);
-  pool.parallel_for(tiles.bands(), [&](size_t band, unsigned) {
+  struct Band {
+    std::vector<int8_t> codes;
+    std::vector<uint8_t> scale_codes;
+  };
+  std::vector<Band> bands(pool.threads());  // one of each thread, for all that it packs
+  pool.parallel_for(tiles.bands(), [&](size_t band, unsigned worker) {
     const uint64_t first_row = band * kBandRows;
     const auto rows = static_cast<size_t>(std::min<uint64_t>(kBandRows, rows_ - first_row));
-    std::vector<int8_t> codes(rows * groups * codec::kGroupSize);
-    std::vector<uint8_t> scale_codes(rows * groups);
-    decode_rows(matrix, slice.first_row + first_row, rows, first_group(slice), groups, codes.data(), scale_codes.data());
-    kernels::pack_band(format, {codes.data(), scale_codes.data(), rows, groups}, blocks_.data + tiles.band_offset(band));
+    Band& decoded = bands[worker];
+    decoded.codes.resize(kBandRows * groups * codec::kGroupSize);
+    decoded.scale_codes.resize(kBandRows * groups);
+    decode_rows(matrix, slice.first_row + first_row, rows, first_group(slice), groups, decoded.codes.data(),
+                decoded.scale_codes.data());
+    kernels::pack_band(format, {decoded.codes.data(), decoded.scale_codes.data(), rows, groups},
+                       blocks_.data + tiles.band_offset(band));
   });
   weights_ = tiles;
 }
