@@ -136,6 +136,8 @@ class LongLists {
     static constexpr std::string_view kLists[] = {"/model/vocab", "/model/merges", "/added_tokens"};
     const std::string vocabulary_place = where + ": /model/vocab", merges_place = where + ": /model/merges";
     Json rest = parse_json_in_parts(text, where, kLists, [&](size_t list, const std::string& key, const Json& value) {
+      // Unigram's vocabulary is a list of pairs. It comes before the model's type is looked at, or without a type.
+      if (list == 0 && value.is_array()) throw unsupported(where + ": /model", "the model \"Unigram\"", "BPE");
       if (list == 0) vocabulary.add(key, value, vocabulary_place);
       else if (list == 1) merges.add(value, merges_place);
       else if (other_added_tokens == nullptr) add_token(value, where);

@@ -108,7 +108,13 @@ TEST(Tokenizer, ThreadsShareOne) {
 }
 
 TEST(TokenizerFile, WhatIsNotSupportedIsRefusedByName) {
-  expect_refused(document_with("model", {{"type", "Unigram"}, {"vocab", Json::array()}}), "/model: found the model \"Unigram\"");
+  const Json unigram_vocabulary = Json::array({Json::array({"<unk>", 0.0}), Json::array({"a", -2.5})});
+  for (const Json& model : {Json{{"type", "Unigram"}, {"vocab", Json::array()}},
+                            Json{{"type", "Unigram"}, {"unk_id", 0}, {"vocab", unigram_vocabulary}},
+                            Json{{"unk_id", 0}, {"vocab", unigram_vocabulary}}}) {
+    expect_refused(document_with("model", model), "/model: found the model \"Unigram\"");
+  }
+  expect_refused(document_with("model", {{"type", "WordPiece"}, {"vocab", {{"a", 0}}}}), "/model: found the model \"WordPiece\"");
   expect_refused(document_with("normalizer", part("Lowercase")), "/normalizer: found the normalizer \"Lowercase\"");
   expect_refused(document_with("normalizer", sequence("normalizers", {part("NFC"), part("Nmt")})), "/normalizer/normalizers/1");
   expect_refused(document_with("pre_tokenizer", part("Whitespace")), "the pre-tokenizer \"Whitespace\"");
