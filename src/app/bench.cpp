@@ -113,6 +113,9 @@ RunCommand register_bench(CLI::App& app) {
   add_option(*command, "--synthetic-depth,--depth", arguments->synthetic.depth, "Trits per weight of the synthetic model; 0: FP16",
              "SYNTHETIC_DEPTH")
       ->check(CLI::Range(0, 4));
+  add_option(*command, "--synthetic-head-depth,--head-depth", arguments->synthetic.head_depth,
+             "Of the synthetic model's output head; 0: FP16", "SYNTHETIC_HEAD_DEPTH")
+      ->check(CLI::Range(0, 4));
   add_option(*command, "--vocab", arguments->synthetic.vocabulary, "Vocabulary of the synthetic model; 0: the shape's", "VOCAB")
       ->check(CLI::Range(0u, 1u << 20));
   add_option(*command, "--tests", arguments->tests, "What to measure, with commas", "TESTS");

@@ -120,8 +120,10 @@ Json read_template_variables(const JsonView& request, const ServedModel& model) 
   if (const auto effort = request.optional_text("reasoning_effort")) variables["reasoning_effort"] = *effort;
   for (const auto& [name, value] : variables.items()) {
     const ChatTemplates& templates = model.language.chat_templates();
-    const auto knows = [&](bool with_tools) { return templates.source(with_tools).find(name) != std::string_view::npos; };
-    if (knows(false) || knows(true)) continue;
+    const auto knows = [&templates](bool with_tools, std::string_view variable) {
+      return templates.source(with_tools).find(variable) != std::string_view::npos;
+    };
+    if (knows(false, name) || knows(true, name)) continue;
     throw ApiError(400, fmt::format("{}: the model's chat template does not know it", name), name, "unsupported_parameter");
   }
   return variables;

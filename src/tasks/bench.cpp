@@ -10,6 +10,7 @@
 #include <random>
 
 #include "core/error.h"
+#include "io/decoder_tensors.h"
 #include "model/model.h"
 
 namespace tritllm {
@@ -131,12 +132,14 @@ double seconds_of(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-// The depth that all ternary matrices have, or 0.
+// The depth that all ternary matrices have but for embedding and head, or 0.
 int common_depth(const ModelFiles& files) {
+  const std::string embedding = decoder_tensor(DecoderShape{}, DecoderPart::kEmbedding).name,
+                    head = decoder_tensor(DecoderShape{}, DecoderPart::kHead).name;
   int depth = 0;
   for (const auto& [name, source] : files.weights) {
     const TernaryMatrix* const matrix = source.ternary();
-    if (matrix == nullptr) continue;
+    if (matrix == nullptr || name == embedding || name == head) continue;
     if (depth != 0 && depth != matrix->depth) return 0;
     depth = matrix->depth;
   }

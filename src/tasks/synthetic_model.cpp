@@ -49,27 +49,26 @@ constexpr size_t kBytesPerTask = 1 << 20;
 
 class Builder {
  public:
-  Builder(ThreadPool& pool, int depth)
-      : pool_(pool), depth_(depth), bytes_(std::make_shared<std::deque<std::vector<std::byte>>>()) {}
+  Builder(ThreadPool& pool, int depth, int head_depth)
+      : pool_(pool), depth_(depth), head_depth_(head_depth), bytes_(std::make_shared<std::deque<std::vector<std::byte>>>()) {}
 
   void add(const DecoderTensor& tensor) {
-    const auto usual_spread = [&] { return 1.0f / std::sqrt(static_cast<float>(tensor.shape.back())); };
     switch (tensor.role) {
       case DecoderRole::kEmbedding: return add_halves(tensor.name, tensor.shape, 1.0f);
-      case DecoderRole::kHead: return add_halves(tensor.name, tensor.shape, usual_spread());
-      case DecoderRole::kMatrix: return add_matrix(tensor.name, tensor.shape[0], tensor.shape[1]);
+      case DecoderRole::kHead: return add_matrix(tensor.name, tensor.shape[0], tensor.shape[1], head_depth_);
+      case DecoderRole::kMatrix: return add_matrix(tensor.name, tensor.shape[0], tensor.shape[1], depth_);
       case DecoderRole::kNorm: return add_halves(tensor.name, tensor.shape, 0.0f, 1.0f);
       case DecoderRole::kBias: return add_halves(tensor.name, tensor.shape, 0.1f);
     }
   }
 
   // Weights of about 1/sqrt(columns), so that activations keep their size.
-  void add_matrix(const std::string& name, uint64_t rows, uint64_t columns) {
-    if (depth_ == 0) return add_halves(name, {rows, columns}, 1.0f / std::sqrt(static_cast<float>(columns)));
+  void add_matrix(const std::string& name, uint64_t rows, uint64_t columns, int depth) {
+    if (depth == 0) return add_halves(name, {rows, columns}, 1.0f / std::sqrt(static_cast<float>(columns)));
     TernaryMatrix matrix;
     matrix.shape = {rows, columns};
-    matrix.depth = depth_;
-    matrix.trits = random_trits(matrix.shape.trit_bytes(depth_), 243);
+    matrix.depth = depth;
+    matrix.trits = random_trits(matrix.shape.trit_bytes(depth), 243);
     matrix.scales = random_trits(matrix.shape.scale_bytes(), 243);
     const float largest = 1.7f / std::sqrt(static_cast<float>(columns));
     codec::Codebook& codebook = matrix.codebooks.emplace_back();
@@ -123,7 +122,7 @@ class Builder {
   }
 
   ThreadPool& pool_;
-  int depth_;
+  int depth_, head_depth_;
   uint64_t next_seed_ = 1;
   std::shared_ptr<std::deque<std::vector<std::byte>>> bytes_;
 };
@@ -156,7 +155,7 @@ ModelFiles make_synthetic_model(const SyntheticModel& model, ThreadPool& pool) {
   const Shape& shape = shape_named(model.shape);
   const uint32_t vocabulary = model.vocabulary == 0 ? shape.vocabulary : model.vocabulary;
   const Json config = config_of(shape, vocabulary);
-  Builder builder(pool, model.depth);
+  Builder builder(pool, model.depth, model.head_depth);
   for_each_tensor(read_model_config(config, "synthetic model").decoder_shape(),
                   [&](const DecoderTensor& tensor) { builder.add(tensor); });
   ModelFiles files = std::move(builder.files);

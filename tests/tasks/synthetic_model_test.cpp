@@ -22,7 +22,7 @@ constexpr uint32_t kVocabulary = 100;
 
 ModelFiles make(int depth, unsigned threads = 2) {
   ThreadPool pool(threads);
-  return make_synthetic_model({"smollm2-135m", depth, kVocabulary}, pool);
+  return make_synthetic_model({.shape = "smollm2-135m", .depth = depth, .vocabulary = kVocabulary}, pool);
 }
 
 std::vector<uint8_t> bytes_of(const WeightSource& source) {
@@ -60,6 +60,15 @@ TEST(SyntheticModel, HasTheShapeAndDepth) {
   EXPECT_NE(make(0).weights.at("model.layers.0.mlp.up_proj.weight").dense(), nullptr);
 }
 
+TEST(SyntheticModel, HeadHasADepthOfItsOwn) {
+  ThreadPool pool(2);
+  EXPECT_NE(make(2).weights.at("lm_head.weight").dense(), nullptr);
+  const ModelFiles files =
+      make_synthetic_model({.shape = "smollm2-135m", .depth = 2, .vocabulary = kVocabulary, .head_depth = 4}, pool);
+  EXPECT_EQ(files.weights.at("lm_head.weight").ternary()->depth, 4);
+  EXPECT_EQ(files.weights.at("model.layers.0.mlp.up_proj.weight").ternary()->depth, 2);
+}
+
 TEST(SyntheticModel, TheSameBytesEachTimeForAnyNumberOfThreads) {
   const ModelFiles first = make(2, 1), second = make(2, 3);
   ASSERT_EQ(first.weights.size(), second.weights.size());
@@ -71,13 +80,13 @@ TEST(SyntheticModel, TheSameBytesEachTimeForAnyNumberOfThreads) {
 
 TEST(SyntheticModel, UnknownShapesAreRefusedWithTheChoices) {
   ThreadPool pool(1);
-  expect_error(ErrorCode::kUsage, "'gpt-5'", [&] { make_synthetic_model({"gpt-5", 2, 0}, pool); });
-  expect_error(ErrorCode::kUsage, "llama-3.1-8b", [&] { make_synthetic_model({"", 2, 0}, pool); });
+  expect_error(ErrorCode::kUsage, "'gpt-5'", [&] { make_synthetic_model({.shape = "gpt-5"}, pool); });
+  expect_error(ErrorCode::kUsage, "llama-3.1-8b", [&] { make_synthetic_model({.shape = ""}, pool); });
 }
 
 TEST(Bench, RunsASyntheticModelAndCountsRight) {
   BenchOptions options;
-  options.synthetic = SyntheticModel{"smollm2-135m", 3, kVocabulary};
+  options.synthetic = SyntheticModel{.shape = "smollm2-135m", .depth = 3, .vocabulary = kVocabulary};
   options.tests = parse_bench_tests("pp20,tg3");
   options.repetitions = 3;
   options.context_before = 4;
