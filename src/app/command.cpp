@@ -76,9 +76,11 @@ void print_exactly(std::string_view bytes) {
 void print(std::string_view text) { print_exactly(printable_lines(text)); }
 
 // Paths may hold bytes that are not UTF-8.
-void print_json(const Json& json, int indent) {
-  print_exactly(printable_json(json.dump(indent, ' ', false, Json::error_handler_t::replace)) + "\n");
+std::string json_text(const Json& json, int indent) {
+  return printable_json(json.dump(indent, ' ', false, Json::error_handler_t::replace)) + "\n";
 }
+
+void print_json(const Json& json, int indent) { print_exactly(json_text(json, indent)); }
 
 void print_message(std::string_view text) {
   const std::string line = printable_lines(text) + "\n";

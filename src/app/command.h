@@ -69,9 +69,10 @@ std::string sampler_flag(const SamplerField& field);
 
 // All output goes through these. What steers a terminal is escaped (core/printable.h), whoever wrote it; output that cannot be
 // written is an Error.
-void print(std::string_view text);                  // to standard output
-void print_json(const Json& json, int indent = 2);  // to standard output; -1: in one line
-void print_message(std::string_view text);          // a line to standard error; one that cannot be written is lost
+void print(std::string_view text);                        // to standard output
+std::string json_text(const Json& json, int indent = 2);  // with the end of its last line; -1: in one line
+void print_json(const Json& json, int indent = 2);        // to standard output
+void print_message(std::string_view text);                // a line to standard error; one that cannot be written is lost
 // To standard output as it is: an answer that another program reads.
 void print_exactly(std::string_view bytes);
 

@@ -7,6 +7,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <sstream>
+#include <string>
+#include <string_view>
 
 #include "app/command.h"
 #include "core/error.h"
@@ -24,7 +27,8 @@ std::string shape_text(const Json& tensor) {
   return fmt::format("[{}]", fmt::join(tensor["shape"].get<std::vector<uint64_t>>(), ", "));
 }
 
-void print_packed(const Json& json, bool tensors) {
+void print_packed(const Inspection& found, bool tensors) {
+  const Json& json = found.summary;
   print(fmt::format("packed checkpoint, {} of {}\n", json["recipe"].get<std::string>(),
                     printable(json["source"]["name"].get<std::string>())));
   print(fmt::format("  {} of {} weights ternary: {:.2f} bits each nominal, {:.2f} stored\n", json["weights"].get<uint64_t>(),
@@ -38,7 +42,8 @@ void print_packed(const Json& json, bool tensors) {
   print(fmt::format("  source digest {}, made by tritllm {}\n", json["source"]["digest"].get<std::string>(),
                     printable(json["tool_version"].get<std::string>())));
   if (!tensors) return;
-  for (const Json& tensor : json["tensors"]) {
+  for (size_t i = 0; i < found.tensor_count; ++i) {
+    const Json tensor = found.tensor(i);
     const std::string fate = tensor["fate"].get<std::string>();
     const std::string depth = fate == "ternary" ? fmt::format(" d={}", tensor["depth"].get<int>()) : "";
     const std::string error =
@@ -47,39 +52,65 @@ void print_packed(const Json& json, bool tensors) {
   }
 }
 
-void print_unread(const Json& json, bool tensors) {
+void print_unread(const Inspection& found, bool tensors) {
+  const Json& json = found.summary;
   std::map<std::string, uint64_t> counts, unread;
-  for (const Json& tensor : json["tensors"]) ++(tensor["is_read"].get<bool>() ? counts : unread)[tensor["type"].get<std::string>()];
-  print(fmt::format("{} tensors, {} weights\n", json["tensors"].size(), json["all_weights"].get<uint64_t>()));
+  for (size_t i = 0; i < found.tensor_count; ++i) {
+    const Json tensor = found.tensor(i);
+    ++(tensor["is_read"].get<bool>() ? counts : unread)[tensor["type"].get<std::string>()];
+  }
+  print(fmt::format("{} tensors, {} weights\n", found.tensor_count, json["all_weights"].get<uint64_t>()));
   for (const auto& [type, count] : counts) print(fmt::format("  {} of type {}\n", count, printable(type)));
   for (const auto& [type, count] : unread) print(fmt::format("  {} of type {}, which is not read\n", count, printable(type)));
   print(fmt::format("  {}\n", json["problem"].get<std::string>()));
   if (!tensors) return;
-  for (const Json& tensor : json["tensors"]) {
+  for (size_t i = 0; i < found.tensor_count; ++i) {
+    const Json tensor = found.tensor(i);
     print(fmt::format("  {} {} {}\n", printable(tensor["name"].get<std::string>()), shape_text(tensor),
                       printable(tensor["type"].get<std::string>())));
   }
 }
 
-void print_source(const Json& json, bool tensors) {
+void print_source(const Inspection& found, bool tensors) {
+  const Json& json = found.summary;
   print(fmt::format("{}, {} tensors, {} weights, {}\n",
-                    json["kind"].get<std::string>() == "gguf" ? "GGUF file" : "Hugging Face folder", json["tensors"].size(),
+                    json["kind"].get<std::string>() == "gguf" ? "GGUF file" : "Hugging Face folder", found.tensor_count,
                     json["all_weights"].get<uint64_t>(), readable_bytes(json["weight_bytes"].get<uint64_t>())));
   print(fmt::format("  {} weights in linear matrices would become ternary\n", json["matrix_weights"].get<uint64_t>()));
   for (const Json& warning : json["warnings"]) print(fmt::format("  warning: {}\n", printable(warning.get<std::string>())));
   if (!tensors) return;
-  for (const Json& tensor : json["tensors"]) {
+  for (size_t i = 0; i < found.tensor_count; ++i) {
+    const Json tensor = found.tensor(i);
     print(fmt::format("  {} {} {} {}\n", printable(tensor["name"].get<std::string>()), shape_text(tensor),
                       tensor["type"].get<std::string>(), tensor["role"].get<std::string>()));
   }
 }
 
+// As print_json(found.whole()), one tensor at a time.
+void print_whole(const Inspection& found) {
+  Json empty = found.summary;
+  empty["tensors"] = Json::array();
+  std::string frame = json_text(empty);
+  constexpr std::string_view kEnd = "[]\n}\n";
+  if (found.tensor_count == 0 || !frame.ends_with(kEnd)) return print_exactly(frame);
+  frame.resize(frame.size() - kEnd.size());
+  print_exactly(frame + "[");
+  for (size_t i = 0; i < found.tensor_count; ++i) {
+    std::string text = i == 0 ? "" : ",";
+    std::istringstream lines(json_text(found.tensor(i)));
+    for (std::string line; std::getline(lines, line);) text += "\n    " + line;
+    print_exactly(text);
+  }
+  print_exactly("\n  ]\n}\n");
+}
+
 int run(const Arguments& arguments) {
-  const Json json = inspect_model(arguments.path);
-  if (arguments.common.json) print_json(json);
-  else if (json["kind"] == "packed") print_packed(json, arguments.tensors);
-  else if (json["kind"] == "unread") print_unread(json, arguments.tensors);
-  else print_source(json, arguments.tensors);
+  const Inspection found = inspect_model(arguments.path);
+  const Json& kind = found.summary["kind"];
+  if (arguments.common.json) print_whole(found);
+  else if (kind == "packed") print_packed(found, arguments.tensors);
+  else if (kind == "unread") print_unread(found, arguments.tensors);
+  else print_source(found, arguments.tensors);
   return 0;
 }
 

@@ -5,7 +5,7 @@
 // tables (src/kernels/kernel_table.h).
 #pragma once
 
-// Sanitizers are not ready yet when the program chooses, and a build of one file for one machine has nothing to choose.
+// The choice comes before the sanitizers have started, so their builds have one version.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
 #define TRIT_FOR_EACH_VECTOR_WIDTH __attribute__((flatten, target_clones("default", "avx2", "arch=x86-64-v4")))

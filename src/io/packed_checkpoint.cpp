@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <exception>
 
 #include <algorithm>
 #include <cmath>

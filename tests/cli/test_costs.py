@@ -1,13 +1,15 @@
 """What small files and large numbers may cost: sizes are weighed before memory is taken, input is limited while it is read, and what
 does not fit is refused with both numbers."""
 
+import json
 import os
 import resource
+import struct
 import subprocess
 
 import pytest
 
-from cli_support import BINARY, clean_environment, error_line, llama, quantize_arguments, run, succeeded, tiny_model
+from cli_support import BINARY, CONFIG, clean_environment, error_line, llama, quantize_arguments, run, succeeded, tiny_model
 
 MIB = 1 << 20
 
@@ -73,6 +75,34 @@ def test_advice_names_options_that_the_command_has(tmp_path):
 def test_a_batch_beyond_the_work_space_is_refused(tmp_path):
     model = llama(tmp_path / "model", **SHAPES["a large vocabulary"])
     error_line(run("bench", "--model", model, "--tests", "tg1", "--batch", 32, "--quiet"), "--batch", "room for", code=2)
+
+
+# Listing
+
+
+@pytest.mark.skipif("address" in os.environ.get("TRITLLM_SANITIZE", ""), reason="the sanitizer keeps freed memory")
+def test_tensors_are_listed_without_a_tree_of_them(tmp_path):
+    model = tiny_model(tmp_path / "model")
+    # A program's peak counts what its parent had at most, so this one must stay small.
+    with open(model / "model.safetensors", "wb") as file:
+        count, entry = 300_000, '"t{:06d}": {{"dtype": "F32", "shape": [1], "data_offsets": [{:8d}, {:8d}]}}'
+        length = len(entry.format(0, 0, 4)) * count + count + 1
+        file.write(struct.pack("<Q", length) + b"{")
+        for i in range(count):
+            file.write((entry.format(i, 4 * i, 4 * i + 4) + ("," if i + 1 < count else "}")).encode())
+        file.write(bytes(4 * count))
+    for arguments in (["inspect", model], ["inspect", model, "--json"]):
+        assert peak_of(*arguments) < length + 200 * MIB
+
+
+def test_tensors_one_at_a_time_make_one_json_document(tmp_path):
+    model = tiny_model(tmp_path / "model")
+    succeeded(run(*quantize_arguments(model, tmp_path / "out")))
+    for path in (model, tmp_path / "out" / CONFIG / "packed"):
+        text = succeeded(run("inspect", path, "--json")).stdout
+        document = json.loads(text)
+        assert len(document["tensors"]) > 10
+        assert text == json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 # Side files

@@ -325,13 +325,13 @@ TEST_F(QuantizeModel, ProgressTellsThatARunFailed) {
 
 TEST_F(QuantizeModel, InspectTellsWhatIsThere) {
   write_tiny_model(model_, {.tied = true});
-  const Json source = inspect_model(model_);
+  const Json source = inspect_model(model_).whole();
   EXPECT_EQ(source["kind"], "hf_folder");
   EXPECT_EQ(source["license"], "apache-2.0");
   EXPECT_EQ(source["tensors"][0]["role"], "embedding");
   EXPECT_EQ(source["tensors"][2]["role"], "matrix");
   const Json report = quantize_model(options({{Recipe::kOptimal, 2}}))[0].report;
-  const Json packed = inspect_model(folder_ / "out" / "optimal-d2" / "packed");
+  const Json packed = inspect_model(folder_ / "out" / "optimal-d2" / "packed").whole();
   EXPECT_EQ(packed["kind"], "packed");
   EXPECT_EQ(packed["sqnr_db"], report["sqnr_db"]);
   EXPECT_EQ(packed["packed_bytes"], report["packed_bytes"]);

@@ -54,7 +54,7 @@ void dequantize(const std::string& model, const std::string& out, const std::str
       nb::none(), on_warning);
 }
 
-std::string inspect(const std::string& path) { return json_argument(inspect_model(path)); }
+std::string inspect(const std::string& path) { return json_argument(inspect_model(path).whole()); }
 
 std::string verify(const std::string& model, const std::string& source, size_t sample, unsigned threads) {
   Json problems = Json::array();
