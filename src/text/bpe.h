@@ -102,7 +102,7 @@ class BpeScratch {
     size_t begin, count;  // in cached_ids_
   };
   struct Hash {
-    using is_transparent = void;
+    using is_transparent = void;  // NOLINT(readability-identifier-naming): the standard's name
     size_t operator()(std::string_view text) const noexcept { return std::hash<std::string_view>()(text); }
   };
 

@@ -70,17 +70,17 @@ fs::path make_packed(const fs::path& folder, float first) {
 
 class PackedDamage : public testing::Test {
  protected:
-  static void SetUpTestSuite() { made_ = new Made; }
+  static void SetUpTestSuite() { made = new Made; }
   static void TearDownTestSuite() {
-    delete made_;
-    made_ = nullptr;
+    delete made;
+    made = nullptr;
   }
   void TearDown() override {  // the next case finds the folder sound
-    for (const auto& [name, contents] : made_->files) write(made_->packed / name, contents);
+    for (const auto& [name, contents] : made->files) write(made->packed / name, contents);
   }
 
-  const fs::path& packed() const { return made_->packed; }
-  const std::string& file(const std::string& name) const { return made_->files.at(name); }
+  const fs::path& packed() const { return made->packed; }
+  const std::string& file(const std::string& name) const { return made->files.at(name); }
 
   bool opens() const {
     try {
@@ -189,10 +189,10 @@ class PackedDamage : public testing::Test {
       return files;
     }
   };
-  static Made* made_;
+  static Made* made;
 };
 
-PackedDamage::Made* PackedDamage::made_ = nullptr;
+PackedDamage::Made* PackedDamage::made = nullptr;
 
 TEST_F(PackedDamage, ASoundFolderHasNoProblems) {
   EXPECT_TRUE(problems().empty());

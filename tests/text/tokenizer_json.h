@@ -11,7 +11,7 @@
 namespace tritllm {
 
 // {"type": TYPE, and the rest}.
-inline Json part(std::string_view type, Json rest = Json::object()) {
+inline Json part(std::string_view type, const Json& rest = Json::object()) {
   Json json = {{"type", type}};
   json.update(rest);
   return json;
@@ -27,7 +27,7 @@ inline Json split(std::string_view regex, std::string_view behavior = "Isolated"
   return part("Split", {{"pattern", {{"Regex", regex}}}, {"behavior", behavior}, {"invert", invert}});
 }
 
-inline Json added_token(unsigned id, std::string_view content, Json flags = Json::object()) {
+inline Json added_token(unsigned id, std::string_view content, const Json& flags = Json::object()) {
   Json token = {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
                 {"rstrip", false}, {"normalized", false}, {"special", true}};
   token.update(flags);
