@@ -92,7 +92,7 @@ void print_whole(const Inspection& found) {
   empty["tensors"] = Json::array();
   std::string frame = json_text(empty);
   constexpr std::string_view kEnd = "[]\n}\n";
-  if (found.tensor_count == 0 || !frame.ends_with(kEnd)) return print_exactly(frame);
+  if (found.tensor_count == 0) return print_exactly(frame);
   frame.resize(frame.size() - kEnd.size());
   print_exactly(frame + "[");
   for (size_t i = 0; i < found.tensor_count; ++i) {

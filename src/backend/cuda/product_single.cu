@@ -41,7 +41,7 @@ struct SharedLayout {
 };
 static_assert(kZeroLine + kZeroWords <= 32);
 
-// How a kernel is made: for rows of up to 4,096 inputs, for wider ones, and for these on cards with little shared memory.
+// The kernel is compiled for rows of up to 4,096 inputs, for wider ones, and for wider ones on cards with little shared memory.
 enum class Width { kNarrow, kWide, kWideShortRing };
 
 // Blocks that a warp has on their way, and how many of them it asks for before the activations are there.
