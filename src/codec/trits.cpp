@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "core/vector_width.h"
 
@@ -69,31 +70,43 @@ void pack_scales(const uint8_t* scale_codes, uint8_t* scales) noexcept {
   }
 }
 
-// Takes the line's next plane into the numbers of its groups; the first plane is the most significant one.
-template <bool kFirst>
-void add_digits(const uint8_t* bytes, uint16_t (*sums)[kGroupSize]) noexcept {
-  uint16_t rest[kGroupSize];
-  for (size_t j = 0; j < kGroupSize; ++j) rest[j] = bytes[j];
-  // Multiplying by 3 moves the next digit, from the last group's down, into the high byte.
+// Lines that are unpacked together, a byte for each of their columns: a vector of the widest kind.
+constexpr size_t kLinesTogether = 4;
+
+// Takes the next plane of some lines into the numbers of their groups; the first plane is the most significant one.
+template <bool kFirst, size_t kBytes>
+void add_digits(const uint8_t* plane, uint8_t (*numbers)[kBytes]) noexcept {
+  uint8_t rest[kBytes];
+  std::memcpy(rest, plane, kBytes);
+  // Multiplying by 3 moves the next digit, from the last group's down, beyond the byte: 1 from 256/3 on, 2 from 512/3 on.
   for (size_t group = kLineGroups; group-- > 0;) {
-    for (size_t j = 0; j < kGroupSize; ++j) {
-      const auto moved = static_cast<uint16_t>(rest[j] * 3);
-      sums[group][j] = static_cast<uint16_t>((kFirst ? 0 : sums[group][j] * 3) + (moved >> 8));
-      rest[j] = moved & 0xff;
+    for (size_t j = 0; j < kBytes; ++j) {
+      const auto digit = static_cast<uint8_t>((rest[j] > 85 ? 1 : 0) + (rest[j] > 170 ? 1 : 0));
+      numbers[group][j] = static_cast<uint8_t>((kFirst ? 0 : numbers[group][j] * 3) + digit);
+      rest[j] = static_cast<uint8_t>(rest[j] * 3);
+    }
+  }
+}
+
+template <size_t kDepth, size_t kLines>
+void unpack_codes(std::span<const uint8_t* const> planes, size_t line, int8_t* codes) noexcept {
+  constexpr size_t kBytes = kLines * kGroupSize;
+  uint8_t numbers[kLineGroups][kBytes];
+  add_digits<true, kBytes>(planes[0] + line * kGroupSize, numbers);
+  for (size_t plane = 1; plane < kDepth; ++plane) add_digits<false, kBytes>(planes[plane] + line * kGroupSize, numbers);
+  for (size_t group = 0; group < kLineGroups; ++group) {
+    for (size_t j = 0; j < kBytes; ++j) numbers[group][j] = static_cast<uint8_t>(numbers[group][j] - largest_code(int{kDepth}));
+    for (size_t i = 0; i < kLines; ++i) {
+      std::memcpy(codes + ((line + i) * kLineGroups + group) * kGroupSize, numbers[group] + i * kGroupSize, kGroupSize);
     }
   }
 }
 
 template <size_t kDepth>
-void unpack_codes(std::span<const uint8_t* const> planes, size_t line, int8_t* codes) noexcept {
-  uint16_t sums[kLineGroups][kGroupSize];
-  add_digits<true>(planes[0] + line * kGroupSize, sums);
-  for (size_t plane = 1; plane < kDepth; ++plane) add_digits<false>(planes[plane] + line * kGroupSize, sums);
-  for (size_t group = 0; group < kLineGroups; ++group) {
-    for (size_t j = 0; j < kGroupSize; ++j) {
-      codes[group * kGroupSize + j] = static_cast<int8_t>(sums[group][j] - largest_code(int{kDepth}));
-    }
-  }
+void unpack_all_codes(size_t lines, std::span<const uint8_t* const> planes, int8_t* codes) noexcept {
+  size_t line = 0;
+  for (; line + kLinesTogether <= lines; line += kLinesTogether) unpack_codes<kDepth, kLinesTogether>(planes, line, codes);
+  for (; line < lines; ++line) unpack_codes<kDepth, 1>(planes, line, codes);
 }
 
 // The digits that a byte stands for, a byte for each group, the first group's lowest.
@@ -133,16 +146,13 @@ void pack_lines(size_t lines, int depth, const int8_t* codes, const uint8_t* sca
 TRIT_FOR_EACH_VECTOR_WIDTH
 void unpack_lines(size_t lines, int depth, std::span<const uint8_t* const> planes, const uint8_t* scales, int8_t* codes,
                   uint8_t* scale_codes) noexcept {
-  for (size_t line = 0; line < lines; ++line) {
-    int8_t* const line_codes = codes + line * kLineGroups * kGroupSize;
-    switch (depth) {
-      case 1: unpack_codes<1>(planes, line, line_codes); break;
-      case 2: unpack_codes<2>(planes, line, line_codes); break;
-      case 3: unpack_codes<3>(planes, line, line_codes); break;
-      default: unpack_codes<4>(planes, line, line_codes); break;
-    }
-    unpack_scales(scales + line * kScaleTrits, scale_codes + line * kLineGroups);
+  switch (depth) {
+    case 1: unpack_all_codes<1>(lines, planes, codes); break;
+    case 2: unpack_all_codes<2>(lines, planes, codes); break;
+    case 3: unpack_all_codes<3>(lines, planes, codes); break;
+    default: unpack_all_codes<4>(lines, planes, codes); break;
   }
+  for (size_t line = 0; line < lines; ++line) unpack_scales(scales + line * kScaleTrits, scale_codes + line * kLineGroups);
 }
 
 TRIT_FOR_EACH_VECTOR_WIDTH

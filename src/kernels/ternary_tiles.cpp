@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #include "core/vector_width.h"
 
@@ -22,9 +25,16 @@ using Lanes = std::array<uint32_t, kLanes>;
 struct QuadPlace {
   size_t row, group, quad;  // group within the block, quad within the group
 
-  size_t half() const noexcept { return row / 8; }
-  size_t lane() const noexcept { return row % 8; }
+  constexpr size_t half() const noexcept { return row / 8; }
+  constexpr size_t lane() const noexcept { return row % 8; }
 };
+
+// Calls `body` with 0 to kCount − 1, known to the compiler: so are the places and shifts that follow from them.
+template <size_t kCount, typename Body>
+void unrolled(const Body& body) noexcept {
+  [&]<size_t... kIndices>(std::index_sequence<kIndices...>) { (body(std::integral_constant<size_t, kIndices>()), ...); }
+  (std::make_index_sequence<kCount>());
+}
 
 uint32_t load_word(const void* from) noexcept {
   uint32_t word;
@@ -104,17 +114,17 @@ void get_pair(const QuadPlace& first, const uint8_t* block, uint32_t& fields, ui
 }
 
 // The fields of eight rows' parts of a group, from `row` on, into a block whose bytes are still zero.
-template <TileFormat kFormat>
-void put_quads(size_t row, size_t group, const std::array<Lanes, kQuads>& fields, uint8_t* block) noexcept {
-  for (size_t quad = 0; quad < kQuads; ++quad) {
-    const QuadPlace at{row, group, quad};
+template <TileFormat kFormat, size_t kRow, size_t kGroup>
+void put_quads(const std::array<Lanes, kQuads>& fields, uint8_t* block) noexcept {
+  unrolled<kQuads>([&](auto quad) {
+    constexpr QuadPlace kPlace{kRow, kGroup, quad};
     if constexpr (kFormat == TileFormat::kPairsOf13Bits) {
-      if (quad % 2 == 0) put_pair(at, fields[quad], fields[quad + 1], block);
+      if constexpr (quad % 2 == 0) put_pair(kPlace, fields[quad], fields[quad + 1], block);
     } else {
-      if constexpr (kFormat == TileFormat::kFiveBits) fifth_bit_field(at).put(block, fields[quad]);
-      four_bit_field(at).put(block, fields[quad]);
+      if constexpr (kFormat == TileFormat::kFiveBits) fifth_bit_field(kPlace).put(block, fields[quad]);
+      four_bit_field(kPlace).put(block, fields[quad]);
     }
-  }
+  });
 }
 
 Quads get_quads(TileFormat format, size_t row, size_t group, const uint8_t* block) noexcept {
@@ -134,12 +144,30 @@ Quads get_quads(TileFormat format, size_t row, size_t group, const uint8_t* bloc
   return fields;
 }
 
-// Of all places of a block, [kBlockScaleCodes].
-void put_scale_codes(const uint8_t* scale_codes, uint8_t* to) noexcept {
-  for (size_t i = 0; i < kScaleCodeNibbleBytes; ++i)
-    to[i] = static_cast<uint8_t>((scale_codes[i] & 15) | scale_codes[i + kScaleCodeNibbleBytes] << 4);
+// The scale codes of a block's rows: four rows' pairs, the first row's and group's in the lowest byte.
+using ScaleCodePairs = std::array<uint64_t, kTileRows / 4>;
+
+void put_scale_codes(const ScaleCodePairs& pairs, uint8_t* to) noexcept {
+  static_assert(kTileGroups == 2 && scale_code_place(3, 0) == 3 && scale_code_place(0, 1) == 8 && scale_code_place(4, 0) == 16 &&
+                scale_code_place(8, 0) == 4);
+  // Four rows' codes of one group become neighbours.
+  const auto gathered = [](uint64_t pair) {
+    pair &= 0x00ff00ff00ff00ff;
+    pair = (pair | pair >> 8) & 0x0000ffff0000ffff;
+    return static_cast<uint32_t>(pair | pair >> 16);
+  };
+  uint32_t words[kBlockScaleCodes / 4];
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    const size_t at = i % 2 * 4 + i / 2;
+    words[at] = gathered(pairs[i]);
+    words[at + 2] = gathered(pairs[i] >> 8);
+  }
+  constexpr size_t kNibbleWords = kScaleCodeNibbleBytes / 4;
   uint32_t fifth_bits = 0;
-  for (size_t i = 0; i < kBlockScaleCodes / 4; ++i) fifth_bits |= (load_word(scale_codes + 4 * i) >> 4 & kEachByte) << i;
+  for (size_t i = 0; i < kNibbleWords; ++i) {
+    store_word(to + 4 * i, (words[i] & 15 * kEachByte) | (words[i + kNibbleWords] & 15 * kEachByte) << 4);
+  }
+  for (size_t i = 0; i < kBlockScaleCodes / 4; ++i) fifth_bits |= (words[i] >> 4 & kEachByte) << i;
   store_word(to + kScaleCodeNibbleBytes, fifth_bits);
 }
 uint8_t get_scale_code(const uint8_t* scale_codes, size_t place) noexcept {
@@ -154,16 +182,6 @@ struct Triples {
   uint8_t signs = 0;  // in the five highest bits
   uint8_t last = 2;
 
-  Triples() = default;
-  explicit Triples(const int8_t* codes) noexcept : last(static_cast<uint8_t>(codes[kLastColumn] + 2)) {
-    for (size_t triple = 0; triple < kGroupTriples; ++triple) {
-      const auto& columns = kTripleColumns[triple];
-      const int number = 9 * codes[columns[0]] + 3 * codes[columns[1]] + codes[columns[2]];
-      magnitudes[triple] = static_cast<uint8_t>(number < 0 ? -number : number);
-      if (number < 0) signs |= static_cast<uint8_t>(0x80u >> triple);
-    }
-  }
-
   void get_codes(int8_t* codes) const noexcept {
     for (size_t triple = 0; triple < kGroupTriples; ++triple) {
       const bool negative = (signs >> (7 - triple) & 1) != 0;
@@ -176,19 +194,7 @@ struct Triples {
   }
 };
 
-uint8_t& plane_byte(uint8_t* block, size_t plane, size_t place) noexcept { return block[plane * kTriplePlaneBytes + place]; }
 uint8_t plane_byte(const uint8_t* block, size_t plane, size_t place) noexcept { return block[plane * kTriplePlaneBytes + place]; }
-
-// Into a block whose bytes are still zero, with an scale_code.
-void put_triples(size_t row, size_t group, const Triples& triples, unsigned scale_code, uint8_t* block) noexcept {
-  const size_t place = group * kTileRows + row, of_scale_code = triple_scale_code_place(row, group);
-  for (size_t triple = 0; triple < kGroupTriples; ++triple) {
-    plane_byte(block, triple / 2, place) |= static_cast<uint8_t>(triples.magnitudes[triple] << 4 * (triple % 2));
-  }
-  plane_byte(block, 2, of_scale_code) |= static_cast<uint8_t>((scale_code & 15) << 4);
-  plane_byte(block, 3, place) |= static_cast<uint8_t>(triples.signs | triples.last);
-  plane_byte(block, 3, of_scale_code) |= static_cast<uint8_t>(scale_code >> 4 << 2);
-}
 
 Triples get_triples(size_t row, size_t group, const uint8_t* block) noexcept {
   const size_t place = group * kTileRows + row;
@@ -226,7 +232,9 @@ std::array<Lanes, kQuads> quads_of(const SourceRows& source, size_t first_row, s
     }
     return quads;
   }
-  quads = {};
+  // Beside triples, what is missing has fields of 0 and the scale of zero; triples have codes of 0.
+  constexpr uint32_t kMissing = kFormat == TileFormat::kTriples ? kEachByte : 0;
+  for (Lanes& quad : quads) quad.fill(kMissing);
   for (size_t lane = 0; lane < rows; ++lane) {
     put_row(lane);
     for (Lanes& quad : quads) quad[lane] = fields_of(kFormat, quad[lane]);
@@ -234,16 +242,93 @@ std::array<Lanes, kQuads> quads_of(const SourceRows& source, size_t first_row, s
   return quads;
 }
 
+// The tile's rows of a group at depth 1, into the block's four planes.
+void put_triples(const std::array<Lanes, kQuads> (&halves)[2], size_t group, uint8_t* block) noexcept {
+  static_assert(kTripleColumns[1][0] == kQuad && kTripleColumns[kQuads][2] == 2 * kQuad + 3 && kLastColumn == 3 * kQuad + 3,
+                "a triple is a quad's first three columns or the fourth ones of three quads");
+  for (size_t half = 0; half < 2; ++half) {
+    const std::array<Lanes, kQuads>& quads = halves[half];
+    // Fields are codes + 1, so numbers of them are 13 more than the codes'.
+    constexpr uint32_t kZero = 13, kOfFirstThree = 9 << 16 | 3 << 8 | 1;
+    std::array<Lanes, kGroupTriples> numbers;
+    for (size_t quad = 0; quad < kQuads; ++quad) {
+      // The third byte of the product is 9·first + 3·second + third; those below it do not carry.
+      for (size_t lane = 0; lane < kLanes; ++lane) numbers[quad][lane] = quads[quad][lane] * kOfFirstThree >> 16 & 255;
+    }
+    for (size_t lane = 0; lane < kLanes; ++lane)
+      numbers[kQuads][lane] = 9 * (quads[0][lane] >> 24) + 3 * (quads[1][lane] >> 24) + (quads[2][lane] >> 24);
+    std::array<Lanes, 4> plane_words{};
+    for (size_t lane = 0; lane < kLanes; ++lane) plane_words[3][lane] = (quads[3][lane] >> 24) + 1;
+    unrolled<kGroupTriples>([&](auto triple) {
+      for (size_t lane = 0; lane < kLanes; ++lane) {
+        // All bits where the number is negative, which turns it into its magnitude without a branch.
+        const uint32_t number = numbers[triple][lane] - kZero, negative = 0 - (number >> 31);
+        plane_words[triple / 2][lane] |= ((number ^ negative) - negative) << 4 * (triple % 2);
+        plane_words[3][lane] |= negative & 0x80u >> triple;
+      }
+    });
+    for (size_t plane = 0; plane < plane_words.size(); ++plane) {
+      uint8_t* const to = block + plane * kTriplePlaneBytes + group * kTileRows + half * kLanes;
+      for (size_t lane = 0; lane < kLanes; ++lane) to[lane] = static_cast<uint8_t>(plane_words[plane][lane]);
+    }
+  }
+}
+
+// Beside the triples.
+void put_triples_scale_codes(const ScaleCodePairs& pairs, uint8_t* block) noexcept {
+  static_assert(triple_scale_code_place(0, 1) == 1 && triple_scale_code_place(3, 0) == 6 && triple_scale_code_place(4, 0) == 16 &&
+                triple_scale_code_place(8, 0) == 8);
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    constexpr uint64_t kEach = 0x0101010101010101;
+    uint8_t* const to = block + 2 * kTriplePlaneBytes + i % 2 * 16 + i / 2 * 8;
+    uint64_t low, high;
+    std::memcpy(&low, to, sizeof(low));
+    std::memcpy(&high, to + kTriplePlaneBytes, sizeof(high));
+    low |= (pairs[i] & 15 * kEach) << 4;
+    high |= (pairs[i] >> 4 & kEach) << 2;
+    std::memcpy(to, &low, sizeof(low));
+    std::memcpy(to + kTriplePlaneBytes, &high, sizeof(high));
+  }
+}
+
+ScaleCodePairs scale_code_pairs(const SourceRows& source, size_t first_row, size_t first_group) noexcept {
+  uint8_t pairs[kTileRows][kTileGroups];
+  const auto from = [&](size_t row) { return source.scale_codes + (first_row + row) * source.groups + first_group; };
+  if (first_row + kTileRows <= source.rows && first_group + kTileGroups <= source.groups) {
+    for (size_t row = 0; row < kTileRows; ++row) std::memcpy(pairs[row], from(row), kTileGroups);
+  } else {
+    for (size_t row = 0; row < kTileRows; ++row) {
+      for (size_t group = 0; group < kTileGroups; ++group) {
+        const bool beyond = first_row + row >= source.rows || first_group + group >= source.groups;
+        pairs[row][group] = beyond ? kEmptyScaleCode : from(row)[group];
+      }
+    }
+  }
+  return std::bit_cast<ScaleCodePairs>(pairs);
+}
+
 // The tile's rows of two groups, into a block whose bytes are still zero. What lies beyond the source becomes empty.
 template <TileFormat kFormat>
 void put_codes(const SourceRows& source, size_t first_row, size_t first_group, uint8_t* block) noexcept {
   const size_t rows = std::min(kTileRows, source.rows - std::min(source.rows, first_row)),
                groups = std::min(kTileGroups, source.groups - first_group);
-  for (size_t group = 0; group < groups; ++group) {
-    for (size_t row = 0; row < rows; row += kLanes) {
-      put_quads<kFormat>(row, group, quads_of<kFormat>(source, first_row + row, rows - row, first_group + group), block);
+  if constexpr (kFormat == TileFormat::kTriples) {
+    for (size_t group = 0; group < kTileGroups; ++group) {
+      const size_t present = group < groups ? rows : 0;
+      const std::array<Lanes, kQuads> halves[] = {
+          quads_of<kFormat>(source, first_row, present, first_group + group),
+          quads_of<kFormat>(source, first_row + kLanes, present - std::min(present, kLanes), first_group + group)};
+      put_triples(halves, group, block);
     }
+    return;
   }
+  unrolled<kTileGroups>([&](auto group) {
+    unrolled<kTileRows / kLanes>([&](auto half) {
+      constexpr size_t kRow = half * kLanes;
+      if (group >= groups || kRow >= rows) return;
+      put_quads<kFormat, kRow, group>(quads_of<kFormat>(source, first_row + kRow, rows - kRow, first_group + group), block);
+    });
+  });
 }
 
 // One row's part of a block.
@@ -305,25 +390,10 @@ void pack_block(const SourceRows& source, size_t tile, size_t column, uint8_t* b
   constexpr TileFormat kWide = unsqueezed(kFormat);
   WideBlock wide;
   const size_t first_row = tile * kTileRows, first_group = column * kTileGroups;
-  uint8_t scale_codes[kBlockScaleCodes];
-  const auto put_scale_code_of = [&](size_t row, size_t group, bool beyond) {
-    const size_t from = (first_row + row) * source.groups + first_group + group;
-    const uint8_t scale_code = beyond ? kEmptyScaleCode : source.scale_codes[from];
-    if constexpr (kWide == TileFormat::kTriples) {
-      put_triples(row, group, beyond ? Triples() : Triples(source.codes + from * 16), scale_code, wide.bytes);
-    } else {
-      scale_codes[scale_code_place(row, group)] = scale_code;
-    }
-  };
-  const bool whole = first_row + kTileRows <= source.rows && first_group + kTileGroups <= source.groups;
-  for (size_t row = 0; row < kTileRows; ++row) {
-    for (size_t group = 0; group < kTileGroups; ++group) {
-      if (whole) put_scale_code_of(row, group, false);
-      else put_scale_code_of(row, group, first_row + row >= source.rows || first_group + group >= source.groups);
-    }
-  }
-  if constexpr (kWide != TileFormat::kTriples) put_scale_codes(scale_codes, wide.bytes + block_code_bytes(kWide));
-  if constexpr (kWide != TileFormat::kTriples) put_codes<kWide>(source, first_row, first_group, wide.bytes);
+  const ScaleCodePairs pairs = scale_code_pairs(source, first_row, first_group);
+  put_codes<kWide>(source, first_row, first_group, wide.bytes);
+  if constexpr (kWide == TileFormat::kTriples) put_triples_scale_codes(pairs, wide.bytes);
+  else put_scale_codes(pairs, wide.bytes + block_code_bytes(kWide));
   if constexpr (is_squeezed(kFormat)) squeeze(wide, block);
   else std::memcpy(block, wide.bytes, block_code_bytes(kFormat));
   std::memcpy(block + block_code_bytes(kFormat), wide.bytes + block_code_bytes(kWide), block_scale_code_bytes(kFormat));
