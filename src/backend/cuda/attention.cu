@@ -4,7 +4,8 @@
 // A block of four warps takes one row, one key/value head with some of the query heads that share it, and a part of the row's
 // positions, each warp for itself: on the tensor cores (attention_mma.cuh), or by plain arithmetic where the cache has float32.
 // Where the positions of a row are split over several blocks, blocks of a cluster (Hopper) merge their parts through shared memory,
-// and the last block to come merges those of the clusters, both in order. Short rows use one cluster only.
+// and the last block to come merges those of the clusters, both in order. Short rows use one cluster only. Where some rows are long
+// the clusters are small, so that as many as possible run at once.
 //
 // A row whose sequence has no other row in the batch can have its own key and value normed, rotated and stored by the same kernel.
 #include <algorithm>
@@ -21,7 +22,7 @@ namespace {
 
 constexpr int kThreads = kAttentionThreads, kWarps = kThreads / kLanes;
 constexpr int kMostSplits = 64;
-constexpr int kMostMembers = 8;  // of a cluster
+constexpr int kMostMembers = 8, kMembersOfLongRows = 2;  // of a cluster
 constexpr int kPagesAhead = 2;
 constexpr int kWarpPositions = 16;  // that a warp takes at once on the tensor cores
 
@@ -183,11 +184,37 @@ __global__ void __launch_bounds__(kThreads)
     operands.fill(query_of, heads, cache.head_width, query_scale, thread, kThreads);
     __syncthreads();
     WarpSums<kWidth> sums;
+    const auto positions_at = [&](uint32_t base) {
+      return Positions{part.keys_of_page(cache, base), static_cast<int>(base % kPagePositions),
+                       static_cast<int>(max(begin, base) - base), static_cast<int>(min(end - base, uint32_t{kWarpPositions}))};
+    };
+    // The next positions' elements are held beside the sums where registers suffice.
+    constexpr bool kAhead = kWidth * sizeof(Element) <= 256;
+    uint32_t base = first + static_cast<uint32_t>(warp * kWarpPositions);
+    if (base < end) {
+      Positions at = positions_at(base);
+      LoadedPositions<Element, kWidth> loaded;
+      const auto load = [&](const Positions& positions) {
+        loaded.load_values(cache, positions, lane);
+        loaded.load_keys(cache, positions, lane);
+      };
+      if constexpr (kAhead) load(at);
 #pragma unroll 1
-    for (uint32_t base = first + static_cast<uint32_t>(warp * kWarpPositions); base < end; base += kStep) {
-      sums.template add<Element>(cache, part.keys_of_page(cache, base), static_cast<int>(base % kPagePositions),
-                                 static_cast<int>(max(begin, base) - base),
-                                 static_cast<int>(min(end - base, uint32_t{kWarpPositions})), operands, task.softcap, lane);
+      for (;;) {
+        if constexpr (!kAhead) load(at);
+        base += kStep;
+        const bool more = base < end;
+        Positions next = at;
+        if (kAhead && more) next = positions_at(base);
+        float scores[4];
+        sums.score(scores, loaded, operands, lane);
+        if (kAhead && more) loaded.load_keys(cache, next, lane);
+        sums.add(at, scores, loaded, task.softcap, lane);
+        if (!more) break;
+        if constexpr (kAhead) loaded.load_values(cache, next, lane);
+        else next = positions_at(base);
+        at = next;
+      }
     }
     sums.store(sums_of[warp][0], largest_of[warp], total_of[warp], heads, lane);
   } else {
@@ -310,22 +337,32 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Blocks that a launch aims at: one wave, as registers allow two on a multiprocessor.
+// Blocks that a launch aims at where nothing better is known: one wave, as registers allow two on a multiprocessor.
 int wanted_blocks(const DeviceTraits& traits) { return 2 * traits.multiprocessors; }
+// That a launch has at most.
+int most_blocks(const DeviceTraits& traits) { return 4 * traits.multiprocessors; }
 
 template <typename Element, int kHeads, int kChunks>
 Status launch_attend(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
                      const OwnHeads& own, bool tiled, Stream stream) {
   const int sharing = task.heads / cache.heads, groups = (sharing + kHeads - 1) / kHeads;
   const int64_t pieces = int64_t{task.queries.count} * cache.heads * groups;
+  constexpr int kSumBytes = kWarps * kHeads * kChunks * kTeam * kChunk * static_cast<int>(sizeof(float));
+  const auto kernel = attend_kernel<Element, kHeads, kChunks>;
   // Few pieces are split; many are not, and then need neither counters nor room for partial sums.
-  const auto splits = static_cast<unsigned>(std::clamp<int64_t>(wanted_blocks(traits) / pieces, 1, kMostSplits));
-  const unsigned cluster = traits.clusters() ? std::min<unsigned>(std::bit_floor(splits), kMostMembers) : 1;
+  const unsigned most_members = !traits.clusters() ? 1 : step.long_rows ? kMembersOfLongRows : kMostMembers;
+  int blocks = wanted_blocks(traits);
+  if (traits.clusters() && step.long_rows) {
+    int fit = 0;
+    if (const Status status = clusters_that_fit(kernel, kMembersOfLongRows, kThreads, kSumBytes, fit); status != cudaSuccess)
+      return status;
+    blocks = std::clamp(fit * kMembersOfLongRows, 1, most_blocks(traits));
+  }
+  const auto splits = static_cast<unsigned>(std::clamp<int64_t>(blocks / pieces, 1, kMostSplits));
+  const unsigned cluster = std::min(std::bit_floor(splits), most_members);
   const dim3 grid(splits / cluster * cluster, static_cast<unsigned>(cache.heads * groups),
                   static_cast<unsigned>(task.queries.count));
-  constexpr int kSumBytes = kWarps * kHeads * kChunks * kTeam * kChunk * static_cast<int>(sizeof(float));
-  return launch_clusters(attend_kernel<Element, kHeads, kChunks>, traits, cluster, grid, kThreads, kSumBytes, stream, task, cache,
-                         step, own, tiled);
+  return launch_clusters(kernel, traits, cluster, grid, kThreads, kSumBytes, stream, task, cache, step, own, tiled);
 }
 
 Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const CacheView& cache, const StepView& step,
@@ -346,7 +383,7 @@ Status attend_rows(const DeviceTraits& traits, const AttentionTask& task, const 
 
 size_t attention_partial_bytes(const DeviceTraits& traits) noexcept {
   constexpr size_t kLargestPartial = 8 * (256 + 2);
-  return static_cast<size_t>(wanted_blocks(traits)) * kLargestPartial * sizeof(float);
+  return static_cast<size_t>(most_blocks(traits)) * kLargestPartial * sizeof(float);
 }
 
 Status store_heads(const DeviceTraits& traits, const HeadTask& task, const CacheView& cache, int layer, const StepView& step,

@@ -4,7 +4,8 @@
 //
 // Eight heads are half of the 16 rows of an mma. The other half has what rounding to halves takes away from queries and weights, so
 // the results are as good as with float32. A warp takes 16 positions at a time. Elements of keys stand in another order than their
-// own (the same for queries), such that a lane loads 16 bytes at once; elements of values likewise.
+// own (the same for queries), such that a lane loads 16 bytes at once; elements of values likewise. The next positions' keys are
+// asked for as soon as these have their scores, and the values as soon as these are added up, so that memory is never idle.
 #pragma once
 
 #include "backend/cuda/attention.cuh"
@@ -45,6 +46,65 @@ struct QueryOperands {
   }
 };
 
+// Sixteen positions of a page from `first` on, a multiple of 16; of these only [begin, end) count, at least one, and others are not
+// read.
+struct Positions {
+  const std::byte* keys;  // the page's; its values follow
+  int first, begin, end;
+
+  TRIT_DEVICE int place(int position) const { return first + min(max(position, begin), end - 1); }
+  TRIT_DEVICE bool counts(int position) const { return position >= begin && position < end; }
+  // Of lane t's four, in the order of the values' operand.
+  TRIT_DEVICE static int own(int i, int t) { return i / 2 * 8 + 2 * t + i % 2; }
+};
+
+// The keys and values of sixteen positions as a warp's lanes hold them.
+template <typename Element, int kWidth>
+struct LoadedPositions {
+  static constexpr int kParts = kWidth / 64, kChunks = kWidth / 32;
+
+  Eight<Element> keys[2][kChunks], values[4][kParts];
+  __half key_scales[4], value_scales[4];  // of a lane's own positions; set where elements have eight bits
+
+  TRIT_DEVICE void load_keys(const CacheView& cache, const Positions& at, int lane) {
+    const int g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      const Element* const from = row(cache, at.keys, at.place(8 * n + g));
+#pragma unroll
+      for (int c = 0; c < kChunks; ++c) keys[n][c] = load(from, (4 * c + t) * 8, cache.head_stride);
+    }
+    load_scales(key_scales, cache, at.keys, at, t);
+  }
+
+  TRIT_DEVICE void load_values(const CacheView& cache, const Positions& at, int lane) {
+    const int g = lane / 4, t = lane % 4;
+    const std::byte* const part = at.keys + cache.part_bytes();
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const Element* const from = row(cache, part, at.place(Positions::own(i, t)));
+#pragma unroll
+      for (int p = 0; p < kParts; ++p) values[i][p] = load(from, (8 * p + g) * 8, cache.head_stride);
+    }
+    load_scales(value_scales, cache, part, at, t);
+  }
+
+ private:
+  TRIT_DEVICE static const Element* row(const CacheView& cache, const std::byte* part, int position) {
+    return reinterpret_cast<const Element*>(part) + position * cache.head_stride;
+  }
+  TRIT_DEVICE static Eight<Element> load(const Element* from, int element, int stride) {
+    return element < stride ? Eight<Element>::load(from + element) : Eight<Element>::zeros();
+  }
+  TRIT_DEVICE static void load_scales(__half (&scales)[4], const CacheView& cache, const std::byte* part, const Positions& at,
+                                      int t) {
+    if constexpr (kHasScales<Element>) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scales[i] = scales_of(cache, part)[at.place(Positions::own(i, t))];
+    }
+  }
+};
+
 // What a warp knows of its positions so far: of head g, in the four lanes of g.
 template <int kWidth>
 struct WarpSums {
@@ -53,52 +113,37 @@ struct WarpSums {
   float sums[kParts][8][4] = {};  // [element of eight]: 0 and 2 belong to the first eight, 1 and 3 to the second
   float largest = kLowest, total = 0.0f;
 
-  // Sixteen positions of a page from `page_position` on, a multiple of 16; of these only [begin, end) count, at least one, and
-  // others are not read. keys: the page's; its values follow.
+  // The scores of a lane's own positions, by their keys.
   template <typename Element>
-  TRIT_DEVICE void add(const CacheView& cache, const std::byte* keys, int page_position, int begin, int end,
-                       const QueryOperands<kWidth>& queries, float softcap, int lane) {
-    const int g = lane / 4, t = lane % 4, stride = cache.head_stride;
-    const std::byte* const values = keys + cache.part_bytes();
-    const auto place = [&](int position) { return page_position + min(max(position, begin), end - 1); };
-    const auto row = [&](const std::byte* part, int position) {
-      return reinterpret_cast<const Element*>(part) + place(position) * stride;
-    };
-    const auto own_position = [&](int i) { return i / 2 * 8 + 2 * t + i % 2; };
-    Eight<Element> v[4][kParts];
-    __half key_scales[4], value_scales[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const Element* const from = row(values, own_position(i));
-#pragma unroll
-      for (int part = 0; part < kParts; ++part) v[i][part] = load(from, (8 * part + g) * 8, stride);
-      if constexpr (kHasScales<Element>) {
-        key_scales[i] = scales_of(cache, keys)[place(own_position(i))];
-        value_scales[i] = scales_of(cache, values)[place(own_position(i))];
-      }
-    }
-    float scores[2][4] = {};
+  TRIT_DEVICE static void score(float (&scores)[4], const LoadedPositions<Element, kWidth>& loaded,
+                                const QueryOperands<kWidth>& queries, int lane) {
+    float sums[2][4] = {};
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
-      const Element* const from = row(keys, 8 * n + g);
-      Eight<Element> k[kWidth / 32];
-#pragma unroll
-      for (int c = 0; c < kWidth / 32; ++c) k[c] = load(from, (4 * c + t) * 8, stride);
 #pragma unroll
       for (int c = 0; c < kWidth / 32; ++c) {
-        const uint4 a = queries.words[2 * c][lane], b = queries.words[2 * c + 1][lane], halves = halves_of(k[c]);
-        mma_16x8x16(scores[n], a.x, a.y, a.z, a.w, halves.x, halves.y);
-        mma_16x8x16(scores[n], b.x, b.y, b.z, b.w, halves.z, halves.w);
+        const uint4 a = queries.words[2 * c][lane], b = queries.words[2 * c + 1][lane], halves = halves_of(loaded.keys[n][c]);
+        mma_16x8x16(sums[n], a.x, a.y, a.z, a.w, halves.x, halves.y);
+        mma_16x8x16(sums[n], b.x, b.y, b.z, b.w, halves.z, halves.w);
       }
     }
-    const auto counts = [&](int i) { return own_position(i) >= begin && own_position(i) < end; };
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      scores[i] = sums[i / 2][i % 2] + sums[i / 2][i % 2 + 2];
+      if constexpr (kHasScales<Element>) scores[i] *= __half2float(loaded.key_scales[i]) * kUnit<Element>;
+    }
+  }
+
+  // Takes the values in, by those scores.
+  template <typename Element>
+  TRIT_DEVICE void add(const Positions& at, const float (&scores)[4], const LoadedPositions<Element, kWidth>& loaded, float softcap,
+                       int lane) {
+    const int t = lane % 4;
     float weights[4], top = largest;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      weights[i] = scores[i / 2][i % 2] + scores[i / 2][i % 2 + 2];
-      if constexpr (kHasScales<Element>) weights[i] *= __half2float(key_scales[i]) * kUnit<Element>;
-      if (softcap > 0.0f) weights[i] = softcap * kLog2e * tanhf(weights[i]);
-      if (counts(i)) top = fmaxf(top, weights[i]);
+      weights[i] = softcap > 0.0f ? softcap * kLog2e * tanhf(scores[i]) : scores[i];
+      if (at.counts(Positions::own(i, t))) top = fmaxf(top, weights[i]);
     }
     top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
     top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
@@ -107,7 +152,7 @@ struct WarpSums {
     total *= keep;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      weights[i] = counts(i) ? exp2f(weights[i] - top) : 0.0f;
+      weights[i] = at.counts(Positions::own(i, t)) ? exp2f(weights[i] - top) : 0.0f;
       total += weights[i];
     }
     const SplitPair first = SplitPair::of(weights[0], weights[1]), second = SplitPair::of(weights[2], weights[3]);
@@ -116,8 +161,8 @@ struct WarpSums {
       uint32_t rows[4][4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        uint4 halves = halves_of(v[i][part]);
-        if constexpr (kHasScales<Element>) halves = times(halves, factor_of<Element>(value_scales[i]));
+        uint4 halves = halves_of(loaded.values[i][part]);
+        if constexpr (kHasScales<Element>) halves = times(halves, factor_of<Element>(loaded.value_scales[i]));
         rows[i][0] = halves.x, rows[i][1] = halves.y, rows[i][2] = halves.z, rows[i][3] = halves.w;
       }
 #pragma unroll
@@ -151,12 +196,6 @@ struct WarpSums {
         }
       }
     }
-  }
-
- private:
-  template <typename Element>
-  TRIT_DEVICE static Eight<Element> load(const Element* from, int element, int stride) {
-    return element < stride ? Eight<Element>::load(from + element) : Eight<Element>::zeros();
   }
 };
 

@@ -92,7 +92,8 @@ class CudaBackend final : public Backend {
   }
   void run(const StepKey& key, const std::function<void()>& operations) override {
     context_.use();
-    recordings_.run({key, own<const CudaStep>(*key.step).separate()}, operations);
+    const auto& step = own<const CudaStep>(*key.step);
+    recordings_.run({key, step.separate(), step.long_rows()}, operations);
   }
 
   void embed(const DeviceMatrix& table, const Step& step, float scale, Rows out) override {

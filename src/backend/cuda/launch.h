@@ -86,6 +86,9 @@ struct RowsView {
 // Attention takes a batch of kFewestTiledRows rows or more in tiles of kTileQueries. Rows of a tile that follow each other and
 // belong to one sequence are attended to together where they are at least kFewestTogether; other rows one by one.
 inline constexpr int kTileQueries = 64, kFewestTogether = 8, kFewestTiledRows = 65;
+// Where all rows have up to so many positions, a cluster of several blocks has each; longer ones get as many blocks as run at once,
+// in small clusters.
+inline constexpr uint32_t kShortRow = 1024;
 
 // The inputs of a step in device memory, at addresses that stay while the step lives. Pages: [sequence][pages_of_sequence].
 struct StepView {
@@ -95,6 +98,7 @@ struct StepView {
   const uint32_t* scored;
   int32_t pages_of_sequence;
   bool lone_rows;  // whether some row has too few neighbours to be attended to together with them
+  bool long_rows;  // whether some row has more positions than kShortRow
 };
 
 // Tokens with the highest bit set become chosen[its other bits].

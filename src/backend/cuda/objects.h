@@ -136,11 +136,13 @@ class CudaStep final : public Step {
   uint32_t scored() const noexcept override { return scored_; }
   // Whether each token is of a sequence of its own.
   bool separate() const noexcept { return separate_; }
+  // StepView::long_rows.
+  bool long_rows() const noexcept { return long_rows_; }
 
   StepView view() const noexcept {
     uint32_t* const data = memory_.as<uint32_t>();
-    return {data,      data + places_at(), data + pages_at(), data + scored_at(), static_cast<int32_t>(limits_.pages_per_sequence),
-            lone_rows_};
+    return {data,       data + places_at(), data + pages_at(), data + scored_at(), static_cast<int32_t>(limits_.pages_per_sequence),
+            lone_rows_, long_rows_};
   }
   uint32_t* tokens_on_device() const noexcept { return memory_.as<uint32_t>(); }
 
@@ -160,6 +162,7 @@ class CudaStep final : public Step {
       return true;
     });
     lone_rows_ = any_alone(inputs.places);
+    long_rows_ = std::ranges::any_of(inputs.places, [](TokenPlace place) { return place.position >= kShortRow; });
     tokens_ = static_cast<uint32_t>(inputs.tokens.size());
     scored_ = static_cast<uint32_t>(inputs.scored.size());
     Staging& staging = staging_[turn_++ % 2];
@@ -226,7 +229,7 @@ class CudaStep final : public Step {
   Staging staging_[2];
   size_t turn_ = 0;
   uint32_t tokens_ = 0, scored_ = 0;
-  bool separate_ = false, lone_rows_ = false;
+  bool separate_ = false, lone_rows_ = false, long_rows_ = false;
   std::vector<bool> sequences_seen_;
 };
 

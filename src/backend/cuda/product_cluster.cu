@@ -1,9 +1,10 @@
 // Owns the product of packed matrices with a few tokens on Hopper: warpgroup instructions with the weights expanded in registers,
 // the inputs split over the blocks of a cluster.
 //
-// A block has 16 tiles, one a warp, a tile of up to 32 tokens, and a consecutive part of the inputs. Blocks of a cluster have the
-// same tiles; they add up their sums through shared memory, in the order of the inputs, each a part of the outputs. Weights are
-// asked for anew as soon as a block is used (weight_stream.cuh); activations come by bulk copies, 512 inputs a stage.
+// A block has a tile of up to 32 tokens, and 16 warps that share its tiles of rows among them: 16 tiles and a consecutive part of
+// the inputs, or fewer tiles and as many more parts, one for each one or two of its warpgroups. Blocks of a cluster have the same
+// tiles and further parts; they add up their sums through shared memory, in the order of the inputs, each a part of the outputs.
+// Weights are asked for anew as soon as a block is used (weight_stream.cuh); activations come by bulk copies, 512 inputs a stage.
 #include <algorithm>
 #include <type_traits>
 
@@ -15,14 +16,17 @@
 namespace tritllm::cuda {
 namespace {
 
-constexpr int kWarps = 16, kThreads = kWarps * kLanes, kRows = kWarps * kTileRows;
+constexpr int kWarps = 16, kThreads = kWarps * kLanes, kGroupWarps = 4;
 constexpr int kUnitBlocks = 4, kUnitChunks = kUnitBlocks * kBlockColumns / kChunkColumns;
-constexpr int kMostSplits = 8;
+constexpr int kMostParts = 8;  // of the inputs, in all blocks of a cluster
+
+// Tiles of a block whose warpgroups have `parts` parts of the inputs.
+constexpr int tiles_of_block(int parts) { return kWarps / parts; }
 
 struct ClusterTask {
   ProductTask product;
   Operands operands;
-  Runs units;  // of 512 inputs, over the blocks of a cluster
+  Runs units;  // of 512 inputs, over the parts of all blocks of a cluster
 };
 
 constexpr int stage_bytes(int tokens) { return kUnitChunks * tokens * kChunkBytes; }
@@ -38,24 +42,30 @@ constexpr int shared_bytes(int tokens) {
   return stages_of(kDepth, tokens) * (stage_bytes(tokens) + 16) + kWarps * Weights<kDepth>::kBytes + 1024;
 }
 
-template <int kDepth, int kTokens>
+template <int kDepth, int kTokens, int kParts>
 __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_constant__ ClusterTask task) {
 #ifdef TRIT_WARPGROUP_MMA
   // Sums lie token by token; the rows' padding keeps a warp's writes in different banks.
-  constexpr int kSumStride = kRows + 4;
-  constexpr int kStages = stages_of(kDepth, kTokens), kStageBytes = stage_bytes(kTokens);
+  constexpr int kTiles = tiles_of_block(kParts), kRows = kTiles * kTileRows, kSumStride = kRows + 4;
+  // Each part has stages of its own.
+  constexpr int kStages = stages_of(kDepth, kTokens) / kParts, kAllStages = kStages * kParts, kStageBytes = stage_bytes(kTokens);
   constexpr int kSlots = weight_slots(kDepth);
   constexpr size_t kUnitBytes = kUnitBlocks * block_bytes(kDepth) + scale_words(kDepth) * kLanes * 4;
   extern __shared__ uint8_t memory[];
-  __shared__ float units[kWarps];  // what the sums of a tile lack
+  __shared__ float units[kTiles];  // what the sums of a tile lack
   const ProductTask& product = task.product;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, warp = thread / kLanes;
-  const int splits = static_cast<int>(gridDim.x), split = static_cast<int>(blockIdx.x);
-  const int begin = task.units.begin(split), end = task.units.begin(split + 1);
-  const int first_tile = static_cast<int>(blockIdx.z) * kWarps, tile = min(first_tile + warp, product.tiles - 1);
+  // Neighbouring warpgroups have different parts, then other tiles.
+  const int part = warp / kGroupWarps % kParts, tile_of_block = warp / kGroupWarps / kParts * kGroupWarps + warp % kGroupWarps;
+  const bool leads = thread == part * kGroupWarps * kLanes;  // asks for the part's activations
+  const int splits = static_cast<int>(gridDim.x), split = static_cast<int>(blockIdx.x), place = split * kParts + part;
+  const int begin = task.units.begin(place), end = task.units.begin(place + 1);
+  const int first_tile = static_cast<int>(blockIdx.z) * kTiles, tile = min(first_tile + tile_of_block, product.tiles - 1);
   uint8_t* const aligned = memory + (1024u - shared_address(memory) % 1024u) % 1024u;
-  const uint32_t stages = shared_address(aligned), full = stages + kStages * kStageBytes, empty = full + kStages * 8,
-                 rings = empty + kStages * 8;
+  const uint32_t all_stages = shared_address(aligned), barriers = all_stages + kAllStages * kStageBytes,
+                 rings = barriers + kAllStages * 16;
+  const uint32_t stages = all_stages + part * kStages * kStageBytes, full = barriers + part * kStages * 16,
+                 empty = full + kStages * 8;
   const int first_token = static_cast<int>(blockIdx.y) * kTokens, tokens = min(kTokens, task.operands.tokens - first_token);
   const uint8_t* const operand_tile =
       task.operands.tiles + static_cast<int64_t>(blockIdx.y) * task.operands.chunks * kTokens * kChunkBytes;
@@ -75,9 +85,9 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   }
   HalfSteps steps;
   if constexpr (kDepth > 0) steps.load(product.parts[part_of_tile(product, tile)].steps, lane);
-  if (lane == 0) units[warp] = steps.unit;
-  if (thread == 0) {
-    for (int i = 0; i < kStages; ++i) init_barrier(full + i * 8, 1), init_barrier(empty + i * 8, kWarps);
+  if (lane == 0 && part == 0) units[tile_of_block] = steps.unit;
+  if (leads) {
+    for (int i = 0; i < kStages; ++i) init_barrier(full + i * 8, 1), init_barrier(empty + i * 8, kTiles);
     publish_barriers();
   }
   __syncthreads();
@@ -87,7 +97,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
     bulk_copy(stages + stage * kStageBytes, operand_tile + static_cast<int64_t>(unit) * kStageBytes,
               static_cast<uint32_t>(blocks_in(unit) * (kStageBytes / kUnitBlocks)), full + stage * 8);
   };
-  if (thread == 0) {
+  if (leads) {
     for (int unit = begin; unit < min(begin + kStages, end); ++unit) fill(unit);
   }
 
@@ -129,7 +139,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
       warpgroup_wait();
     }
     if (lane == 0) arrive(empty + stage * 8);
-    if (thread == 0 && unit + kStages < end) {
+    if (leads && unit + kStages < end) {
       wait_for_phase(empty + stage * 8, phase);
       fill(unit + kStages);
     }
@@ -137,11 +147,13 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   }
 
   __syncthreads();  // nobody reads activations any more
-  float* const own_sums = reinterpret_cast<float*>(aligned);
+  constexpr int kSumsOfPart = kTokens * kSumStride;
+  float* const all_sums = reinterpret_cast<float*>(aligned);
+  float* const own_sums = all_sums + part * kSumsOfPart;
   const int g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int i = 0; i < kTokens / 2; ++i) {
-    const int token = i / 4 * 8 + 2 * t + i % 2, row = warp * kTileRows + g + i % 4 / 2 * 8;
+    const int token = i / 4 * 8 + 2 * t + i % 2, row = tile_of_block * kTileRows + g + i % 4 / 2 * 8;
     own_sums[token * kSumStride + row] = sums[i];
   }
   const auto cluster = static_cast<uint32_t>(splits);
@@ -150,14 +162,15 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
   for (int i = split * kThreads + thread; i < tokens * kRows; i += splits * kThreads) {
     const int token = i / kRows, row = i % kRows;
     if (first_tile + row / kTileRows >= product.tiles) continue;
-    float parts[kMostSplits], sum = 0.0f;
+    float parts[kMostParts], sum = 0.0f;
 #pragma unroll
-    for (int s = 0; s < kMostSplits; ++s) {
-      if (s < splits) parts[s] = *of_member(own_sums + token * kSumStride + row, static_cast<uint32_t>(s), cluster);
+    for (int p = 0; p < kMostParts; ++p) {
+      const float* const from = all_sums + p % kParts * kSumsOfPart + token * kSumStride + row;
+      if (p < splits * kParts) parts[p] = *of_member(from, static_cast<uint32_t>(p / kParts), cluster);
     }
 #pragma unroll
-    for (int s = 0; s < kMostSplits; ++s) {
-      if (s < splits) sum += parts[s];
+    for (int p = 0; p < kMostParts; ++p) {
+      if (p < splits * kParts) sum += parts[p];
     }
     finish(product, first_tile + row / kTileRows, row % kTileRows, first_token + token,
            sum * (__ldcg(task.operands.factors + first_token + token) * units[row / kTileRows]));
@@ -166,26 +179,52 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_cluster(const __grid_con
 #endif
 }
 
-template <int kDepth, int kTokens>
-Status launch_cluster(const DeviceTraits& traits, const ProductTask& product, const Operands& operands, Stream stream) {
-  const auto kernel = multiply_cluster<kDepth, kTokens>;
-  const int units = (product.blocks + kUnitBlocks - 1) / kUnitBlocks, row_groups = (product.tiles + kWarps - 1) / kWarps;
-  const int clusters = row_groups * operands.tile_count();
-  // As many blocks share a tile's inputs as makes the longest way short.
-  int splits = 1, least = 1 << 30;
-  for (int s = 1; s <= std::min(kMostSplits, units); ++s) {
+// How a product is divided: parts of the inputs in a block, and blocks of a cluster.
+struct Division {
+  int parts, splits, cost;
+};
+
+template <int kDepth, int kTokens, int kParts>
+Status consider(const ProductTask& product, const Operands& operands, Division& best) {
+  constexpr int kTiles = tiles_of_block(kParts);
+  const int units = (product.blocks + kUnitBlocks - 1) / kUnitBlocks;
+  const int clusters = (product.tiles + kTiles - 1) / kTiles * operands.tile_count();
+  for (int splits = 1; splits <= std::min(kMostParts, units) / kParts; ++splits) {
     int fit = 0;
-    const Status status = clusters_that_fit(kernel, static_cast<unsigned>(s), kThreads, shared_bytes<kDepth>(kTokens), fit);
+    const Status status = clusters_that_fit(multiply_cluster<kDepth, kTokens, kParts>, static_cast<unsigned>(splits), kThreads,
+                                            shared_bytes<kDepth>(kTokens), fit);
     if (status != cudaSuccess) return status;
     if (fit == 0) continue;
-    // The beginning and the end of a block take as long as a unit.
-    const int cost = 8 * ((clusters + fit - 1) / fit) * ((units + s - 1) / s + 1) + s;
-    if (cost < least) splits = s, least = cost;
+    const int parts = splits * kParts, waves = (clusters + fit - 1) / fit;
+    // The beginning and the end of a block take as long as a unit. Among equals the one with fewer parts reads fewer sums.
+    const int cost = 16 * waves * ((units + parts - 1) / parts + 1) + parts + kParts;
+    if (cost < best.cost) best = {kParts, splits, cost};
   }
+  return cudaSuccess;
+}
+
+template <int kDepth, int kTokens, int kParts>
+Status launch_division(const DeviceTraits& traits, const ProductTask& product, const Operands& operands, int splits,
+                       Stream stream) {
+  constexpr int kTiles = tiles_of_block(kParts);
+  const int units = (product.blocks + kUnitBlocks - 1) / kUnitBlocks, row_groups = (product.tiles + kTiles - 1) / kTiles;
   // Tiles of tokens follow each other, so that a matrix is read from memory once.
   const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(operands.tile_count()), static_cast<unsigned>(row_groups));
-  return launch_clusters(kernel, traits, grid.x, grid, kThreads, shared_bytes<kDepth>(kTokens), stream,
-                         ClusterTask{product, operands, Runs(units, splits)});
+  return launch_clusters(multiply_cluster<kDepth, kTokens, kParts>, traits, grid.x, grid, kThreads, shared_bytes<kDepth>(kTokens),
+                         stream, ClusterTask{product, operands, Runs(units, splits * kParts)});
+}
+
+template <int kDepth, int kTokens>
+Status launch_cluster(const DeviceTraits& traits, const ProductTask& product, const Operands& operands, Stream stream) {
+  Division best{1, 1, 1 << 30};
+  if (const Status status = consider<kDepth, kTokens, 1>(product, operands, best); status != cudaSuccess) return status;
+  if (const Status status = consider<kDepth, kTokens, 2>(product, operands, best); status != cudaSuccess) return status;
+  if (const Status status = consider<kDepth, kTokens, 4>(product, operands, best); status != cudaSuccess) return status;
+  switch (best.parts) {
+    case 1: return launch_division<kDepth, kTokens, 1>(traits, product, operands, best.splits, stream);
+    case 2: return launch_division<kDepth, kTokens, 2>(traits, product, operands, best.splits, stream);
+    default: return launch_division<kDepth, kTokens, 4>(traits, product, operands, best.splits, stream);
+  }
 }
 
 template <int kDepth>

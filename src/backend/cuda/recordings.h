@@ -14,7 +14,8 @@ namespace tritllm::cuda {
 
 struct RecordingKey {
   StepKey step;
-  bool separate;  // CudaStep::separate(): other kernels
+  bool separate;   // CudaStep::separate(): other kernels
+  bool long_rows;  // StepView::long_rows: another division of the work
   bool operator==(const RecordingKey&) const = default;
 };
 
@@ -22,9 +23,9 @@ struct KeyHash {
   size_t operator()(const RecordingKey& recording) const noexcept {
     const StepKey& key = recording.step;
     size_t hash = 0;
-    for (const uint64_t part :
-         {reinterpret_cast<uint64_t>(key.owner), reinterpret_cast<uint64_t>(key.step), reinterpret_cast<uint64_t>(key.cache),
-          uint64_t{key.tokens} << 32 | key.first, uint64_t{key.scored} << 1 | uint64_t{recording.separate}}) {
+    for (const uint64_t part : {reinterpret_cast<uint64_t>(key.owner), reinterpret_cast<uint64_t>(key.step),
+                                reinterpret_cast<uint64_t>(key.cache), uint64_t{key.tokens} << 32 | key.first,
+                                uint64_t{key.scored} << 2 | uint64_t{recording.separate} << 1 | uint64_t{recording.long_rows}}) {
       hash = (hash ^ part) * 0x9e3779b97f4a7c15u;
     }
     return hash;
