@@ -1,6 +1,7 @@
 #include "core/page_memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <new>
@@ -11,6 +12,7 @@ namespace tritllm {
 namespace {
 
 constexpr size_t kChunk = 32 * kLargePage, kPieceAlignment = 64;
+const auto kSmallPage = static_cast<size_t>(sysconf(_SC_PAGESIZE));
 
 constexpr size_t round_up(size_t value, size_t multiple) noexcept { return (value + multiple - 1) / multiple * multiple; }
 
@@ -47,6 +49,17 @@ PageMemory& PageMemory::operator=(PageMemory&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   return *this;
+}
+
+bool populate(uint8_t* begin, size_t bytes) noexcept {
+#ifdef MADV_POPULATE_WRITE
+  const auto first = reinterpret_cast<uintptr_t>(begin) / kSmallPage * kSmallPage;
+  const size_t length = round_up(reinterpret_cast<uintptr_t>(begin) + bytes, kSmallPage) - first;
+  return madvise(reinterpret_cast<void*>(first), length, MADV_POPULATE_WRITE) == 0;
+#else
+  static_cast<void>(begin), static_cast<void>(bytes);
+  return false;
+#endif
 }
 
 PageArena::Piece PageArena::take(size_t bytes) {

@@ -29,6 +29,9 @@ class PageMemory {
   size_t bytes_ = 0;
 };
 
+// Asks the system for memory now instead of when it is first written; what is in it stays. False where the system cannot.
+bool populate(uint8_t* begin, size_t bytes) noexcept;
+
 // Pieces of large memory, one behind the other, so that small ones lie on large pages too.
 class PageArena {
  public:

@@ -41,10 +41,16 @@ uint16_t scale_of(std::span<const float> elements, float largest_code) noexcept 
 }  // namespace
 
 CpuCache::CpuCache(const CacheShape& shape)
-    : shape_(shape), head_stride_(kernels::padded_row(shape.head_width)), part_bytes_(static_cast<size_t>(bytes_of_part(shape))) {
+    : shape_(shape),
+      head_stride_(kernels::padded_row(shape.head_width)),
+      part_bytes_(static_cast<size_t>(bytes_of_part(shape))),
+      memory_(allocatable_bytes(shape)),
+      spare_(memory_.data(), page_bytes(), shape.pages) {}
+
+size_t CpuCache::allocatable_bytes(const CacheShape& shape) {
   const auto bytes = bytes_of(shape);
   if (!bytes || *bytes > SIZE_MAX / 2) throw std::bad_alloc();
-  memory_ = PageMemory(static_cast<size_t>(*bytes));
+  return static_cast<size_t>(*bytes);
 }
 
 std::optional<uint64_t> CpuCache::bytes_of(const CacheShape& shape) noexcept {
@@ -92,6 +98,7 @@ void CpuCache::store(Part part, uint32_t layer, PageId page, size_t position, co
 }
 
 void CpuCache::store_keys(uint32_t layer, PageId page, size_t position, const float* heads) noexcept {
+  if (layer == 0) spare_.use(page);
   const size_t within = position % kCacheTile;
   store(Part::kKeys, layer, page, position, heads, {(position - within) * head_stride_ + within, 1, kCacheTile});
 }

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "backend/backend.h"
+#include "backend/cpu/spare_page.h"
 #include "core/page_memory.h"
 #include "kernels/attention.h"
 
@@ -18,7 +19,8 @@ inline constexpr uint32_t kCpuPagePositions = kernels::kSpanPositions;
 
 class CpuCache final : public KeyValueCache {
  public:
-  // The system gives memory as pages are written: an unused page costs none. What was never written is zero. Throws std::bad_alloc.
+  // The system gives memory as pages are written, and for one page ahead (spare_page.h): other unused pages cost none. What was
+  // never written is zero. Throws std::bad_alloc.
   explicit CpuCache(const CacheShape& shape);
   // Nothing where the product does not fit 64 bits.
   static std::optional<uint64_t> bytes_of(const CacheShape& shape) noexcept;
@@ -51,6 +53,7 @@ class CpuCache final : public KeyValueCache {
     size_t first, run, stride;
   };
 
+  static size_t allocatable_bytes(const CacheShape& shape);
   // A part is [elements][scales].
   size_t page_bytes() const noexcept { return size_t{shape_.layers} * shape_.key_value_heads * 2 * part_bytes_; }
   size_t elements_of_part() const noexcept { return size_t{kCpuPagePositions} * head_stride_; }
@@ -65,6 +68,7 @@ class CpuCache final : public KeyValueCache {
   size_t head_stride_;  // padded_row(head width)
   size_t part_bytes_;
   PageMemory memory_;
+  SparePage spare_;
 };
 
 }  // namespace tritllm
