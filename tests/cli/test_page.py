@@ -1,12 +1,15 @@
 """The chat page in a real browser (Debian's Chromium, by Playwright; skipped where either is missing)."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from cli_support import run, succeeded
 from serve_support import serving
 
 DEMO_MODEL = Path(os.environ.get("TRITLLM_DEMO_MODEL", ""))
@@ -27,17 +30,27 @@ HOSTILE = """<script>window.hurt = 1</script><img src=x onerror="window.hurt = 1
 
 
 @pytest.fixture(scope="module")
-def page():
+def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no Chromium")
     if not DEMO_MODEL.is_file():
         pytest.skip("no demo model; scripts/get_demo_model brings it")
-    with serving("--model", f"smollm={DEMO_MODEL}", "--context", 512) as server, playwright.sync_playwright() as driver:
+    with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def browsing(browser, *models):
+    """The page of a server of these models, which must ask nobody else for anything and raise no error."""
+    options = [part for model in models for part in ("--model", model)]
+    with serving(*options, "--context", 512) as server:
         page = browser.new_page()
         page.set_default_timeout(120_000)
+        page.server = server
         page.foreign, page.errors = [], []
         page.on("request", lambda request: request.url.startswith(server.address) or page.foreign.append(request.url))
         page.on("pageerror", lambda error: page.errors.append(str(error)))
@@ -45,7 +58,21 @@ def page():
         page.wait_for_selector("#sampler label:nth-child(6)", state="attached")
         yield page
         assert page.errors == [] and [url for url in page.foreign if not url.startswith(("data:", "blob:"))] == []
-        browser.close()
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser):
+    with browsing(browser, f"smollm={DEMO_MODEL}") as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def two_models(browser, tmp_path_factory):
+    out = tmp_path_factory.mktemp("quantised")
+    succeeded(run("quantize", "--model", DEMO_MODEL, "--out", out, "--configs", "uniform-d2", "--emit", "packed", "--quiet"))
+    with browsing(browser, f"source={DEMO_MODEL}", f"d2={out / 'uniform-d2' / 'packed'}") as page:
+        yield page
 
 
 def set_setting(page, name, value):
@@ -103,3 +130,101 @@ def test_the_models_facts(page):
     page.wait_for_selector("text=LlamaForCausalLM")
     text = page.locator("#facts").inner_text()
     assert "134.5" in text and "apache-2.0" in text and "/v1/chat/completions" in text
+
+
+def ask(page, text):
+    page.fill("#input", text)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#stop", state="visible")
+    page.wait_for_selector("#stop", state="hidden")
+
+
+def scored(server, model, tokens):
+    status, _, answer = server.ask("/v1/completions", {"model": model, "prompt": tokens, "echo": True, "max_tokens": 0, "logprobs": 20})
+    assert status == 200
+    return answer["choices"][0]["logprobs"]
+
+
+def test_two_models_side_by_side(two_models):
+    page = two_models
+    set_setting(page, "max_tokens", 16)
+    set_setting(page, "temperature", 0)
+    page.reload()
+    page.wait_for_selector("#beside", state="visible")
+    page.select_option("#model", "source")
+    page.select_option("#beside", "d2")
+    ask(page, "Why is the sky blue?")
+    answer = page.locator(".message.assistant")
+    parts = answer.locator(".part")
+    assert parts.count() == 2 and [parts.nth(i).locator(".who").inner_text() for i in range(2)] == ["source", "d2"]
+    messages = [{"role": "user", "content": "Why is the sky blue?"}]
+    prompt = page.server.ask("/tokenize", {"messages": messages})[2]["tokens"]
+    for i in range(2):
+        part = parts.nth(i)
+        tokens = part.locator(".body .token")
+        text = "".join(tokens.all_text_contents())
+        ids = page.server.ask("/tokenize", {"prompt": text, "add_special_tokens": False})[2]["tokens"]
+        assert tokens.count() == len(ids) >= 8
+        # What the page shows of a token is what the server says of it.
+        both = [scored(page.server, model, prompt + ids) for model in ("source", "d2")]
+        for k in (0, len(ids) // 2, len(ids) - 1):
+            lines = tokens.nth(k).get_attribute("title").split("\n")
+            assert float(re.fullmatch(r"at least (\d+\.\d{3}) nats apart", lines[0])[1]) >= 0
+            for line, model, scores in zip(lines[1:], ("source", "d2"), both):
+                shown = float(re.match(rf"{model}: (\d+\.\d) %", line)[1])
+                assert abs(shown - 100 * 2.718281828459045 ** scores["token_logprobs"][len(prompt) + k]) < 0.2
+        assert re.search(r"d2 is at least 0\.\d{3} nats a token from source here; farthest, \d+\.\d\d, at ", part.locator(".divergence").inner_text())
+        assert "tokens" in part.locator(".note").inner_text()
+    page.get_by_role("button", name="Show the answers as text").click()
+    assert parts.locator(".body .token").count() == 0 and page.get_by_role("button", name="Show how far the models are apart").count() == 1
+    # The conversation goes on from the first model's answer, and all of it is there again.
+    page.reload()
+    assert page.locator(".message.assistant .part").count() == 2
+    page.wait_for_selector("#beside", state="visible")
+    page.select_option("#beside", "")
+    ask(page, "And at night?")
+    assert page.locator(".message.assistant").count() == 2 and page.locator(".message.assistant").last.locator(".part").count() == 1
+
+
+def test_the_divergence_of_known_distributions(two_models):
+    found = two_models.evaluate("""async () => {
+      const { divergence } = await import("/page/beside.js");
+      const log = (list) => Object.fromEntries(Object.entries(list).map(([token, p]) => [token, Math.log(p)]));
+      return [divergence(log({ a: 0.5, b: 0.5 }), log({ a: 0.25, b: 0.75 })), divergence(log({ a: 0.5, b: 0.3 }), log({ a: 0.5, b: 0.3 })),
+              divergence(log({ a: 0.6, b: 0.1 }), log({ a: 0.3, c: 0.2 })), divergence(log({ a: 0.9 }), log({ b: 0.9 }))];
+    }""")
+    expected = [0.5 * 0.6931471806 + 0.5 * -0.4054651081, 0.0, 0.6 * 0.6931471806 + 0.4 * -0.5596157879, 0.0]
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_imported_comparison_is_data(two_models):
+    place = {"token": "<b>x</b>", "nats": 0.5, "probabilities": [0.5, 0.25], "best": [[["<i>", 0.5]], [["y", 0.25]]]}
+    part = {"content": "x", "reasoning": "", "tokens": None, "note": "", "places": [place]}
+    nodes = {"1": {"id": "1", "parent": None, "role": "user", "content": "q"},
+             "2": {"id": "2", "parent": "1", "role": "assistant", "model": "m", **part, "beside": {"model": "<u>n</u>", **part}}}
+    conversation = {"id": "c", "title": "t", "changed": 1, "system": "", "leaf": "2", "nodes": nodes}
+    broken = json.loads(json.dumps(conversation) .replace('"nats": 0.5', '"nats": "a lot"')) | {"id": "b"}
+    two_models.evaluate("text => localStorage.setItem('tritllm.conversations', text)", json.dumps([conversation, broken]))
+    two_models.reload()
+    assert two_models.locator("#conversations li").count() == 1
+    message = two_models.locator(".message.assistant")
+    assert "<b>x</b>" in message.inner_text() and "<u>n</u> is at least 0.500" in message.inner_text()
+    assert message.locator("b, i, u").count() == 0
+
+
+def test_axe_finds_nothing_serious(two_models):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = two_models
+    set_setting(page, "max_tokens", 8)
+    for theme in ("light", "dark"):
+        page.evaluate("theme => { localStorage.setItem('tritllm.theme', theme); localStorage.removeItem('tritllm.conversations'); }", theme)
+        page.reload()
+        page.wait_for_selector("#beside", state="visible")
+        page.select_option("#beside", "d2")
+        ask(page, "Name three colours.")
+        for panel in ("facts", "settings"):
+            page.click(f"#toggle-{panel}")
+        page.wait_for_selector("text=LlamaForCausalLM")
+        found = axe.run(page)
+        serious = [violation for violation in found.response["violations"] if violation["impact"] in ("serious", "critical")]
+        assert serious == [], json.dumps([[violation["id"], [node["html"] for node in violation["nodes"]][:3]] for violation in serious], indent=1)

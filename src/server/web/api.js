@@ -24,6 +24,12 @@ export async function get(path) {
   return response.json();
 }
 
+export async function post(path, body, signal) {
+  const response = await fetch(path, { method: "POST", headers: headers(), body: JSON.stringify(body), signal });
+  if (!response.ok) throw await failure(response);
+  return response.json();
+}
+
 // Calls onEvent with each event of the stream. Ends early where the signal is aborted.
 export async function stream(path, body, signal, onEvent) {
   const response = await fetch(path, { method: "POST", headers: headers(), body: JSON.stringify(body), signal });

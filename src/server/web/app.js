@@ -1,5 +1,6 @@
 // The chat page: conversations on the left, the messages of one of them, and what the server tells about its models.
 import { currentKey, get, setKey, stream } from "./api.js";
+import { compare, summary } from "./beside.js";
 import * as store from "./conversations.js";
 import { copyText, render } from "./markdown.js";
 import { build as buildSampler, presets, settings } from "./sampler.js";
@@ -72,35 +73,52 @@ function showSidebar(open) {
 
 // Messages
 
-function fillBody(body, node) {
-  if (node.role === "user") {
-    body.textContent = node.content;
-  } else if (element("show-probabilities").checked && node.tokens) {
-    body.classList.add("tokens");
-    body.replaceChildren(...node.tokens.map(tokenElement));
-  } else {
-    body.classList.remove("tokens");
-    render(body, node.content);
-  }
+function fillBody(body, part, role, models) {
+  const spans = part.places && !part.asText ? part.places.map((place) => placeElement(place, models))
+    : element("show-probabilities").checked && part.tokens ? part.tokens.map(tokenElement) : null;
+  body.classList.toggle("tokens", spans !== null);
+  if (role === "user") body.textContent = part.content;
+  else if (spans) body.replaceChildren(...spans);
+  else render(body, part.content);
+}
+
+const percent = (probability) => `${(100 * probability).toFixed(1)} %`;
+
+// A token with how far the second model is from the first there.
+function placeElement(place, models) {
+  const name = place.nats >= 1 ? "far" : place.nats >= 0.2 ? "unlikely" : place.nats >= 0.05 ? "possible" : "";
+  const lines = models.map((model, i) => `${model}: ${percent(place.probabilities[i])} (${place.best[i].map(([token, probability]) => `${JSON.stringify(token)} ${percent(probability)}`).join(", ")})`);
+  return make("span", { className: `token ${name}`, textContent: place.token, title: [`at least ${place.nats.toFixed(3)} nats apart`, ...lines].join("\n") });
 }
 
 function tokenElement(token) {
   const probability = Math.exp(token.logprob);
-  const others = (token.top_logprobs ?? []).map((other) => `${JSON.stringify(other.token)} ${(100 * Math.exp(other.logprob)).toFixed(1)} %`);
+  const others = (token.top_logprobs ?? []).map((other) => `${JSON.stringify(other.token)} ${percent(Math.exp(other.logprob))}`);
   const name = probability < 0.1 ? "unlikely" : probability < 0.5 ? "possible" : "";
-  const part = make("span", { className: `token ${name}`, textContent: token.token, title: [`${(100 * probability).toFixed(1)} %`, ...others].join("\n") });
+  const part = make("span", { className: `token ${name}`, textContent: token.token, title: [percent(probability), ...others].join("\n") });
   return part;
 }
 
-function messageElement(node) {
-  const user = node.role === "user";
+function partElement(part, role, models) {
+  const box = make("div", { className: "part" }, make("p", { className: "who", textContent: role === "user" ? "You" : part.model ?? "Model" }));
+  if (part.reasoning) box.append(make("details", {}, make("summary", { textContent: "Thinking" }), make("div", { className: "thinking", textContent: part.reasoning })));
   const body = make("div", { className: "body" });
-  const article = make("article", { className: `message ${node.role}` }, make("p", { className: "who", textContent: user ? "You" : node.model ?? "Model" }));
-  if (node.reasoning) article.append(make("details", {}, make("summary", { textContent: "Thinking" }), make("div", { className: "thinking", textContent: node.reasoning })));
-  fillBody(body, node);
-  article.append(body);
-  if (node.error) article.append(make("p", { className: "error", textContent: node.error }));
-  article.append(actions(node, body));
+  fillBody(body, part, role, models);
+  box.append(body);
+  if (part.places?.length) {
+    const { mean, farthest } = summary(part.places);
+    box.append(make("p", { className: "divergence", textContent: `${models[1]} is at least ${mean.toFixed(3)} nats a token from ${models[0]} here; farthest, ${farthest.nats.toFixed(2)}, at ${JSON.stringify(farthest.token)}` }));
+  }
+  if (part.error) box.append(make("p", { className: "error", textContent: part.error }));
+  if (models.length > 1 && part.note) box.append(make("p", { className: "note", textContent: part.note }));
+  return box;
+}
+
+function messageElement(node) {
+  const parts = store.parts(node);
+  const models = parts.map((part) => part.model ?? "Model");
+  const columns = make("div", { className: parts.length > 1 ? "columns" : "" }, ...parts.map((part) => partElement(part, node.role, models)));
+  const article = make("article", { className: `message ${node.role}${parts.length > 1 ? " wide" : ""}` }, columns, actions(node, columns.querySelector(".body")));
   article.dataset.node = node.id;
   return article;
 }
@@ -128,7 +146,14 @@ function actions(node, body) {
   bar.append(action("Copy", "Copy the message", () => copyText(node.content)));
   if (node.role === "user") bar.append(action("Edit", "Edit the message", () => edit(node, body)));
   else bar.append(action("Regenerate", "Write another answer", () => !running && answer(node.parent)));
-  if (node.note) bar.append(make("span", { textContent: node.note }));
+  if (node.places) {
+    bar.append(action(node.asText ? "Divergence" : "Text", node.asText ? "Show how far the models are apart" : "Show the answers as text", () => {
+      for (const part of store.parts(node)) part.asText = !part.asText;
+      keep();
+      drawMessages();
+    }));
+  }
+  if (node.note && !node.beside) bar.append(make("span", { textContent: node.note }));
   return bar;
 }
 
@@ -189,53 +214,75 @@ async function answer(parent) {
   const conversation = current;
   const node = store.add(conversation, parent, "assistant", "");
   node.model = element("model").value;
+  const second = element("beside").value;
+  if (second !== "" && second !== node.model) store.addBeside(node, second);
   const controller = new AbortController();
   running = { controller, node };
   showRunning(true);
   draw();
   element("announcement").textContent = "The model is answering.";
+  const messages = conversationFor(parent);
+  await Promise.all(store.parts(node).map((part) => receive(part, node, messages, controller.signal)));
+  if (node.beside) await addPlaces(node, messages, controller.signal);
+  finish(conversation, node);
+}
+
+// Streams one model's answer into its part of the node.
+async function receive(part, node, messages, signal) {
   const probabilities = element("show-probabilities").checked;
   const request = {
-    model: node.model, messages: conversationFor(parent), stream: true, stream_options: { include_usage: true }, ...settings(),
+    model: part.model, messages, stream: true, stream_options: { include_usage: true }, ...settings(),
     ...(probabilities ? { logprobs: true, top_logprobs: 3 } : {}),
   };
   const begin = performance.now();
   let first = 0;
   let pieces = 0;
   try {
-    await stream("/v1/chat/completions", request, controller.signal, (event) => {
-      if (event.usage) node.usage = event.usage;
+    await stream("/v1/chat/completions", request, signal, (event) => {
+      if (event.usage) part.usage = event.usage;
       const choice = event.choices[0];
       if (!choice) return;
-      if (choice.logprobs) node.tokens = [...(node.tokens ?? []), ...choice.logprobs.content];
-      if (choice.finish_reason === "length") node.cut = true;
+      if (choice.logprobs) part.tokens = [...(part.tokens ?? []), ...choice.logprobs.content];
+      if (choice.finish_reason === "length") part.cut = true;
       const { content, reasoning_content: reasoning } = choice.delta;
       if (!content && !reasoning) return;
       first ||= performance.now();
       ++pieces;
-      node.content += content ?? "";
-      node.reasoning += reasoning ?? "";
+      part.content += content ?? "";
+      part.reasoning += reasoning ?? "";
       drawGrowing(node, pieces, first);
     });
   } catch (error) {
-    if (error.name !== "AbortError") node.error = error.message;
+    if (error.name !== "AbortError") part.error = error.message;
   }
-  finish(conversation, node, { begin, first, pieces });
+  if (!first) return;
+  const seconds = (performance.now() - first) / 1000;
+  const tokens = part.usage?.completion_tokens ?? pieces;
+  const rate = tokens > 1 ? `${((tokens - 1) / seconds).toFixed(1)} tokens/s, ` : "";
+  part.note = `${tokens} tokens, ${rate}first after ${((first - begin) / 1000).toFixed(2)} s${part.cut ? ", cut: the limit was reached" : ""}`;
 }
 
-function finish(conversation, node, { begin, first, pieces }) {
-  const seconds = (performance.now() - first) / 1000;
-  const tokens = node.usage?.completion_tokens ?? pieces;
-  if (first) {
-    const rate = tokens > 1 ? `${((tokens - 1) / seconds).toFixed(1)} tokens/s, ` : "";
-    node.note = `${tokens} tokens, ${rate}first after ${((first - begin) / 1000).toFixed(2)} s${node.cut ? ", cut: the limit was reached" : ""}`;
+// How far the two models are apart along both answers. Thinking is no part of the text that can be compared.
+async function addPlaces(node, messages, signal) {
+  const parts = store.parts(node);
+  if (signal.aborted || parts.some((part) => part.error || part.reasoning || part.content === "")) return;
+  element("announcement").textContent = "The answers are compared.";
+  try {
+    const places = await compare(parts.map((part) => part.model), messages, parts.map((part) => part.content), signal);
+    parts.forEach((part, i) => (part.places = places[i]));
+  } catch (error) {
+    if (error.name !== "AbortError") node.error = error.message;
   }
+}
+
+function finish(conversation, node) {
   running = null;
   showRunning(false);
   nameConversation(conversation);
   keep();
   draw();
-  element("announcement").textContent = node.error ? `The answer failed: ${node.error}` : "The answer is complete.";
+  const error = store.parts(node).find((part) => part.error)?.error;
+  element("announcement").textContent = error ? `The answer failed: ${error}` : "The answer is complete.";
 }
 
 function nameConversation(conversation) {
@@ -255,17 +302,22 @@ function drawGrowing(node, pieces, first) {
     const article = list.querySelector(`[data-node="${node.id}"]`);
     if (!article || running?.node !== node) return;
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-    fillBody(article.querySelector(".body"), node);
-    let thinking = article.querySelector(".thinking");
-    if (node.reasoning && !thinking) {
-      article.querySelector(".body").before(make("details", { open: true }, make("summary", { textContent: "Thinking" }), make("div", { className: "thinking" })));
-      thinking = article.querySelector(".thinking");
-    }
-    if (thinking) thinking.textContent = node.reasoning;
+    store.parts(node).forEach((part, i) => drawGrowingPart(part, article.querySelectorAll(".part")[i]));
     if (atEnd) list.scrollTop = list.scrollHeight;
     const rate = (pieces - 1) / ((performance.now() - first) / 1000);
     element("meter").textContent = pieces > 1 ? `${rate.toFixed(1)} tokens/s` : "";
   });
+}
+
+function drawGrowingPart(part, box) {
+  const body = box.querySelector(".body");
+  fillBody(body, part, "assistant", []);
+  let thinking = box.querySelector(".thinking");
+  if (part.reasoning && !thinking) {
+    body.before(make("details", { open: true }, make("summary", { textContent: "Thinking" }), make("div", { className: "thinking" })));
+    thinking = box.querySelector(".thinking");
+  }
+  if (thinking) thinking.textContent = part.reasoning;
 }
 
 // The model's facts
@@ -313,6 +365,10 @@ async function loadModels() {
   const chosen = element("model").value || localStorage.getItem("tritllm.model");
   element("model").replaceChildren(...props.models.map((model) => make("option", { value: model.model, textContent: model.model })));
   if (props.models.some((model) => model.model === chosen)) element("model").value = chosen;
+  const beside = element("beside").value;
+  element("beside").replaceChildren(make("option", { value: "", textContent: "alone" }), ...props.models.map((model) => make("option", { value: model.model, textContent: `beside ${model.model}` })));
+  element("beside").value = props.models.some((model) => model.model === beside) ? beside : "";
+  element("beside").hidden = props.models.length < 2;
   const set = await buildSampler(element("sampler"), props.models[0]?.sampling_defaults ?? {});
   element("preset").onchange = () => set(presets[element("preset").value]);
   element("reset-sampler").onclick = () => {

@@ -12,8 +12,19 @@ function load() {
   }
 }
 
+// What one model wrote.
+function isPart(part) {
+  return typeof part?.content === "string" && Array.isArray(part.tokens ?? []) && Array.isArray(part.places ?? []) && (part.places ?? []).every(isPlace);
+}
+
+// A token of an answer to which two models gave probabilities (beside.js).
+function isPlace(place) {
+  return typeof place?.token === "string" && typeof place.nats === "number" && [place.probabilities, place.best].every((pair) => Array.isArray(pair) && pair.length === 2) &&
+    place.best.every((list) => Array.isArray(list) && list.every((entry) => Array.isArray(entry)));
+}
+
 function isNode(node, nodes) {
-  return typeof node?.role === "string" && typeof node.content === "string" && Array.isArray(node.tokens ?? []) &&
+  return isPart(node) && typeof node.role === "string" && (node.beside === undefined || isPart(node.beside)) &&
     (node.parent === null || Object.hasOwn(nodes, node.parent));
 }
 
@@ -70,6 +81,14 @@ export function add(conversation, parent, role, content) {
   conversation.changed = Date.now();
   return node;
 }
+
+// Gives an answer another model's beside it. Conversations go on from the first one.
+export function addBeside(node, model) {
+  node.beside = { model, content: "", reasoning: "", tokens: null, note: "" };
+}
+
+// What the models wrote, the first one's first.
+export const parts = (node) => (node.beside ? [node, node.beside] : [node]);
 
 // The messages that are shown, first to last.
 export function path(conversation) {
