@@ -1,5 +1,5 @@
-// Owns the thread that gets memory from the system for the page of the cache that is used next, while the pages before it are
-// filled. A page is tens of megabytes which the system clears first: without this the first token of a new sequence waits for it.
+// Owns the thread that allocates physical memory for the cache's next page while the current ones are filled. A page is tens of
+// megabytes, which the system clears on first touch; without this thread the first token of a new sequence waits for that.
 //
 // Pages are used in ascending order until all have been used once (engine/page_table.cpp takes the one that was used longest ago,
 // the lowest of those that never were).

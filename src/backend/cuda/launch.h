@@ -86,8 +86,8 @@ struct RowsView {
 // Attention takes a batch of kFewestTiledRows rows or more in tiles of kTileQueries. Rows of a tile that follow each other and
 // belong to one sequence are attended to together where they are at least kFewestTogether; other rows one by one.
 inline constexpr int kTileQueries = 64, kFewestTogether = 8, kFewestTiledRows = 65;
-// Where all rows have up to so many positions, a cluster of several blocks has each; longer ones get as many blocks as run at once,
-// in small clusters.
+// Rows of at most so many positions are short: one cluster of blocks attends to each. Where a batch has a longer row, its blocks
+// form clusters of two, so that as many as possible run at the same time.
 inline constexpr uint32_t kShortRow = 1024;
 
 // The inputs of a step in device memory, at addresses that stay while the step lives. Pages: [sequence][pages_of_sequence].
