@@ -21,6 +21,7 @@ constexpr uint32_t kMostSlots = 256;
 struct Arguments {
   ModelArguments model;
   std::vector<std::string> models;
+  std::string max_memory;
   server::HttpOptions http;
   server::GateOptions gate;
   uint32_t slots = 8, queued = 64, drain_seconds = 30;
@@ -59,6 +60,11 @@ LanguageModel load(const Arguments& arguments, const std::filesystem::path& path
   return load_model(one);
 }
 
+void report(const std::exception& problem) {
+  const auto* const own = dynamic_cast<const Error*>(&problem);
+  print_message("error: " + (own != nullptr ? error_text(*own) : printable(problem.what())));
+}
+
 void check(const Arguments& arguments) {
   if (arguments.http.certificate.empty() != arguments.http.key.empty()) {
     throw Error(ErrorCode::kUsage, "--tls-certificate", "needs --tls-key, and the other way round");
@@ -69,14 +75,19 @@ int serve(const Arguments& arguments) {
   check(arguments);
   std::vector<server::ModelName> names;
   for (const std::string& text : arguments.models) names.push_back(model_name(text));
-  server::ModelPool models(std::move(names), [&](const std::filesystem::path& path) { return load(arguments, path); },
-                           {.slots = arguments.slots, .cache = cache_type(arguments.model), .queued = arguments.queued});
+  server::PoolOptions options = {
+      .engine = {.slots = arguments.slots, .cache = cache_type(arguments.model), .queued = arguments.queued},
+      .context = arguments.model.context,
+      .on_problem = report};
+  if (!arguments.max_memory.empty()) options.max_memory = parse_bytes(arguments.max_memory, "--max-memory");
+  server::ModelPool models(
+      std::move(names), [&](const std::filesystem::path& path) { return load(arguments, path); }, options);
   server::ApiServer api(models, arguments.gate);
   // Before the weights are read: a port that is taken is told at once.
   server::HttpServer http(arguments.http, api);
   watch_signals();
   http.start();
-  models.load_all();
+  models.start();
   serving = true;
   const char* const scheme = arguments.http.certificate.empty() ? "http" : "https";
   const bool brackets = arguments.http.address.find(':') != std::string::npos;
@@ -112,6 +123,10 @@ RunCommand register_serve(CLI::App& app) {
       ->check(CLI::Range(1u, 1u << 20));
   add_option(*command, "--shutdown-timeout", arguments->drain_seconds, "Seconds that open answers have after a signal",
              "SHUTDOWN_TIMEOUT");
+  add_option(*command, "--max-memory", arguments->max_memory,
+             "Weights and caches together, e.g. 12G: models are loaded when they are asked for, and those that were not used for "
+             "longest make room. Without it all are loaded at the start",
+             "MAX_MEMORY");
   command->add_option("--api-key-file", arguments->gate.key_file, "Keys that clients may use, one a line");
   command->add_option("--allow-host", arguments->gate.hosts,
                       "A name under which this server may be called, besides localhost and IP addresses");

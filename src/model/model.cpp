@@ -31,6 +31,8 @@ uint64_t Model::weight_bytes_per_token() const noexcept {
   return bytes;
 }
 
+uint64_t Model::weight_bytes() const noexcept { return weight_bytes_per_token() + (head_ ? embedding_->bytes() : 0); }
+
 uint32_t Model::pages_per_sequence() const noexcept {
   return (limits_.positions + backend_->page_positions() - 1) / backend_->page_positions();
 }

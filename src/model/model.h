@@ -33,6 +33,8 @@ class Model {
   Backend& backend() const noexcept { return *backend_; }
   std::span<const Layer> layers() const noexcept { return layers_; }
 
+  // Of all matrices, in the device's layout.
+  uint64_t weight_bytes() const noexcept;
   // What computing one token reads of the weights.
   uint64_t weight_bytes_per_token() const noexcept;
 

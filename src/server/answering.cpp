@@ -55,8 +55,6 @@ class Answering : public std::enable_shared_from_this<Answering> {
     if (const size_t most = request_.model->options.queued; request_.choices.size() > most) {
       throw ApiError(400, fmt::format("the request asks for {} answers; the queue holds {}", request_.choices.size(), most), "n");
     }
-    // Released here: the engine's thread drops the sinks, and it must not be the one that destroys the engine.
-    const std::shared_ptr<ServedModel> model = std::exchange(request_.model, nullptr);
     try {
       for (size_t i = 0; i < request_.choices.size(); ++i) {
         const auto id = engine_.try_submit(std::move(request_.choices[i]), std::make_shared<Sink>(shared_from_this(), i));
@@ -147,6 +145,7 @@ class Answering : public std::enable_shared_from_this<Answering> {
 
   void resume() {
     const std::lock_guard lock(mutex_);
+    if (ended_) return;
     for (const RequestId id : ids_) engine_.resume(id);
   }
 
@@ -157,10 +156,11 @@ class Answering : public std::enable_shared_from_this<Answering> {
   void close(Metrics::Outcome outcome) {
     metrics_.count_end(outcome);
     request_.lease.reset();
+    request_.model.reset();
   }
 
   AnswerRequest request_;
-  EngineService& engine_;  // outlives this: the pool keeps it
+  EngineService& engine_;  // used until close(), which gives the model back
   const std::shared_ptr<Exchange> exchange_;
   Metrics& metrics_;
   const Clock::time_point begin_ = Clock::now();

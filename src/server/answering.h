@@ -33,7 +33,7 @@ class AnswerWriter {
 };
 
 struct AnswerRequest {
-  std::shared_ptr<ServedModel> model;
+  ModelUse model;  // until the answer is complete
   std::vector<GenerationRequest> choices;
   std::unique_ptr<AnswerWriter> writer;
   bool stream = false;

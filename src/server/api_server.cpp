@@ -63,13 +63,41 @@ HttpFields common_fields() { return {{"X-Content-Type-Options", "nosniff"}, {"Re
 
 }  // namespace
 
+// A request whose route is known, until the route runs.
+struct ApiServer::PreparedCall {
+  PreparedCall(HttpRequest&& what, std::shared_ptr<Exchange>&& where) : request(std::move(what)), exchange(std::move(where)) {}
+
+  // Whatever `work` throws becomes the answer.
+  template <typename Work>
+  void answer_errors(const Work& work) noexcept {
+    try {
+      work();
+    } catch (const ApiError& error) {
+      exchange->respond(error_for(request, error));
+    } catch (const Error& error) {
+      exchange->respond(error_for(request, api_error(error)));
+    } catch (const std::bad_alloc&) {
+      exchange->respond(error_for(request, ApiError(503, "out of memory")));
+    } catch (const std::exception&) {
+      exchange->respond(error_for(request, ApiError(500, "internal error; please report it")));
+    }
+  }
+
+  const HttpRequest request;
+  const std::shared_ptr<Exchange> exchange;
+  Json body = Json::object();
+  std::shared_ptr<void> lease;
+};
+
 JsonView Call::view() const { return {body, kRequestPlace}; }
 
-std::shared_ptr<ServedModel> Call::model() const { return server.models().get(view().optional_text("model")); }
+ModelUse Call::model() const { return server.models().get(view().optional_text("model")); }
 
 void Call::respond(const Json& json) const { exchange->respond({.body = json_line(json)}); }
 
 ApiServer::ApiServer(ModelPool& models, const GateOptions& gate) : models_(models), gate_(gate), routes_(all_routes()) {}
+
+ApiServer::~ApiServer() { models_.stop_loading(); }  // requests that wait for a model come back to this
 
 HttpResponse ApiServer::finished(HttpResponse response, const HttpRequest& request) const {
   for (auto fields : {common_fields(), gate_.cross_origin_fields(request)}) {
@@ -124,28 +152,41 @@ std::optional<HttpResponse> ApiServer::refuse(const HttpRequest& head) {
   }
 }
 
+void ApiServer::begin_drain() {
+  draining_ = true;
+  models_.begin_drain();
+}
+
 void ApiServer::handle(HttpRequest request, std::shared_ptr<Exchange> exchange) {
   HttpFields fields = common_fields();
   for (auto& field : gate_.cross_origin_fields(request)) fields.push_back(std::move(field));
   exchange = std::make_shared<DressedExchange>(std::move(exchange), std::move(fields));
-  try {
-    const Route& route = route_of(request);
-    auto lease = route.open ? nullptr : Gate::admit(gate_.check_key(request));
-    Json body = Json::object();
+  const auto prepared = std::make_shared<PreparedCall>(std::move(request), std::move(exchange));
+  prepared->answer_errors([&] {
+    const HttpRequest& head = prepared->request;
+    const Route& route = route_of(head);
+    if (!route.open) prepared->lease = Gate::admit(gate_.check_key(head));
     if (route.method == "POST") {
-      body = parse_json(request.body, kRequestPlace);
-      check_fields(body, route.fields);
+      prepared->body = parse_json(head.body, kRequestPlace);
+      check_fields(prepared->body, route.fields);
     }
-    route.run({*this, request, body, exchange, std::move(lease)});
-  } catch (const ApiError& error) {
-    exchange->respond(error_for(request, error));
-  } catch (const Error& error) {
-    exchange->respond(error_for(request, api_error(error)));
-  } catch (const std::bad_alloc&) {
-    exchange->respond(error_for(request, ApiError(503, "out of memory")));
-  } catch (const std::exception&) {
-    exchange->respond(error_for(request, ApiError(500, "internal error; please report it")));
-  }
+    dispatch(route, prepared);
+  });
+}
+
+void ApiServer::dispatch(const Route& route, const std::shared_ptr<PreparedCall>& prepared) {
+  const auto run = [this, run_route = route.run, prepared] {
+    prepared->answer_errors([&] {
+      run_route({*this, prepared->request, prepared->body, prepared->exchange, std::move(prepared->lease)});
+    });
+  };
+  const std::optional<std::string> name =
+      route.needs_model ? JsonView(prepared->body, kRequestPlace).optional_text("model") : std::nullopt;
+  if (!route.needs_model || !models_.must_load(name)) return run();
+  const auto has_left = std::make_shared<std::atomic<bool>>(false);
+  prepared->exchange->watch([has_left] { *has_left = true; }, [] {});
+  models_.load_then(
+      name, [has_left] { return !*has_left; }, run);
 }
 
 }  // namespace tritllm::server

@@ -29,7 +29,7 @@ struct Call {
 
   JsonView view() const;
   // The model that the request names.
-  std::shared_ptr<ServedModel> model() const;
+  ModelUse model() const;
   void respond(const Json& json) const;
 };
 
@@ -39,6 +39,7 @@ struct Route {
   bool open = false;  // without a key
   FieldTable fields = {};
   std::vector<std::string_view> answers = {"application/json"};  // content types
+  bool needs_model = false;                                      // is run once the model that the request names is loaded
   void (*run)(const Call& call);
 };
 
@@ -57,9 +58,10 @@ void add_page_routes(Routes& routes);
 class ApiServer final : public HttpHandler {
  public:
   ApiServer(ModelPool& models, const GateOptions& gate);
+  ~ApiServer();
 
   // From now on /health says that the server is shutting down, and no request is accepted.
-  void begin_drain() noexcept { draining_ = true; }
+  void begin_drain();
   bool draining() const noexcept { return draining_; }
 
   std::optional<HttpResponse> refuse(const HttpRequest& head) override;
@@ -72,6 +74,9 @@ class ApiServer final : public HttpHandler {
   const Routes& routes() const noexcept { return routes_; }
 
  private:
+  struct PreparedCall;
+  // Runs the route now, or when its model is loaded.
+  void dispatch(const Route& route, const std::shared_ptr<PreparedCall>& prepared);
   // Throws an ApiError of 404 or 405.
   const Route& route_of(const HttpRequest& request) const;
   HttpResponse finished(HttpResponse response, const HttpRequest& request) const;

@@ -17,44 +17,48 @@ void health(const Call& call) {
   call.exchange->respond({.status = ready && !draining && !failed ? 200u : 503u, .body = json_line({{"status", status}})});
 }
 
-Json model_json(const ServedModel& model) {
-  return {{"id", model.name},
+Json model_json(const ModelState& state) {
+  return {{"id", state.name},
           {"object", "model"},
-          {"created", static_cast<int64_t>(model.loaded)},
+          {"created", static_cast<int64_t>(state.since)},
           {"owned_by", "tritllm"},
-          {"context_length", model.context()}};
+          {"context_length", state.context},
+          {"loaded", state.model != nullptr}};
 }
 
 void models(const Call& call) {
   Json data = Json::array();
-  for (const auto& model : call.server.models().loaded()) data.push_back(model_json(*model));
+  for (const ModelState& state : call.server.models().states()) data.push_back(model_json(state));
   call.respond({{"object", "list"}, {"data", std::move(data)}});
 }
 
 void one_model(const Call& call) {
-  call.respond(model_json(*call.server.models().get(call.request.path.substr(std::string_view("/v1/models/").size()))));
+  const std::string name = call.request.path.substr(std::string_view("/v1/models/").size());
+  call.respond(model_json(call.server.models().state(name)));
+}
+
+void add_running_facts(const ServedModel& model, Json& facts) {
+  const EngineMetrics metrics = model.engine.metrics();
+  facts["device"] = model.language.model().backend().description();
+  facts["slots"] = model.options.slots;
+  facts["queue"] = model.options.queued;
+  facts["live"] = metrics.live;
+  facts["queued"] = metrics.queued;
+  facts["sampling_defaults"] = to_json(model.language.defaults().sampler);
+  facts["sampling_defaults_are_the_models"] = model.language.defaults().sampler_is_the_models;
 }
 
 void props(const Call& call) {
   Json all = Json::array();
-  for (const auto& model : call.server.models().loaded()) {
-    const EngineMetrics metrics = model->engine.metrics();
-    Json defaults = to_json(model->language.defaults().sampler);
-    all.push_back({{"model", model->name},
-                   {"facts", *model->facts},
-                   {"context_length", model->context()},
-                   {"device", model->language.model().backend().description()},
-                   {"slots", model->options.slots},
-                   {"queue", model->options.queued},
-                   {"live", metrics.live},
-                   {"queued", metrics.queued},
-                   {"sampling_defaults", std::move(defaults)},
-                   {"sampling_defaults_are_the_models", model->language.defaults().sampler_is_the_models}});
+  for (const ModelState& state : call.server.models().states()) {
+    all.push_back(
+        {{"model", state.name}, {"facts", state.facts}, {"context_length", state.context}, {"loaded", state.model != nullptr}});
+    if (state.model) add_running_facts(*state.model, all.back());
   }
   call.respond({{"version", TRITLLM_VERSION}, {"models", std::move(all)}});
 }
 
-void write_engine_metrics(std::string& text, const std::vector<std::shared_ptr<ServedModel>>& models) {
+void write_engine_metrics(std::string& text, const std::vector<ModelUse>& models) {
   struct Row {
     const char *name, *type, *help;
     double (*value)(const EngineMetrics&);

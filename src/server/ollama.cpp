@@ -88,13 +88,6 @@ Json flat_options(const JsonView& request, const ServedModel& model) {
   return flat;
 }
 
-std::shared_ptr<ServedModel> model_of(const Call& call) {
-  std::string name = call.view().text("model");
-  constexpr std::string_view kLatest = ":latest";
-  if (name.ends_with(kLatest)) name.resize(name.size() - kLatest.size());
-  return call.server.models().get(name);
-}
-
 std::string time_text(std::time_t time) { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(time)); }
 
 // One of both routes; they differ in where the text stands.
@@ -210,7 +203,7 @@ Json variables_of(const JsonView& request, const ServedModel& model) {
   return read_template_variables(JsonView(fields, kRequestPlace), model);
 }
 
-void run(const Call& call, std::shared_ptr<ServedModel> model, GenerationRequest generation, AnswerFormat format, bool chat) {
+void run(const Call& call, ModelUse model, GenerationRequest generation, AnswerFormat format, bool chat) {
   const bool stream = call.view().optional_boolean("stream").value_or(true);
   const auto form = call.view().optional_child("format");
   if (form && form->json() != "") {
@@ -232,7 +225,7 @@ void run(const Call& call, std::shared_ptr<ServedModel> model, GenerationRequest
 
 void chat(const Call& call) {
   const JsonView request = call.view();
-  const auto model = model_of(call);
+  const auto model = call.model();
   const Json options = flat_options(request, *model);
   GenerationRequest generation = read_generation(JsonView(options, kRequestPlace), *model);
   const Json tools = read_tools(request, /*constrained=*/false);
@@ -243,7 +236,7 @@ void chat(const Call& call) {
 
 void generate(const Call& call) {
   const JsonView request = call.view();
-  const auto model = model_of(call);
+  const auto model = call.model();
   const Json options = flat_options(request, *model);
   GenerationRequest generation = read_generation(JsonView(options, kRequestPlace), *model);
   if (request.optional_boolean("raw").value_or(false)) {
@@ -261,15 +254,15 @@ void generate(const Call& call) {
 
 void tags(const Call& call) {
   Json models = Json::array();
-  for (const auto& model : call.server.models().loaded()) {
-    const Json& facts = *model->facts;
+  for (const ModelState& state : call.server.models().states()) {
     models.push_back(
-        {{"name", model->name},
-         {"model", model->name},
-         {"modified_at", time_text(model->loaded)},
-         {"size", facts["stored_bytes"]},
+        {{"name", state.name},
+         {"model", state.name},
+         {"modified_at", time_text(state.since)},
+         {"size", state.facts["stored_bytes"]},
          {"digest", ""},
-         {"details", {{"format", "tritllm"}, {"family", facts["architecture"]}, {"quantization_level", facts["recipe"]}}}});
+         {"details",
+          {{"format", "tritllm"}, {"family", state.facts["architecture"]}, {"quantization_level", state.facts["recipe"]}}}});
   }
   call.respond({{"models", std::move(models)}});
 }
@@ -284,6 +277,7 @@ void add_ollama_routes(Routes& routes) {
                     .summary = "Ollama's chat",
                     .fields = joined({{ollama_messages_field(), tools_field(/*nested=*/true)}, common_fields()}),
                     .answers = {"application/json", "application/x-ndjson"},
+                    .needs_model = true,
                     .run = chat});
   routes.push_back({.method = "POST",
                     .path = "/api/generate",
@@ -293,6 +287,7 @@ void add_ollama_routes(Routes& routes) {
                                        {"raw", FieldType::kBoolean, "The prompt is continued as it stands."}},
                                       common_fields()}),
                     .answers = {"application/json", "application/x-ndjson"},
+                    .needs_model = true,
                     .run = generate});
   routes.push_back({.method = "GET", .path = "/api/tags", .summary = "Ollama's list of models", .run = tags});
   routes.push_back({.method = "GET", .path = "/api/version", .summary = "The program's version", .run = version});

@@ -46,8 +46,7 @@ FieldTable chat_fields() {
 
 class ChatWriter final : public AnswerWriter {
  public:
-  ChatWriter(std::shared_ptr<ServedModel> model, const StreamOptions& stream, const AnswerFormat& format, size_t choices,
-             bool scores)
+  ChatWriter(ModelUse model, const StreamOptions& stream, const AnswerFormat& format, size_t choices, bool scores)
       : name_(model->name), tokenizer_(model->tokenizer()), stream_(stream), scores_(scores), usage_(choices) {
     for (size_t i = 0; i < choices; ++i) choices_.emplace_back(format);
   }
@@ -223,6 +222,7 @@ void add_chat_routes(Routes& routes) {
                     .summary = "The next message of a conversation",
                     .fields = chat_fields(),
                     .answers = {"application/json", "text/event-stream"},
+                    .needs_model = true,
                     .run = chat});
 }
 

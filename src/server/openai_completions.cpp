@@ -45,8 +45,7 @@ struct CompletionOptions {
 
 class CompletionWriter final : public AnswerWriter {
  public:
-  CompletionWriter(std::shared_ptr<ServedModel> model, const StreamOptions& stream, const CompletionOptions& options,
-                   std::vector<Prompt> prompts)
+  CompletionWriter(ModelUse model, const StreamOptions& stream, const CompletionOptions& options, std::vector<Prompt> prompts)
       : name_(model->name),
         stream_(stream),
         options_(options),
@@ -169,6 +168,7 @@ void add_completion_routes(Routes& routes) {
                     .summary = "A text is continued",
                     .fields = completion_fields(),
                     .answers = {"application/json", "text/event-stream"},
+                    .needs_model = true,
                     .run = complete});
 }
 

@@ -101,8 +101,12 @@ void embed(const Call& call) {
 }  // namespace
 
 void add_embedding_routes(Routes& routes) {
-  routes.push_back(
-      {.method = "POST", .path = "/v1/embeddings", .summary = "Vectors of texts", .fields = embedding_fields(), .run = embed});
+  routes.push_back({.method = "POST",
+                    .path = "/v1/embeddings",
+                    .summary = "Vectors of texts",
+                    .fields = embedding_fields(),
+                    .needs_model = true,
+                    .run = embed});
 }
 
 }  // namespace tritllm::server

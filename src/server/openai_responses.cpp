@@ -267,6 +267,7 @@ void add_response_routes(Routes& routes) {
                     .summary = "The next items of a conversation; nothing is stored",
                     .fields = response_fields(),
                     .answers = {"application/json", "text/event-stream"},
+                    .needs_model = true,
                     .run = respond});
 }
 

@@ -71,6 +71,7 @@ void add_tokenize_routes(Routes& routes) {
                     .path = "/tokenize",
                     .summary = "The tokens of a text or a conversation",
                     .fields = tokenize_fields(),
+                    .needs_model = true,
                     .run = tokenize});
   routes.push_back({.method = "POST",
                     .path = "/detokenize",
@@ -78,10 +79,12 @@ void add_tokenize_routes(Routes& routes) {
                     .fields = {{"model", FieldType::kText, "The model's name; without it, the first one.", 1, 1000},
                                {"tokens", FieldType::kArray, "Token ids.", 0, 1 << 20, true, FieldUse::kUsed,
                                 R"({"type": "array", "items": {"type": "integer", "minimum": 0}})"}},
+                    .needs_model = true,
                     .run = detokenize});
   routes.push_back({.method = "GET",
                     .path = "/tokenizer_info",
                     .summary = "Special tokens and chat template of the first model",
+                    .needs_model = true,
                     .run = tokenizer_info});
 }
 

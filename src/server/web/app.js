@@ -340,7 +340,8 @@ function drawFacts() {
     "Bits per ternary weight": facts.nominal_bits_per_weight && `${facts.nominal_bits_per_weight} of information, ${facts.stored_bits_per_weight} stored`,
     "Stored size": bytes(facts.stored_bytes), "Context": `${model.context_length} tokens here, ${facts.trained_context} trained`,
     "Licence": facts.license, "Base model": facts.base_model, "Made from": facts.source, "Runs on": model.device,
-    "Load": `${model.live} of ${model.slots} answers at a time, ${model.queued} of ${model.queue} waiting`,
+    "State": model.loaded ? "loaded" : "on disk; it is loaded when it is asked",
+    "Load": model.loaded && `${model.live} of ${model.slots} answers at a time, ${model.queued} of ${model.queue} waiting`,
   };
   const list = make("dl");
   for (const [name, value] of Object.entries(rows)) {
