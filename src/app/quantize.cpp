@@ -21,7 +21,7 @@ namespace {
 
 struct Arguments {
   CommonOptions common;
-  std::string model, out, max_memory = "2G", shard, name, base_model, license;
+  std::string model, out, device = "auto", max_memory = "2G", shard, name, base_model, license;
   std::vector<std::string> calibration;
   uint32_t calibration_sequences = CalibrationText().sequences, calibration_tokens = CalibrationText().tokens;
   uint64_t seed = 0;
@@ -93,6 +93,7 @@ QuantizeOptions to_options(const Arguments& arguments) {
   options.calibration.seed = arguments.seed;
   if (arguments.bits != 0) options.bits = arguments.bits;
   if (!arguments.size.empty()) options.size = parse_bytes(arguments.size, "--size");
+  options.device = arguments.device;
   options.threads = arguments.common.threads;
   options.max_memory = parse_bytes(arguments.max_memory, "--max-memory");
   return options;
@@ -265,6 +266,7 @@ RunCommand register_quantize(CLI::App& app) {
   command->add_option("--calibration-tokens", a.calibration_tokens, "Tokens of each sequence")
       ->check(CLI::Range(16, 65536))
       ->envname("TRITLLM_CALIBRATION_TOKENS");
+  add_option(*command, "--device", a.device, "Where calibrated recipes compute: cpu, cuda, cuda:N or auto", "DEVICE");
   command->add_option("--bits", a.bits, "Of configuration calibrated: stored bits a weight on average, 1.9 to 6.7")
       ->check(number_between(1.9, 6.7))
       ->envname("TRITLLM_BITS");

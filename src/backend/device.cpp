@@ -24,7 +24,6 @@ std::optional<int> cuda_index(std::string_view device) {
   return index;
 }
 
-// Float arithmetic is the CPU's: asking for it means the CPU.
 std::optional<int> roomy_cuda_device(uint64_t bytes_needed) {
   for (const CudaDevice& device : find_cuda_devices().devices) {
     if (device.free_memory >= bytes_needed) return device.index;
@@ -34,20 +33,21 @@ std::optional<int> roomy_cuda_device(uint64_t bytes_needed) {
 
 }  // namespace
 
+std::optional<int> cuda_device(std::string_view device, uint64_t bytes_needed) {
+  if (device == "cpu") return std::nullopt;
+  if (device == "auto") return roomy_cuda_device(bytes_needed);
+  if (const auto index = cuda_index(device)) return index;
+  throw Error(ErrorCode::kUsage, "options.device", fmt::format("there is no device '{}'", printable(device)),
+              "use cpu, cuda, cuda:N or auto");
+}
+
+// Float arithmetic is the CPU's: asking for it means the CPU.
 std::unique_ptr<Backend> make_backend(std::string_view device, Arithmetic arithmetic, ThreadPool& pool, uint64_t bytes_needed) {
-  std::optional<int> cuda;
-  if (device == "auto") {
-    if (arithmetic == Arithmetic::kInteger) cuda = roomy_cuda_device(bytes_needed);
-  } else if (device != "cpu") {
-    cuda = cuda_index(device);
-    if (!cuda) {
-      throw Error(ErrorCode::kUsage, "options.device", fmt::format("there is no device '{}'", printable(device)),
-                  "use cpu, cuda, cuda:N or auto");
-    }
-    if (arithmetic == Arithmetic::kFloat) {
-      throw Error(ErrorCode::kUsage, "options.activations", "f32 is an arithmetic of the CPU",
-                  "use device cpu, or other activations");
-    }
+  const bool is_float = arithmetic == Arithmetic::kFloat;
+  const auto cuda = is_float && device == "auto" ? std::nullopt : cuda_device(device, bytes_needed);
+  if (cuda && is_float) {
+    throw Error(ErrorCode::kUsage, "options.activations", "f32 is an arithmetic of the CPU",
+                "use device cpu, or other activations");
   }
   if (cuda) return make_cuda_backend(*cuda, pool);
   return make_cpu_backend(pool, kernels::active_table(), arithmetic);

@@ -13,9 +13,6 @@ namespace {
 
 using codec::kGroupSize;
 
-// Rows that are rounded together: their work space stays in the cache of one core.
-constexpr size_t kRowsOfTask = 32;
-
 std::vector<float> groups_of(const std::vector<float>& weights, codec::MatrixShape shape) {
   std::vector<float> groups(shape.groups() * kGroupSize);
   codec::pad_groups(shape, 0, shape.groups(), weights.data(), groups.data());
@@ -54,7 +51,7 @@ CalibratedMatrix calibrate_matrix(std::vector<float> weights, codec::MatrixShape
   CalibratedMatrix result;
   result.shape = shape;
   result.depth = depth;
-  factors.shift_targets(weights, takes_residual, pool);
+  factors.shift_targets(weights, takes_residual);
   for (float& weight : weights) weight = std::clamp(weight, -codec::kLargestWeight, codec::kLargestWeight);
   const std::vector<float> groups = groups_of(weights, shape), importance = factors.importance();
   codec::MatrixQuantizer quantizer({codec::Recipe::kCalibrated, depth}, shape, kernels,
@@ -64,29 +61,25 @@ CalibratedMatrix calibrate_matrix(std::vector<float> weights, codec::MatrixShape
   result.codes.resize(groups.size());
   result.scale_codes.resize(shape.groups());
 
-  const size_t row_groups = shape.groups_per_row(), padded = row_groups * kGroupSize;
+  // The groups of each row in the order of the factors.
+  const size_t row_groups = shape.groups_per_row();
   const std::span<const uint32_t> order = factors.order();
-  std::vector<double> errors((shape.rows + kRowsOfTask - 1) / kRowsOfTask);
-  pool.parallel_for(errors.size(), [&](size_t task, unsigned) {
-    const size_t first = task * kRowsOfTask, rows = std::min<size_t>(kRowsOfTask, shape.rows - first);
-    std::vector<float> targets(rows * padded);
-    const auto for_groups = [&](auto&& body) {
-      for (size_t r = 0; r < rows; ++r) {
-        for (size_t i = 0; i < row_groups; ++i) body(r * row_groups + i, (first + r) * row_groups + order[i]);
-      }
-    };
-    for_groups([&](size_t here, size_t there) {
-      std::copy_n(groups.data() + there * kGroupSize, kGroupSize, targets.data() + here * kGroupSize);
+  const auto for_groups = [&](auto&& body) {
+    pool.parallel_for(shape.rows, [&](size_t row, unsigned) {
+      for (size_t i = 0; i < row_groups; ++i) body(row * row_groups + i, row * row_groups + order[i]);
     });
-    codec::RoundedRows rounded;
-    codec::round_rows(factors.factors(), result.codebook, depth, targets, kernels, rounded);
-    errors[task] = rounded.error;
-    for_groups([&](size_t here, size_t there) {
-      std::copy_n(rounded.codes.data() + here * kGroupSize, kGroupSize, result.codes.data() + there * kGroupSize);
-      result.scale_codes[there] = rounded.scale_codes[here];
-    });
+  };
+  std::vector<float> targets(groups.size());
+  for_groups([&](size_t here, size_t there) {
+    std::copy_n(groups.data() + there * kGroupSize, kGroupSize, targets.data() + here * kGroupSize);
   });
-  for (const double error : errors) result.loss += factors.unit() * error;
+  codec::RoundedRows rounded;
+  factors.round_rows(result.codebook, depth, targets, rounded);
+  for_groups([&](size_t here, size_t there) {
+    std::copy_n(rounded.codes.data() + here * kGroupSize, kGroupSize, result.codes.data() + there * kGroupSize);
+    result.scale_codes[there] = rounded.scale_codes[here];
+  });
+  result.loss = factors.unit() * rounded.error;
   return result;
 }
 

@@ -4,8 +4,6 @@
 #include <array>
 #include <memory>
 
-#include "backend/cpu/backend.h"
-
 namespace tritllm {
 
 namespace {
@@ -20,16 +18,14 @@ double mean_square(std::span<const float> values) {
 
 class Calibrator {
  public:
-  Calibrator(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels, ThreadPool& pool)
+  Calibrator(const ModelFiles& files, const CalibrationJob& job, const CalibrationDevice& device)
       : files_(files),
         job_(job),
-        kernels_(*kernels.groups),
-        pool_(pool),
+        device_(device),
         config_(read_model_config(files.config, files.config_place)),
-        backend_(make_cpu_backend(pool, kernels, Arithmetic::kFloat)),
-        source_(files, config_, *job.sequences, *backend_) {
+        source_(files, config_, *job.sequences, device.backend) {
     for (CalibratedOutput* const output : job.outputs)
-      quantised_.push_back({output, std::make_unique<Stream>(files, config_, *job.sequences, *backend_)});
+      quantised_.push_back({output, std::make_unique<Stream>(files, config_, *job.sequences, device.backend)});
   }
 
   std::vector<std::string> run() {
@@ -85,9 +81,9 @@ class Calibrator {
     for (Quantised& model : quantised_) {
       if (!model.lacks_any) continue;
       any = true;
-      model.moments.inputs = WeightedMoments(width, width);
-      model.moments.cross = WeightedMoments(width, width);
-      if (adds) model.moments.residual = WeightedMoments(config_.hidden, width);
+      model.moments.inputs = device_.algebra.make_sums(width, width);
+      model.moments.cross = device_.algebra.make_sums(width, width);
+      if (adds) model.moments.residual = device_.algebra.make_sums(config_.hidden, width);
     }
     if (!any) return;
     const double usual = adds ? usual_energy() : 0.0;
@@ -100,14 +96,13 @@ class Calibrator {
       for (Quantised& model : quantised_) {
         if (!model.lacks_any) continue;
         model.stream->read_inputs(stage, i, own_inputs);
-        model.moments.inputs.add_symmetric(own_inputs, weights, kernels_, pool_);
-        model.moments.cross.add(inputs, own_inputs, weights, kernels_, pool_);
+        model.moments.inputs->add_symmetric(own_inputs, weights);
+        model.moments.cross->add(inputs, own_inputs, weights);
         if (!adds) continue;
         lose(source_.hidden(i), model.stream->hidden(i), usual, lost);
-        model.moments.residual.add(lost, own_inputs, weights, kernels_, pool_);
+        model.moments.residual->add(lost, own_inputs, weights);
       }
     }
-    for (Quantised& model : quantised_) model.moments.inputs.mirror();
   }
 
   std::span<const float> weights_of(LayerStage stage, size_t sequence) const {
@@ -133,11 +128,12 @@ class Calibrator {
   // which no later matrix could or should make good: they count less as their energy is above the usual one.
   void lose(std::span<const float> source, std::span<const float> own, double usual, std::vector<float>& out) const {
     out.resize(source.size());
-    for (size_t at = 0; at < out.size(); at += config_.hidden) {
+    device_.pool.parallel_for(out.size() / config_.hidden, [&](size_t row, unsigned) {
+      const size_t at = row * config_.hidden;
       const double energy = mean_square(source.subspan(at, config_.hidden));
       const auto share = static_cast<float>(energy > usual ? usual / energy : 1.0);
       for (size_t k = at; k < at + config_.hidden; ++k) out[k] = share * (source[k] - own[k]);
-    }
+    });
   }
 
   // With so few sequences that none can be spared, none is; then losses() looks at the first.
@@ -149,9 +145,9 @@ class Calibrator {
   std::vector<double> losses(Quantised& model, LayerStage stage, const std::vector<float>& weights,
                              std::span<const std::vector<float>> roundings) {
     const size_t width = source_.input_width(stage), rows = weights.size() / width;
-    const HostMatrix source = across(weights, rows, width);
-    std::vector<HostMatrix> rounded;
-    for (const std::vector<float>& rounding : roundings) rounded.push_back(across(rounding, rows, width));
+    const auto source = device_.algebra.keep_across(weights, width, rows);
+    std::vector<std::unique_ptr<AlgebraMatrix>> rounded;
+    for (const std::vector<float>& rounding : roundings) rounded.push_back(device_.algebra.keep_across(rounding, width, rows));
     std::vector<double> sums(roundings.size());
     std::vector<float> inputs, own_inputs;
     size_t used = 0;
@@ -160,9 +156,9 @@ class Calibrator {
       source_.read_inputs(stage, i, inputs);
       model.stream->read_inputs(stage, i, own_inputs);
       const std::span<const float> token_weights = weights_of(stage, i);
-      const std::vector<float> expected = product(inputs, source, kernels_, pool_);
+      const std::vector<float> expected = device_.algebra.product(inputs, *source);
       for (size_t k = 0; k < rounded.size(); ++k) {
-        const std::vector<float> found = product(own_inputs, rounded[k], kernels_, pool_);
+        const std::vector<float> found = device_.algebra.product(own_inputs, *rounded[k]);
         for (size_t at = 0; at < found.size(); ++at) {
           const double lost = double{expected[at]} - double{found[at]};
           sums[k] += double{token_weights[at / rows]} * lost * lost;
@@ -172,17 +168,9 @@ class Calibrator {
     return sums;
   }
 
-  static HostMatrix across(const std::vector<float>& values, size_t rows, size_t columns) {
-    HostMatrix matrix{columns, rows, std::vector<float>(values.size())};
-    for (size_t r = 0; r < rows; ++r) {
-      for (size_t c = 0; c < columns; ++c) matrix.values[c * rows + r] = values[r * columns + c];
-    }
-    return matrix;
-  }
-
   void round_matrices(Quantised& model, LayerStage stage) {
-    const MomentFactors factors(model.moments, job_.conditioning, kernels_, pool_);
-    const bool takes_residual = !model.moments.residual.empty();
+    const MomentFactors factors(model.moments, job_.conditioning, device_.algebra, device_.pool);
+    const bool takes_residual = model.moments.residual != nullptr;
     model.moments = {};
     for (Linear* const linear : model.stream->linears(stage)) {
       const std::string name = tensor_name(*linear);
@@ -193,8 +181,9 @@ class Calibrator {
       std::vector<float> weights(tensor.elements());
       read_float32(tensor, 0, weights);
       const codec::MatrixShape shape{.rows = tensor.rows(), .columns = tensor.columns()};
-      CalibratedMatrix matrix = calibrate_matrix(weights, shape, depth, factors, takes_residual, kernels_, pool_);
-      CalibratedMatrix optimal = optimal_matrix(weights, shape, depth, kernels_, pool_);
+      CalibratedMatrix matrix =
+          calibrate_matrix(weights, shape, depth, factors, takes_residual, *device_.kernels.groups, device_.pool);
+      CalibratedMatrix optimal = optimal_matrix(weights, shape, depth, *device_.kernels.groups, device_.pool);
       const std::vector<double> lost = losses(model, stage, weights, std::array{matrix.decoded(), optimal.decoded()});
       if (!(lost[0] <= lost[1])) {
         matrix = std::move(optimal);
@@ -208,10 +197,8 @@ class Calibrator {
 
   const ModelFiles& files_;
   const CalibrationJob& job_;
-  const codec::GroupKernels& kernels_;
-  ThreadPool& pool_;
+  const CalibrationDevice device_;
   const ModelConfig config_;
-  std::unique_ptr<Backend> backend_;
   Stream source_;
   uint32_t layer_ = 0;
   std::vector<Quantised> quantised_;
@@ -220,9 +207,8 @@ class Calibrator {
 
 }  // namespace
 
-std::vector<std::string> calibrate(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels,
-                                   ThreadPool& pool) {
-  return Calibrator(files, job, kernels, pool).run();
+std::vector<std::string> calibrate(const ModelFiles& files, const CalibrationJob& job, const CalibrationDevice& device) {
+  return Calibrator(files, job, device).run();
 }
 
 uint64_t calibration_memory(const ModelConfig& config, uint64_t tokens, size_t outputs) noexcept {
@@ -235,6 +221,15 @@ uint64_t calibration_memory(const ModelConfig& config, uint64_t tokens, size_t o
   // Conditioned moments and Eigen's copies of them in float64, and what is made of them in float32.
   const uint64_t factors = widest * widest * (5 * sizeof(double) + 5 * sizeof(float)), matrix = 8 * hidden * widest * sizeof(float);
   return models * (streams + layer) + outputs * moments + factors + matrix;
+}
+
+uint64_t calibration_device_memory(const ModelConfig& config, size_t outputs) noexcept {
+  const uint64_t hidden = config.hidden, widest = std::max({hidden, uint64_t{config.query_width()}, uint64_t{config.feed_forward}});
+  const uint64_t layer = (2 * hidden * (config.query_width() + config.key_value_width()) + 3 * hidden * config.feed_forward) * 2;
+  const uint64_t sums = (2 * widest + hidden) * widest * (sizeof(double) + sizeof(float));
+  const uint64_t factors = widest * widest * (2 * sizeof(double) + 5 * sizeof(float)), matrix = 6 * hidden * widest * sizeof(float);
+  const uint64_t head = uint64_t{config.vocabulary} * hidden * (sizeof(float) + 2);
+  return (outputs + 1) * layer + outputs * sums + std::max(factors + matrix, head) + (uint64_t{1} << 30);
 }
 
 }  // namespace tritllm

@@ -10,11 +10,10 @@
 #include <vector>
 
 #include "calibration/calibrated_matrix.h"
+#include "calibration/calibration_device.h"
 #include "calibration/moment_factors.h"
 #include "calibration/streams.h"
 #include "calibration/token_sensitivity.h"
-#include "core/thread_pool.h"
-#include "kernels/kernel_table.h"
 #include "model/model_files.h"
 
 namespace tritllm {
@@ -42,10 +41,10 @@ struct CalibrationJob {
 // Everything that the job points to outlives the call. `files` are those of the source, which the engine must be able to run.
 // One sequence of sixteen is held back: a matrix that loses more there than the one of recipe optimal is replaced by it. Returns
 // the names of those, over all outputs.
-std::vector<std::string> calibrate(const ModelFiles& files, const CalibrationJob& job, const kernels::KernelTable& kernels,
-                                   ThreadPool& pool);
+std::vector<std::string> calibrate(const ModelFiles& files, const CalibrationJob& job, const CalibrationDevice& device);
 
-// Bytes that calibrate() takes at once.
+// Bytes that calibrate() takes at once, on the host and on a device beside it.
 uint64_t calibration_memory(const ModelConfig& config, uint64_t tokens, size_t outputs) noexcept;
+uint64_t calibration_device_memory(const ModelConfig& config, size_t outputs) noexcept;
 
 }  // namespace tritllm

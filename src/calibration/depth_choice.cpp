@@ -44,12 +44,9 @@ void add_raises(std::span<const DepthItem> items, size_t index, std::vector<Rais
 
 std::vector<DepthItem> depth_losses(const ModelFiles& files, const TokenSequences& sequences, const TokenWeights& weights,
                                     double damping, const std::function<bool(const std::string&)>& is_ternary,
-                                    const std::function<void()>& between_parts, const kernels::KernelTable& kernels,
-                                    ThreadPool& pool) {
+                                    const std::function<void()>& between_parts, const CalibrationDevice& device) {
   const ModelConfig config = read_model_config(files.config, files.config_place);
-  const auto backend = make_cpu_backend(pool, kernels, Arithmetic::kFloat);
-  const codec::GroupKernels& groups = *kernels.groups;
-  Stream stream(files, config, sequences, *backend);
+  Stream stream(files, config, sequences, device.backend);
   stream.embed();
   std::vector<DepthItem> items;
   std::vector<float> inputs;
@@ -59,15 +56,14 @@ std::vector<DepthItem> depth_losses(const ModelFiles& files, const TokenSequence
     for (const LayerStage stage : kLayerStages) {
       const size_t width = stream.input_width(stage);
       const std::span<const float> token_weights = weights.at(layer, stage);
-      InputMoments moments{WeightedMoments(width, width), {}, {}};
+      InputMoments moments{device.algebra.make_sums(width, width), nullptr, nullptr};
       size_t first = 0;
       for (size_t i = 0; i < sequences.size(); first += sequences[i++].size()) {
         between_parts();
         stream.read_inputs(stage, i, inputs);
-        moments.inputs.add_symmetric(inputs, token_weights.subspan(first, sequences[i].size()), groups, pool);
+        moments.inputs->add_symmetric(inputs, token_weights.subspan(first, sequences[i].size()));
       }
-      moments.inputs.mirror();
-      const MomentFactors factors(moments, {.damping = damping, .shift = 0.0}, groups, pool);
+      const MomentFactors factors(moments, {.damping = damping, .shift = 0.0}, device.algebra, device.pool);
       DepthItem item;
       for (const Linear* const linear : stream.linears(stage)) {
         const std::string name = linear->name + ".weight";
@@ -79,7 +75,8 @@ std::vector<DepthItem> depth_losses(const ModelFiles& files, const TokenSequence
         item.weights += shape.weights();
         for (int depth = 1; depth <= codec::kMaxDepth; ++depth) {
           between_parts();
-          const CalibratedMatrix rounded = calibrate_matrix(matrix.values, shape, depth, factors, false, groups, pool);
+          const CalibratedMatrix rounded =
+              calibrate_matrix(matrix.values, shape, depth, factors, false, *device.kernels.groups, device.pool);
           item.losses[static_cast<size_t>(depth - 1)] += 0.5 * scale * rounded.loss / static_cast<double>(first);
         }
       }

@@ -9,11 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "calibration/calibration_device.h"
 #include "calibration/streams.h"
 #include "calibration/token_sensitivity.h"
 #include "codec/geometry.h"
-#include "core/thread_pool.h"
-#include "kernels/kernel_table.h"
 
 namespace tritllm {
 
@@ -30,8 +29,7 @@ struct DepthItem {
 // which tensors take part.
 std::vector<DepthItem> depth_losses(const ModelFiles& files, const TokenSequences& sequences, const TokenWeights& weights,
                                     double damping, const std::function<bool(const std::string&)>& is_ternary,
-                                    const std::function<void()>& between_parts, const kernels::KernelTable& kernels,
-                                    ThreadPool& pool);
+                                    const std::function<void()>& between_parts, const CalibrationDevice& device);
 
 // Stored bits of a weight at a depth.
 constexpr double stored_bits(int depth) noexcept { return 1.6 * depth + 0.3; }

@@ -1,7 +1,5 @@
 #include "calibration/host_matrix.h"
 
-#include <algorithm>
-
 #include "model/families.h"
 
 namespace tritllm {
@@ -21,21 +19,6 @@ std::vector<float> host_gain(const ModelFiles& files, const ModelConfig& config,
     for (float& value : gain) value += 1.0f;
   }
   return gain;
-}
-
-// Rows that a thread takes at a time: `right` is read once for all of them.
-constexpr size_t kRowsOfTask = 64;
-
-std::vector<float> product(std::span<const float> left, const HostMatrix& right, const codec::GroupKernels& kernels,
-                           ThreadPool& pool) {
-  const size_t rows = left.size() / right.rows;
-  std::vector<float> out(rows * right.columns);
-  pool.parallel_for((rows + kRowsOfTask - 1) / kRowsOfTask, [&](size_t task, unsigned) {
-    const size_t first = task * kRowsOfTask, count = std::min(kRowsOfTask, rows - first);
-    kernels.add_product(left.data() + first * right.rows, right.rows, right.values.data(), right.columns, right.rows,
-                        out.data() + first * right.columns, right.columns, count, right.columns);
-  });
-  return out;
 }
 
 }  // namespace tritllm

@@ -8,8 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "codec/group_kernels.h"
-#include "core/thread_pool.h"
 #include "model/config.h"
 #include "model/model_files.h"
 
@@ -25,9 +23,5 @@ struct HostMatrix {
 HostMatrix host_matrix(const ModelFiles& files, const std::string& tensor);
 // A norm's gains; empty where the model has no such norm.
 std::vector<float> host_gain(const ModelFiles& files, const ModelConfig& config, DecoderPart part, uint32_t layer = 0);
-
-// left·right, of [rows][inner] and [inner][columns], on all threads.
-std::vector<float> product(std::span<const float> left, const HostMatrix& right, const codec::GroupKernels& kernels,
-                           ThreadPool& pool);
 
 }  // namespace tritllm

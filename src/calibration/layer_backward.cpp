@@ -39,15 +39,16 @@ void add(std::span<float> sums, std::span<const float> values) {
 }
 
 // norm(x) for rows of the gain's width.
-std::vector<float> normed(std::span<const float> x, std::span<const float> gain, float epsilon) {
+std::vector<float> normed(std::span<const float> x, std::span<const float> gain, float epsilon, ThreadPool& pool) {
   const size_t width = gain.size();
   std::vector<float> out(x.size());
-  for (size_t at = 0; at < x.size(); at += width) {
+  pool.parallel_for(x.size() / width, [&](size_t row, unsigned) {
+    const size_t at = row * width;
     double squares = 0;
     for (size_t i = 0; i < width; ++i) squares += double{x[at + i]} * double{x[at + i]};
     const auto inverse = static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(width) + double{epsilon}));
     for (size_t i = 0; i < width; ++i) out[at + i] = x[at + i] * inverse * gain[i];
-  }
+  });
   return out;
 }
 
@@ -55,9 +56,10 @@ std::vector<float> normed(std::span<const float> x, std::span<const float> gain,
 
 // With s = 1 / sqrt(mean of x² + epsilon): dx = s·(gain·dy) − x·s³·mean(x·gain·dy).
 void add_norm_gradient(std::span<const float> x, std::span<const float> gain, float epsilon, std::span<const float> gradient,
-                       std::span<float> out) {
+                       std::span<float> out, ThreadPool& pool) {
   const size_t width = gain.size();
-  for (size_t at = 0; at < x.size(); at += width) {
+  pool.parallel_for(x.size() / width, [&](size_t row, unsigned) {
+    const size_t at = row * width;
     double squares = 0, along = 0;
     for (size_t i = 0; i < width; ++i) {
       squares += double{x[at + i]} * double{x[at + i]};
@@ -67,17 +69,16 @@ void add_norm_gradient(std::span<const float> x, std::span<const float> gain, fl
     const double factor = s * s * s * along / static_cast<double>(width);
     for (size_t i = 0; i < width; ++i)
       out[at + i] += static_cast<float>(s * double{gain[i]} * double{gradient[at + i]} - factor * double{x[at + i]});
-  }
+  });
 }
 
-LayerBackward::LayerBackward(const ModelFiles& files, const ModelConfig& config, size_t tokens, const codec::GroupKernels& kernels,
-                             ThreadPool& pool, Backend& backend)
-    : files_(files), config_(config), kernels_(kernels), pool_(pool), backend_(backend) {
+LayerBackward::LayerBackward(const ModelFiles& files, const ModelConfig& config, size_t tokens, const CalibrationDevice& device)
+    : files_(files), config_(config), device_(device), kernels_(*device.kernels.groups) {
   files_.on_progress = nullptr;
   files_.side_files.clear();
   for (const size_t width : {config.hidden, config.query_width(), config.key_value_width(), config.feed_forward}) {
     for (auto* const buffers : {&inputs_, &outputs_}) {
-      if (!buffers->contains(width)) buffers->emplace(width, backend.allocate_rows(tokens, width));
+      if (!buffers->contains(width)) buffers->emplace(width, device.backend.allocate_rows(tokens, width));
     }
   }
 }
@@ -91,32 +92,36 @@ void LayerBackward::load(uint32_t index) {
   after_attention_gain_ = gain(DecoderPart::kAfterAttentionNorm);
   after_feed_forward_gain_ = gain(DecoderPart::kAfterFeedForwardNorm);
   ModelFiles files = files_;  // the loader takes tensors out
-  WeightLoader loader(files, config_, backend_);
+  WeightLoader loader(files, config_, device_.backend);
   layer_.emplace(Layer::load(loader, index));
   linears_ = layer_->linears();
-  for (size_t i = 0; i < kLayerLinears; ++i) matrices_[i] = host_matrix(files_, linears_[i]->name + ".weight");
+  for (size_t i = 0; i < kLayerLinears; ++i) {
+    matrices_[i].reset();
+    HostMatrix matrix = host_matrix(files_, linears_[i]->name + ".weight");
+    matrices_[i] = device_.algebra.keep(std::move(matrix.values), matrix.rows, matrix.columns);
+  }
 }
 
 std::vector<float> LayerBackward::forward(size_t index, std::span<const float> x, const std::optional<Norm>& norm) {
   const Linear& linear = *linears_[index];
-  const size_t tokens = x.size() / matrices_[index].columns;
-  const Rows in = first_rows(inputs_.at(matrices_[index].columns), tokens),
-             out = first_rows(outputs_.at(matrices_[index].rows), tokens);
-  backend_.write(x, in);
-  backend_.multiply(in, norm ? &*norm : nullptr, std::array{linear.into(out)});
+  const size_t tokens = x.size() / matrices_[index]->columns();
+  const Rows in = first_rows(inputs_.at(matrices_[index]->columns()), tokens),
+             out = first_rows(outputs_.at(matrices_[index]->rows()), tokens);
+  device_.backend.write(x, in);
+  device_.backend.multiply(in, norm ? &*norm : nullptr, std::array{linear.into(out)});
   std::vector<float> values(tokens * out.width());
-  backend_.read(out, values);
+  device_.backend.read(out, values);
   return values;
 }
 
 std::vector<float> LayerBackward::backward(size_t linear, std::span<const float> gradient) const {
-  return product(gradient, matrices_[linear], kernels_, pool_);
+  return device_.algebra.product(gradient, *matrices_[linear]);
 }
 
 void LayerBackward::rotate(std::span<float> heads, size_t tokens, bool back) const {
   const RotaryFrequencies& rotary = config_.rotaries[config_.layers[layer_->index()].rotary_index];
   const size_t pairs = rotary.inverse_wavelengths.size(), row = heads.size() / tokens;
-  for (size_t t = 0; t < tokens; ++t) {
+  device_.pool.parallel_for(tokens, [&](size_t t, unsigned) {
     for (size_t i = 0; i < pairs; ++i) {
       const double angle = static_cast<double>(t) * double{rotary.inverse_wavelengths[i]};
       const float cosine = rotary.amplitude * static_cast<float>(std::cos(angle));
@@ -127,12 +132,12 @@ void LayerBackward::rotate(std::span<float> heads, size_t tokens, bool back) con
         heads[at + i + pairs] = b * cosine + a * sine;
       }
     }
-  }
+  });
 }
 
 LayerBackward::Heads LayerBackward::heads_of(std::vector<float> raw, size_t tokens, std::span<const float> gain) const {
   Heads heads{std::move(raw), {}};
-  heads.rotated = gain.empty() ? heads.raw : normed(heads.raw, gain, config_.norm_epsilon);
+  heads.rotated = gain.empty() ? heads.raw : normed(heads.raw, gain, config_.norm_epsilon, device_.pool);
   rotate(heads.rotated, tokens, /*back=*/false);
   return heads;
 }
@@ -142,7 +147,7 @@ std::vector<float> LayerBackward::heads_backward(const Heads& heads, size_t toke
   rotate(gradient, tokens, /*back=*/true);
   if (gain.empty()) return gradient;
   std::vector<float> out(gradient.size());
-  add_norm_gradient(heads.raw, gain, config_.norm_epsilon, gradient, out);
+  add_norm_gradient(heads.raw, gain, config_.norm_epsilon, gradient, out, device_.pool);
   return out;
 }
 
@@ -180,7 +185,7 @@ std::vector<float> LayerBackward::attended(const Heads& queries, const Heads& ke
                                            size_t tokens) const {
   const size_t width = config_.head_width;
   std::vector<float> out(tokens * config_.query_width());
-  pool_.parallel_for(config_.heads, [&](size_t head, unsigned) {
+  device_.pool.parallel_for(config_.heads, [&](size_t head, unsigned) {
     const Attention attention = attention_of(queries, keys, tokens, head);
     kernels_.add_product(attention.shares.data(), tokens, values.data() + head_of_key(head) * width, config_.key_value_width(),
                          tokens, out.data() + head * width, config_.query_width(), tokens, width);
@@ -197,7 +202,7 @@ LayerBackward::AttentionGradients LayerBackward::attention_backward(const Heads&
                          std::vector<float>(tokens * key_width)};
   // Heads that share keys are summed afterwards, in their order.
   std::vector<float> key_gradients(config_.heads * tokens * width), value_gradients(key_gradients.size());
-  pool_.parallel_for(config_.heads, [&](size_t head, unsigned) {
+  device_.pool.parallel_for(config_.heads, [&](size_t head, unsigned) {
     const size_t shared = head_of_key(head) * width;
     Attention attention = attention_of(queries, keys, tokens, head);
     const std::vector<float> across = transposed(values.data() + shared, key_width, tokens, width);
@@ -236,7 +241,7 @@ std::vector<float> LayerBackward::before_sum(std::span<const float> output, std:
                                              std::span<const float> gradient) const {
   if (gain.empty()) return {gradient.begin(), gradient.end()};
   std::vector<float> out(gradient.size());
-  add_norm_gradient(output, gain, config_.norm_epsilon, gradient, out);
+  add_norm_gradient(output, gain, config_.norm_epsilon, gradient, out, device_.pool);
   return out;
 }
 
@@ -244,22 +249,28 @@ void LayerBackward::through_feed_forward(std::span<const float> middle, std::spa
   const std::optional<Norm> norm = layer_->norm_before(LayerStage::kGateUp, config_);
   const std::vector<float> gate = forward(kGate, middle, norm), up = forward(kUp, middle, norm);
   std::vector<float> values(gate.size()), slopes(gate.size()), gated(gate.size());
-  for (size_t i = 0; i < gate.size(); ++i) {
+  const auto for_elements = [&](auto&& body) {
+    const size_t width = config_.feed_forward;
+    device_.pool.parallel_for(gate.size() / width, [&](size_t row, unsigned) {
+      for (size_t i = row * width; i < (row + 1) * width; ++i) body(i);
+    });
+  };
+  for_elements([&](size_t i) {
     std::tie(values[i], slopes[i]) = activation(config_.activation, gate[i]);
     gated[i] = values[i] * up[i];
-  }
+  });
   const std::vector<float> output = after_feed_forward_gain_.empty() ? std::vector<float>() : forward(kDown, gated);
   outputs[kDown] = before_sum(output, after_feed_forward_gain_, gradient);
   const std::vector<float> gated_gradient = backward(kDown, outputs[kDown]);
   outputs[kGate].resize(gate.size());
   outputs[kUp].resize(gate.size());
-  for (size_t i = 0; i < gate.size(); ++i) {
+  for_elements([&](size_t i) {
     outputs[kGate][i] = gated_gradient[i] * up[i] * slopes[i];
     outputs[kUp][i] = gated_gradient[i] * values[i];
-  }
+  });
   std::vector<float> inputs = backward(kGate, outputs[kGate]);
   add(inputs, backward(kUp, outputs[kUp]));
-  add_norm_gradient(middle, feed_forward_gain_, config_.norm_epsilon, inputs, gradient);
+  add_norm_gradient(middle, feed_forward_gain_, config_.norm_epsilon, inputs, gradient, device_.pool);
 }
 
 void LayerBackward::run(std::span<const float> input, std::span<float> gradient, OutputGradients& outputs) {
@@ -270,7 +281,7 @@ void LayerBackward::run(std::span<const float> input, std::span<float> gradient,
   const std::vector<float> values = forward(kValue, input, norm);
   const std::vector<float> output = forward(kOutput, attended(queries, keys, values, tokens));
   std::vector<float> middle(input.begin(), input.end());
-  add(middle, after_attention_gain_.empty() ? output : normed(output, after_attention_gain_, config_.norm_epsilon));
+  add(middle, after_attention_gain_.empty() ? output : normed(output, after_attention_gain_, config_.norm_epsilon, device_.pool));
   through_feed_forward(middle, gradient, outputs);
 
   outputs[kOutput] = before_sum(output, after_attention_gain_, gradient);
@@ -281,7 +292,7 @@ void LayerBackward::run(std::span<const float> input, std::span<float> gradient,
   std::vector<float> inputs = backward(kQuery, outputs[kQuery]);
   add(inputs, backward(kKey, outputs[kKey]));
   add(inputs, backward(kValue, outputs[kValue]));
-  add_norm_gradient(input, attention_gain_, config_.norm_epsilon, inputs, gradient);
+  add_norm_gradient(input, attention_gain_, config_.norm_epsilon, inputs, gradient, device_.pool);
 }
 
 }  // namespace tritllm

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "calibration/calibration_device.h"
 #include "calibration/host_matrix.h"
 #include "codec/group_kernels.h"
 #include "core/thread_pool.h"
@@ -25,7 +26,7 @@ namespace tritllm {
 
 // What the gradient of a norm's output makes of that of its input x, added to `out`; all [rows][gain.size()].
 void add_norm_gradient(std::span<const float> x, std::span<const float> gain, float epsilon, std::span<const float> gradient,
-                       std::span<float> out);
+                       std::span<float> out, ThreadPool& pool);
 
 // The linears of a layer in the order of Layer::linears().
 inline constexpr size_t kLayerLinears = 7;
@@ -35,8 +36,7 @@ using OutputGradients = std::array<std::vector<float>, kLayerLinears>;
 class LayerBackward {
  public:
   // For sequences of up to `tokens`. Everything outlives it; `files` is copied.
-  LayerBackward(const ModelFiles& files, const ModelConfig& config, size_t tokens, const codec::GroupKernels& kernels,
-                ThreadPool& pool, Backend& backend);
+  LayerBackward(const ModelFiles& files, const ModelConfig& config, size_t tokens, const CalibrationDevice& device);
 
   void load(uint32_t index);
 
@@ -81,12 +81,11 @@ class LayerBackward {
 
   ModelFiles files_;
   const ModelConfig& config_;
+  const CalibrationDevice device_;
   const codec::GroupKernels& kernels_;
-  ThreadPool& pool_;
-  Backend& backend_;
   std::optional<Layer> layer_;
   std::vector<const Linear*> linears_;
-  std::array<HostMatrix, kLayerLinears> matrices_;
+  std::array<std::unique_ptr<AlgebraMatrix>, kLayerLinears> matrices_;
   std::vector<float> attention_gain_, feed_forward_gain_, query_gain_, key_gain_, after_attention_gain_, after_feed_forward_gain_;
   std::map<size_t, std::unique_ptr<RowBuffer>> inputs_, outputs_;  // by width
 };

@@ -1,11 +1,12 @@
 #include "calibration/moment_factors.h"
 
-#include <Eigen/Cholesky>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
-#include "codec/geometry.h"
+#include "calibration/host_algebra.h"
 #include "codec/quantizer.h"
 #include "core/error.h"
 
@@ -14,47 +15,32 @@ namespace tritllm {
 namespace {
 
 using codec::kGroupSize;
-using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-// U, upper, with Uᵀ·U = H⁻¹. With J for the reversal of rows and columns and J·H·J = L·Lᵀ it is J·L⁻¹·J.
-Matrix inverse_factor(const Matrix& moments) {
-  const Matrix reversed = moments.reverse();
-  const Eigen::LLT<Matrix> cholesky(reversed);
-  if (cholesky.info() != Eigen::Success)
-    throw Error(ErrorCode::kBadInput, "calibration", "the moments of the inputs are not positive definite",
-                "give more or other text (options.calibration.files)");
-  Matrix inverse = Matrix::Identity(moments.rows(), moments.cols());
-  cholesky.matrixL().solveInPlace(inverse);
-  return inverse.reverse();
+// Rows whose targets are shifted together.
+constexpr size_t kShiftedRows = 4096;
+
+Error not_positive_definite() {
+  return {ErrorCode::kBadInput, "calibration", "the moments of the inputs are not positive definite",
+          "give more or other text (options.calibration.files)"};
 }
 
-// What an error of column i adds to the targets of later ones, and what is left of the squared error of column j.
-void feedback_of(const Matrix& upper, float* feedback, float* variances) {
-  for (Eigen::Index i = 0; i < upper.rows(); ++i) {
-    for (Eigen::Index j = 0; j < upper.cols(); ++j)
-      feedback[i * upper.cols() + j] = j > i ? static_cast<float>(-upper(i, j) / upper(i, i)) : 0.0f;
-    variances[i] = static_cast<float>(1.0 / (upper(i, i) * upper(i, i)));
-  }
+// Of row i of U, [size] columns: what an error of column i adds to the targets of later ones.
+void feedback_of(const double* row, size_t i, size_t size, float* feedback) {
+  for (size_t j = 0; j < size; ++j) feedback[j] = j > i ? static_cast<float>(-row[j] / row[i]) : 0.0f;
 }
 
-constexpr size_t kRowsOfTask = 32;
-
-// out = left·right, with right [inner][columns].
-void multiply_rows(std::span<const float> left, size_t inner, std::span<const float> right, size_t columns, std::span<float> out,
-                   const codec::GroupKernels& kernels) {
-  std::ranges::fill(out, 0.0f);
-  kernels.add_product(left.data(), inner, right.data(), columns, inner, out.data(), columns, left.size() / inner, columns);
-}
+// What is left of the squared error of column i.
+float variance_of(const double* row, size_t i) { return static_cast<float>(1.0 / (row[i] * row[i])); }
 
 }  // namespace
 
-MomentFactors::MomentFactors(const InputMoments& moments, const ConditioningOptions& options, const codec::GroupKernels& kernels,
-                             ThreadPool& pool)
-    : kernels_(kernels),
+MomentFactors::MomentFactors(const InputMoments& moments, const ConditioningOptions& options, Algebra& algebra, ThreadPool& pool)
+    : algebra_(algebra),
+      pool_(pool),
       options_(options),
-      columns_(moments.inputs.columns()),
+      columns_(moments.inputs->columns()),
       padded_((columns_ + kGroupSize - 1) / kGroupSize * kGroupSize) {
-  const std::span<const double> sums = moments.inputs.sums();
+  const std::span<const double> sums = moments.inputs->sums();
   std::vector<double> energy(padded_ / kGroupSize);
   double trace = 0;
   for (size_t i = 0; i < columns_; ++i) {
@@ -71,56 +57,88 @@ MomentFactors::MomentFactors(const InputMoments& moments, const ConditioningOpti
   std::ranges::stable_sort(order_, [&](uint32_t a, uint32_t b) { return energy[a] > energy[b]; });
 
   std::vector<double> conditioned(padded_ * padded_);
-  const auto source_column = [&](size_t i) { return order_[i / kGroupSize] * kGroupSize + i % kGroupSize; };
-  pool.parallel_for(padded_, [&](size_t i, unsigned) {
-    const size_t row = source_column(i);
+  pool_.parallel_for(padded_, [&](size_t i, unsigned) {
+    const size_t row = place(i);
     for (size_t j = 0; row < columns_ && j < padded_; ++j) {
-      const size_t column = source_column(j);
+      const size_t column = place(j);
       if (column < columns_) conditioned[i * padded_ + j] = sums[row * columns_ + column] / mean_;
     }
     conditioned[i * padded_ + i] += options_.damping;
     if (trace <= 0 || row >= columns_) conditioned[i * padded_ + i] += 1.0;
   });
-  factor(conditioned);
   factor_groups(conditioned);
+  const bool shifts = options_.shift != 0.0 && moments.cross != nullptr;
+  factor(std::move(conditioned), shifts);
+  kept_factors_ = algebra_.keep(factors_);
+  if (!shifts) return;
 
-  if (options_.shift == 0.0 || moments.cross.empty()) return;
-  cross_minus_inputs_.resize(columns_ * columns_);
-  for (size_t i = 0; i < cross_minus_inputs_.size(); ++i)
-    cross_minus_inputs_[i] = static_cast<float>((moments.cross.sums()[i] - sums[i]) / mean_);
-  residual_.resize(moments.residual.sums().size());
-  for (size_t i = 0; i < residual_.size(); ++i) residual_[i] = static_cast<float>(moments.residual.sums()[i] / mean_);
+  const std::span<const double> cross = moments.cross->sums();
+  std::vector<float> difference(columns_ * columns_);
+  pool_.parallel_for(columns_, [&](size_t row, unsigned) {
+    for (size_t i = row * columns_; i < (row + 1) * columns_; ++i) difference[i] = static_cast<float>((cross[i] - sums[i]) / mean_);
+  });
+  cross_minus_inputs_ = algebra_.keep(std::move(difference), columns_, columns_);
+  if (!moments.residual) return;
+  const std::span<const double> residual = moments.residual->sums();
+  residual_.resize(residual.size());
+  pool_.parallel_for(moments.residual->rows(), [&](size_t row, unsigned) {
+    for (size_t i = row * columns_; i < (row + 1) * columns_; ++i) residual_[i] = static_cast<float>(residual[i] / mean_);
+  });
 }
 
-void MomentFactors::factor(const std::vector<double>& conditioned) {
-  const auto size = static_cast<Eigen::Index>(padded_);
-  const Matrix upper = inverse_factor(Eigen::Map<const Matrix>(conditioned.data(), size, size));
+void MomentFactors::factor(std::vector<double>&& conditioned, bool shifts) {
   factors_.columns = padded_;
-  factors_.moments.assign(conditioned.begin(), conditioned.end());
+  factors_.moments.resize(padded_ * padded_);
   factors_.feedback.resize(padded_ * padded_);
   factors_.variances.resize(padded_);
-  feedback_of(upper, factors_.feedback.data(), factors_.variances.data());
-  upper_.resize(padded_ * padded_);
-  upper_transposed_.resize(padded_ * padded_);
-  const Matrix lower = upper.transpose();
-  std::copy_n(upper.data(), upper_.size(), upper_.begin());
-  std::copy_n(lower.data(), upper_.size(), upper_transposed_.begin());
+  const auto for_rows = [&](auto&& body) {
+    pool_.parallel_for(padded_, [&](size_t i, unsigned) { body(i, conditioned.data() + i * padded_); });
+  };
+  for_rows([&](size_t i, const double* row) {
+    std::transform(row, row + padded_, factors_.moments.data() + i * padded_, [](double x) { return static_cast<float>(x); });
+  });
+  if (!algebra_.invert_factor(conditioned, padded_)) throw not_positive_definite();
+  for_rows([&](size_t i, const double* row) {
+    feedback_of(row, i, padded_, factors_.feedback.data() + i * padded_);
+    factors_.variances[i] = variance_of(row, i);
+  });
+  if (!shifts) return;
+  std::vector<float> upper(padded_ * padded_);
+  for_rows([&](size_t i, const double* row) {
+    std::transform(row, row + padded_, upper.data() + i * padded_, [](double x) { return static_cast<float>(x); });
+  });
+  upper_across_ = algebra_.keep_across(upper, padded_, padded_);
+  upper_ = algebra_.keep(std::move(upper), padded_, padded_);
 }
 
 void MomentFactors::factor_groups(const std::vector<double>& conditioned) {
-  const size_t groups = padded_ / kGroupSize, square = kGroupSize * kGroupSize;
-  factors_.group_inverse.resize(groups * square);
-  factors_.group_feedback.resize(groups * square);
+  constexpr size_t kSquare = kGroupSize * kGroupSize;
+  const size_t groups = padded_ / kGroupSize;
+  factors_.group_inverse.resize(groups * kSquare);
+  factors_.group_feedback.resize(groups * kSquare);
   factors_.group_variances.resize(groups * kGroupSize);
   for (size_t group = 0; group < groups; ++group) {
-    Matrix block(kGroupSize, kGroupSize);
+    std::array<double, kSquare> upper;
     for (size_t i = 0; i < kGroupSize; ++i)
       std::copy_n(conditioned.data() + (group * kGroupSize + i) * padded_ + group * kGroupSize, kGroupSize,
-                  block.data() + i * kGroupSize);
-    const Matrix upper = inverse_factor(block), inverse = upper.transpose() * upper;
-    feedback_of(upper, factors_.group_feedback.data() + group * square, factors_.group_variances.data() + group * kGroupSize);
-    for (size_t i = 0; i < square; ++i) factors_.group_inverse[group * square + i] = static_cast<float>(inverse.data()[i]);
+                  upper.data() + i * kGroupSize);
+    if (!invert_factor(upper, kGroupSize)) throw not_positive_definite();
+    for (size_t i = 0; i < kGroupSize; ++i) {
+      const double* const row = upper.data() + i * kGroupSize;
+      feedback_of(row, i, kGroupSize, factors_.group_feedback.data() + group * kSquare + i * kGroupSize);
+      factors_.group_variances[group * kGroupSize + i] = variance_of(row, i);
+      for (size_t j = 0; j < kGroupSize; ++j) {
+        double inverse = 0;  // of Uᵀ·U
+        for (size_t k = 0; k < kGroupSize; ++k) inverse += upper[k * kGroupSize + i] * upper[k * kGroupSize + j];
+        factors_.group_inverse[group * kSquare + i * kGroupSize + j] = static_cast<float>(inverse);
+      }
+    }
   }
+}
+
+void MomentFactors::round_rows(const codec::Codebook& codebook, int depth, std::span<const float> targets,
+                               codec::RoundedRows& out) const {
+  algebra_.round_rows(*kept_factors_, codebook, depth, targets, out);
 }
 
 std::vector<float> MomentFactors::importance() const {
@@ -129,40 +147,36 @@ std::vector<float> MomentFactors::importance() const {
   const double mean = sum / static_cast<double>(padded_);
   std::vector<float> importance(padded_);
   for (size_t i = 0; i < padded_; ++i) {
-    importance[order_[i / kGroupSize] * kGroupSize + i % kGroupSize] =
+    importance[place(i)] =
         std::clamp(static_cast<float>(factors_.variances[i] / mean), codec::kLeastImportance, codec::kMostImportance);
   }
   return importance;
 }
 
 // The best weights for the inputs x̂ are W + (W·(C − H) + R)·H⁻¹.
-void MomentFactors::shift_targets(std::span<float> weights, bool takes_residual, ThreadPool& pool) const {
-  if (cross_minus_inputs_.empty()) return;
+void MomentFactors::shift_targets(std::span<float> weights, bool takes_residual) const {
+  if (!cross_minus_inputs_) return;
   const size_t rows = weights.size() / columns_;
-  pool.parallel_for((rows + kRowsOfTask - 1) / kRowsOfTask, [&](size_t task, unsigned) {
-    const size_t first = task * kRowsOfTask, count = std::min(kRowsOfTask, rows - first);
+  const auto shift = static_cast<float>(options_.shift);
+  for (size_t first = 0; first < rows; first += kShiftedRows) {
+    const size_t count = std::min(kShiftedRows, rows - first);
     const std::span<float> mine = weights.subspan(first * columns_, count * columns_);
-    std::vector<float> lost(count * columns_);
-    multiply_rows(mine, columns_, cross_minus_inputs_, columns_, lost, kernels_);
-    if (takes_residual && !residual_.empty()) {
-      for (size_t i = 0; i < lost.size(); ++i) lost[i] += residual_[first * columns_ + i];
-    }
-    std::vector<float> ordered(count * padded_), half(count * padded_);
-    const auto place = [&](size_t i) { return order_[i / kGroupSize] * kGroupSize + i % kGroupSize; };
-    for (size_t r = 0; r < count; ++r) {
+    const std::vector<float> lost = algebra_.product(mine, *cross_minus_inputs_);
+    std::vector<float> ordered(count * padded_);
+    const bool adds = takes_residual && !residual_.empty();
+    pool_.parallel_for(count, [&](size_t r, unsigned) {
       for (size_t i = 0; i < padded_; ++i) {
-        if (place(i) < columns_) ordered[r * padded_ + i] = lost[r * columns_ + place(i)];
+        const size_t at = r * columns_ + place(i);
+        if (place(i) < columns_) ordered[r * padded_ + i] = adds ? lost[at] + residual_[first * columns_ + at] : lost[at];
       }
-    }
-    multiply_rows(ordered, padded_, upper_transposed_, padded_, half, kernels_);
-    multiply_rows(half, padded_, upper_, padded_, ordered, kernels_);
-    const auto shift = static_cast<float>(options_.shift);
-    for (size_t r = 0; r < count; ++r) {
+    });
+    const std::vector<float> change = algebra_.product(algebra_.product(ordered, *upper_across_), *upper_);
+    pool_.parallel_for(count, [&](size_t r, unsigned) {
       for (size_t i = 0; i < padded_; ++i) {
-        if (place(i) < columns_) mine[r * columns_ + place(i)] += shift * ordered[r * padded_ + i];
+        if (place(i) < columns_) mine[r * columns_ + place(i)] += shift * change[r * padded_ + i];
       }
-    }
-  });
+    });
+  }
 }
 
 }  // namespace tritllm

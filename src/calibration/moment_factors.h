@@ -4,11 +4,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "backend/algebra.h"
 #include "calibration/input_moments.h"
 #include "codec/feedback_rounding.h"
+#include "codec/geometry.h"
 #include "core/thread_pool.h"
 
 namespace tritllm {
@@ -25,11 +28,13 @@ struct ConditioningOptions {
 class MomentFactors {
  public:
   // Throws an Error of kBadInput where the moments are not finite.
-  MomentFactors(const InputMoments& moments, const ConditioningOptions& options, const codec::GroupKernels& kernels,
-                ThreadPool& pool);
+  // `algebra` outlives it.
+  MomentFactors(const InputMoments& moments, const ConditioningOptions& options, Algebra& algebra, ThreadPool& pool);
 
   // Columns are those of whole groups, in falling order of the groups' energy.
   const codec::FeedbackFactors& factors() const noexcept { return factors_; }
+  // targets: [rows][those columns].
+  void round_rows(const codec::Codebook& codebook, int depth, std::span<const float> targets, codec::RoundedRows& out) const;
   size_t columns() const noexcept { return columns_; }
   // What a unit of the factors' error is in Σ w·|e·x|².
   double unit() const noexcept { return mean_; }
@@ -40,21 +45,27 @@ class MomentFactors {
 
   // weights: [rows][columns()], changed in place to what is to be rounded. `takes_residual`: the moments' residual belongs to these
   // rows.
-  void shift_targets(std::span<float> weights, bool takes_residual, ThreadPool& pool) const;
+  void shift_targets(std::span<float> weights, bool takes_residual) const;
 
  private:
-  void factor(const std::vector<double>& conditioned);
+  void factor(std::vector<double>&& conditioned, bool shifts);
   void factor_groups(const std::vector<double>& conditioned);
+  size_t place(size_t column) const noexcept {
+    return order_[column / codec::kGroupSize] * codec::kGroupSize + column % codec::kGroupSize;
+  }
 
-  const codec::GroupKernels& kernels_;
+  Algebra& algebra_;
+  ThreadPool& pool_;
   ConditioningOptions options_;
   size_t columns_, padded_;
   double mean_ = 1.0;  // of the moments' diagonal
   std::vector<uint32_t> order_;
   codec::FeedbackFactors factors_;
-  std::vector<float> upper_, upper_transposed_;  // U with U^T·U = H^-1 of the conditioned moments, in their order: [padded][padded]
-  std::vector<float> cross_minus_inputs_;        // (C − H) / mean, [columns][columns], in the matrix's order; empty: no shift
-  std::vector<float> residual_;                  // R / mean, [rows][columns]
+  std::unique_ptr<RoundingFactors> kept_factors_;
+  // Null where targets are not shifted. U with Uᵀ·U = H⁻¹ of the conditioned moments, in their order, [padded][padded], and across.
+  std::unique_ptr<AlgebraMatrix> upper_, upper_across_;
+  std::unique_ptr<AlgebraMatrix> cross_minus_inputs_;  // (C − H) / mean, [columns][columns], in the matrix's order
+  std::vector<float> residual_;                        // R / mean, [rows][columns]
 };
 
 }  // namespace tritllm

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <random>
+#include <utility>
 
 namespace tritllm {
 
@@ -15,11 +16,13 @@ constexpr size_t kLogitRowsTogether = 128;
 // The head: from hidden states after the last layer to the gradient there.
 class Head {
  public:
-  Head(const ModelFiles& files, const ModelConfig& config, const codec::GroupKernels& kernels, ThreadPool& pool, Backend& backend)
-      : config_(config), kernels_(kernels), pool_(pool), backend_(backend), files_(files) {
+  Head(const ModelFiles& files, const ModelConfig& config, const CalibrationDevice& device)
+      : config_(config), device_(device), files_(files) {
+    Backend& backend = device.backend;
     files_.on_progress = nullptr;
     const DecoderPart part = config.tied_head ? DecoderPart::kEmbedding : DecoderPart::kHead;
-    matrix_ = host_matrix(files_, decoder_tensor(config.decoder_shape(), part).name);
+    HostMatrix matrix = host_matrix(files_, decoder_tensor(config.decoder_shape(), part).name);
+    matrix_ = device.algebra.keep(std::move(matrix.values), matrix.rows, matrix.columns);
     gain_ = host_gain(files_, config, DecoderPart::kFinalNorm);
     WeightLoader loader(files_, config, backend);
     device_matrix_ = loader.matrix(part);
@@ -39,12 +42,13 @@ class Head {
       const size_t count = std::min(kLogitRowsTogether, tokens - first);
       const std::span<const float> here = hidden.subspan(first * config_.hidden, count * config_.hidden);
       std::vector<float> logits = logits_of(here, count);
-      pool_.parallel_for(count, [&](size_t row, unsigned) {
+      device_.pool.parallel_for(count, [&](size_t row, unsigned) {
         const std::span<float> scores = std::span(logits).subspan(row * config_.vocabulary, config_.vocabulary);
         become_gradient(scores, draws[first + row], labels.empty() ? UINT32_MAX : labels[first + row]);
       });
-      const std::vector<float> normed = product(logits, matrix_, kernels_, pool_);
-      add_norm_gradient(here, gain_, config_.norm_epsilon, normed, std::span(out).subspan(first * config_.hidden, here.size()));
+      const std::vector<float> normed = device_.algebra.product(logits, *matrix_);
+      add_norm_gradient(here, gain_, config_.norm_epsilon, normed, std::span(out).subspan(first * config_.hidden, here.size()),
+                        device_.pool);
     }
     return out;
   }
@@ -53,10 +57,10 @@ class Head {
   std::vector<float> logits_of(std::span<const float> hidden, size_t count) {
     const Rows rows = first_rows(rows_, count), scores = first_rows(scores_, count);
     const Norm norm{device_gain_.get(), config_.norm_epsilon};
-    backend_.write(hidden, rows);
-    backend_.multiply(rows, &norm, std::array{Projection{device_matrix_.get(), nullptr, scores}});
+    device_.backend.write(hidden, rows);
+    device_.backend.multiply(rows, &norm, std::array{Projection{device_matrix_.get(), nullptr, scores}});
     std::vector<float> logits(count * config_.vocabulary);
-    backend_.read(scores, logits);
+    device_.backend.read(scores, logits);
     return logits;
   }
 
@@ -87,11 +91,9 @@ class Head {
   }
 
   const ModelConfig& config_;
-  const codec::GroupKernels& kernels_;
-  ThreadPool& pool_;
-  Backend& backend_;
+  const CalibrationDevice device_;
   ModelFiles files_;
-  HostMatrix matrix_;  // [vocabulary][hidden]
+  std::unique_ptr<AlgebraMatrix> matrix_;  // [vocabulary][hidden]
   std::vector<float> gain_;
   std::unique_ptr<DeviceMatrix> device_matrix_;
   std::unique_ptr<DeviceVector> device_gain_;
@@ -107,10 +109,9 @@ size_t longest(const TokenSequences& sequences) {
 }  // namespace
 
 void walk_backward(const ModelFiles& files, const ModelConfig& config, const TokenSequences& sequences,
-                   const SensitivityOptions& options, const kernels::KernelTable& kernels, ThreadPool& pool, Backend& backend,
-                   const OnGradients& on_gradients) {
-  Head head(files, config, *kernels.groups, pool, backend);
-  LayerBackward layer(files, config, longest(sequences), *kernels.groups, pool, backend);
+                   const SensitivityOptions& options, const CalibrationDevice& device, const OnGradients& on_gradients) {
+  Head head(files, config, device);
+  LayerBackward layer(files, config, longest(sequences), device);
   const uint64_t bytes = uint64_t{longest(sequences)} * config.hidden * sizeof(float) * (config.layer_count + 1);
   const size_t together = std::max<uint64_t>(1, kChunkBytes / bytes);
   size_t first_token = 0;
@@ -121,7 +122,7 @@ void walk_backward(const ModelFiles& files, const ModelConfig& config, const Tok
                                sequences.begin() + static_cast<std::ptrdiff_t>(first + count));
     // Hidden states before each layer: [layers + 1][sequences].
     std::vector<std::vector<std::vector<float>>> states(config.layer_count + 1);
-    Stream stream(files, config, chunk, backend);
+    Stream stream(files, config, chunk, device.backend);
     stream.embed();
     for (uint32_t index = 0; index <= config.layer_count; ++index) {
       for (size_t i = 0; i < count; ++i) states[index].emplace_back(stream.hidden(i).begin(), stream.hidden(i).end());
@@ -152,26 +153,23 @@ void walk_backward(const ModelFiles& files, const ModelConfig& config, const Tok
 }
 
 TokenWeights token_weights(const ModelFiles& files, const ModelConfig& config, const TokenSequences& sequences,
-                           const SensitivityOptions& options, const kernels::KernelTable& kernels, ThreadPool& pool,
-                           Backend& backend) {
+                           const SensitivityOptions& options, const CalibrationDevice& device) {
   static constexpr size_t kStageOfLinear[kLayerLinears] = {0, 0, 0, 1, 2, 2, 3};
   size_t tokens = 0;
   for (const auto& sequence : sequences) tokens += sequence.size();
   std::vector<std::vector<float>> of_linear(config.layer_count * kLayerLinears, std::vector<float>(tokens));
-  walk_backward(files, config, sequences, options, kernels, pool, backend,
-                [&](uint32_t layer, size_t first_token, const OutputGradients& gradients) {
-                  const size_t count = gradients[kLayerLinears - 1].size() / config.hidden;
-                  for (size_t i = 0; i < kLayerLinears; ++i) {
-                    const size_t width = gradients[i].size() / count;
-                    for (size_t t = 0; t < count; ++t) {
-                      double squares = 0;
-                      for (size_t k = t * width; k < (t + 1) * width; ++k)
-                        squares += double{gradients[i][k]} * double{gradients[i][k]};
-                      of_linear[layer * kLayerLinears + i][first_token + t] =
-                          static_cast<float>(squares / static_cast<double>(width));
-                    }
-                  }
-                });
+  walk_backward(
+      files, config, sequences, options, device, [&](uint32_t layer, size_t first_token, const OutputGradients& gradients) {
+        const size_t count = gradients[kLayerLinears - 1].size() / config.hidden;
+        for (size_t i = 0; i < kLayerLinears; ++i) {
+          const size_t width = gradients[i].size() / count;
+          device.pool.parallel_for(count, [&](size_t t, unsigned) {
+            double squares = 0;
+            for (size_t k = t * width; k < (t + 1) * width; ++k) squares += double{gradients[i][k]} * double{gradients[i][k]};
+            of_linear[layer * kLayerLinears + i][first_token + t] = static_cast<float>(squares / static_cast<double>(width));
+          });
+        }
+      });
   TokenWeights weights;
   weights.of_stage.assign(config.layer_count * std::size(kLayerStages), std::vector<float>(tokens));
   std::array<size_t, std::size(kLayerStages)> linears{};

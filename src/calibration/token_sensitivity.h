@@ -7,10 +7,9 @@
 #include <span>
 #include <vector>
 
+#include "calibration/calibration_device.h"
 #include "calibration/layer_backward.h"
 #include "calibration/streams.h"
-#include "core/thread_pool.h"
-#include "kernels/kernel_table.h"
 
 namespace tritllm {
 
@@ -39,14 +38,12 @@ struct SensitivityOptions {
 // Calls on_gradients for each layer of each sequence, the last layer first. Memory: hidden states of a few sequences for all
 // layers, the head and one layer in float32.
 void walk_backward(const ModelFiles& files, const ModelConfig& config, const TokenSequences& sequences,
-                   const SensitivityOptions& options, const kernels::KernelTable& kernels, ThreadPool& pool, Backend& backend,
-                   const OnGradients& on_gradients);
+                   const SensitivityOptions& options, const CalibrationDevice& device, const OnGradients& on_gradients);
 
 // The mean square of a linear's output gradient for each token, divided by its mean over all tokens, and averaged over the linears
 // of a stage: the diagonal of the Fisher information, with independent labels.
 TokenWeights token_weights(const ModelFiles& files, const ModelConfig& config, const TokenSequences& sequences,
-                           const SensitivityOptions& options, const kernels::KernelTable& kernels, ThreadPool& pool,
-                           Backend& backend);
+                           const SensitivityOptions& options, const CalibrationDevice& device);
 
 // Bytes that they take at once, for sequences of up to `longest` tokens.
 uint64_t sensitivity_memory(const ModelConfig& config, uint64_t longest) noexcept;

@@ -88,9 +88,9 @@ uint64_t writing_memory(const ModelConfig& config, const CalibrationText& text) 
   return weights * sizeof(float) + cached * sizeof(uint16_t) + 2 * together * config.vocabulary * sizeof(float);
 }
 
-TokenSequences write_calibration_text(const CalibrationText& text, const std::filesystem::path& model, unsigned threads,
-                                      const std::function<void()>& on_token) {
-  LanguageModel writer = LanguageModel::load(model, {.threads = threads, .context = text.tokens + 1});
+TokenSequences write_calibration_text(const CalibrationText& text, const std::filesystem::path& model, const std::string& device,
+                                      unsigned threads, const std::function<void()>& on_token) {
+  LanguageModel writer = LanguageModel::load(model, {.device = device, .threads = threads, .context = text.tokens + 1});
   const uint32_t together = std::min({kTogether, text.sequences, writer.model().limits().batch_tokens});
   Engine engine(writer.model(), writer.tokenizer(), {}, {.slots = together});
   const std::vector<TokenId> message = beginning_of_message(writer);

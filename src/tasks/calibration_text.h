@@ -31,8 +31,8 @@ TokenSequences read_calibration_text(const CalibrationText& text, const std::fil
 // Drawn from the model's own distribution, with nothing cut off: T = 1 is what it was trained to write, and cooler and hotter text
 // calibrate worse (docs/lab/2026-11-calibration.md). Each sequence begins with what the tokenizer puts first and a random token,
 // one of five of a chat model with the beginning of a user's message. `on_token` is called for each token and may throw.
-TokenSequences write_calibration_text(const CalibrationText& text, const std::filesystem::path& model, unsigned threads,
-                                      const std::function<void()>& on_token);
+TokenSequences write_calibration_text(const CalibrationText& text, const std::filesystem::path& model, const std::string& device,
+                                      unsigned threads, const std::function<void()>& on_token);
 
 // Bytes that writing takes at once.
 uint64_t writing_memory(const ModelConfig& config, const CalibrationText& text) noexcept;

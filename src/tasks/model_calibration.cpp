@@ -5,6 +5,9 @@
 #include <algorithm>
 
 #include "backend/cpu/backend.h"
+#include "backend/cuda/devices.h"
+#include "backend/device.h"
+#include "calibration/host_algebra.h"
 #include "core/error.h"
 #include "core/printable.h"
 #include "io/decoder_tensors.h"
@@ -43,6 +46,24 @@ ModelCalibration::ModelCalibration(const ModelSource& model, const QuantizeOptio
   for_each_tensor(config_->decoder_shape(), [&](const DecoderTensor& tensor) {
     if (tensor.layer && tensor.role == DecoderRole::kMatrix) layer_matrices_.insert(tensor.name);
   });
+  choose_device();
+}
+
+void ModelCalibration::choose_device() {
+  cuda_ = cuda_device(options_.device, calibration_device_memory(*config_, 1));
+  const bool is_chosen = options_.device != "auto";
+  if (!cuda_ || is_chosen || cuda_algebra_problem().empty()) return;
+  options_.on_warning(fmt::format("calibrating on the CPU, for want of cuBLAS: {}", printable(cuda_algebra_problem())));
+  cuda_.reset();
+}
+
+CalibrationDevice ModelCalibration::device(ThreadPool& pool) {
+  const kernels::KernelTable& kernels = kernels::active_table();
+  if (!backend_) {
+    algebra_ = cuda_ ? make_cuda_algebra(*cuda_) : make_host_algebra(*kernels.groups, pool);
+    backend_ = cuda_ ? make_cuda_backend(*cuda_, pool) : make_cpu_backend(pool, kernels, Arithmetic::kFloat);
+  }
+  return {*backend_, *algebra_, kernels, pool};
 }
 
 // What no configuration reads is refused, so that nobody waits for an effect of it.
@@ -76,7 +97,7 @@ void ModelCalibration::check_options() const {
 
 std::string ModelCalibration::description(codec::Config config) const {
   std::string text;
-  if (calibrates(config)) text += "\n" + tritllm::description(options_.calibration);
+  if (calibrates(config)) text += "\n" + tritllm::description(options_.calibration) + (cuda_ ? "\ncomputed by CUDA" : "");
   if (mixes_depths(config))
     text += options_.bits ? fmt::format("\nbits {}", *options_.bits) : fmt::format("\nsize {}", *options_.size);
   return text;
@@ -107,13 +128,12 @@ void ModelCalibration::read(ThreadPool& pool) {
   const CalibrationText& text = options_.calibration;
   if (text.is_own()) {
     hooks_.begin_part("calibration text");
-    text_ = write_calibration_text(text, model_.path, pool.threads(), hooks_.between_parts);
+    const std::string device = cuda_ ? fmt::format("cuda:{}", *cuda_) : "cpu";
+    text_ = write_calibration_text(text, model_.path, device, pool.threads(), hooks_.between_parts);
   }
   hooks_.begin_part("weights of the text's tokens");
   files_ = open_model_files(model_.path, pool);
-  const auto backend = make_cpu_backend(pool, kernels::active_table(), Arithmetic::kFloat);
-  weights_ = token_weights(*files_, *config_, text_, {.seed = text.seed, .between_parts = hooks_.between_parts},
-                           kernels::active_table(), pool, *backend);
+  weights_ = token_weights(*files_, *config_, text_, {.seed = text.seed, .between_parts = hooks_.between_parts}, device(pool));
 }
 
 void ModelCalibration::choose_depths(ConfigRun& run, std::span<const uint64_t> positions, ThreadPool& pool) {
@@ -125,7 +145,7 @@ void ModelCalibration::choose_depths(ConfigRun& run, std::span<const uint64_t> p
   }
   const std::vector<DepthItem> items = depth_losses(
       *files_, text_, *weights_, damping_of(options_.calibration), [&](const std::string& name) { return ternary.contains(name); },
-      hooks_.between_parts, kernels::active_table(), pool);
+      hooks_.between_parts, device(pool));
   // Lines that matrices do not fill make a file a little larger than its bits: less is taken until it fits.
   for (double bits = bits_for(run, items);; bits -= kBitsThatDoNotFit) {
     const std::vector<int> chosen = tritllm::choose_depths(items, bits);
@@ -177,7 +197,7 @@ void ModelCalibration::make_layers(std::span<CalibratedOutput* const> outputs, T
   for (size_t first = 0; first < outputs.size(); first += together) {
     const auto some = outputs.subspan(first, std::min(together, outputs.size() - first));
     job.outputs.assign(some.begin(), some.end());
-    for (const std::string& name : calibrate(*files_, job, kernels::active_table(), pool)) {
+    for (const std::string& name : calibrate(*files_, job, device(pool))) {
       options_.on_warning(
           fmt::format("'{}': the calibration text does not help here; quantised as by recipe optimal", printable(name)));
     }

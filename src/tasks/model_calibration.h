@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -57,6 +58,8 @@ class ModelCalibration {
  private:
   void check_options() const;
   void read(ThreadPool& pool);
+  void choose_device();
+  CalibrationDevice device(ThreadPool& pool);
   double bits_for(const ConfigRun& run, std::span<const DepthItem> items) const;
   uint64_t memory(size_t outputs) const noexcept;
 
@@ -66,6 +69,9 @@ class ModelCalibration {
   std::optional<ModelConfig> config_;  // where a configuration calibrates
   std::set<std::string> layer_matrices_;
   uint64_t other_memory_ = 0;
+  std::optional<int> cuda_;  // the device that computes; nothing: the CPU does
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Algebra> algebra_;
   std::optional<ModelFiles> files_;
   TokenSequences text_;
   std::optional<TokenWeights> weights_;

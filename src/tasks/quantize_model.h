@@ -31,6 +31,8 @@ struct QuantizeOptions {
   // on average, or bytes of the whole packed file.
   std::optional<double> bits;
   std::optional<uint64_t> size;
+  // Where recipes that calibrate compute: cpu, cuda, cuda:N or auto (backend/device.h). The others use the CPU.
+  std::string device = "cpu";
   CardWishes card;
   unsigned threads = 0;  // 0: all processors
   uint64_t max_memory = uint64_t{2} << 30;

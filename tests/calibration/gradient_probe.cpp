@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "backend/cpu/backend.h"
+#include "calibration/host_algebra.h"
 #include "calibration/token_sensitivity.h"
 #include "core/error.h"
 
@@ -44,7 +45,8 @@ int main(int, char** argv) {
       for (; first_token > 0; ++sequence) first_token -= sequences[sequence].size();
       found[sequence][layer] = gradients;
     };
-    walk_backward(files, config, sequences, {.labels = labels}, kernels::active_table(), pool, *backend, keep);
+    const auto algebra = make_host_algebra(*kernels::active_table().groups, pool);
+    walk_backward(files, config, sequences, {.labels = labels}, {*backend, *algebra, kernels::active_table(), pool}, keep);
     for (const auto& layers : found) {
       for (const OutputGradients& gradients : layers) {
         for (const auto& values : gradients) std::fwrite(values.data(), sizeof(float), values.size(), stdout);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "calibration/calibrated_matrix.h"
+#include "calibration/host_algebra.h"
 #include "codec/feedback_rounding.h"
 #include "codec/group_kernels.h"
 #include "codec/quantizer.h"
@@ -55,11 +56,10 @@ class MomentFactorsTest : public testing::TestWithParam<size_t> {
   size_t columns() const { return GetParam(); }
 
   InputMoments moments_of(const Inputs& inputs) {
-    InputMoments moments{WeightedMoments(columns(), columns()), WeightedMoments(columns(), columns()), {}};
+    InputMoments moments{algebra_->make_sums(columns(), columns()), algebra_->make_sums(columns(), columns()), nullptr};
     const std::vector<float> ones(kTokens, 1.0f);
-    moments.inputs.add_symmetric(inputs.quantised, ones, kernels_, pool_);
-    moments.inputs.mirror();
-    moments.cross.add(inputs.source, inputs.quantised, ones, kernels_, pool_);
+    moments.inputs->add_symmetric(inputs.quantised, ones);
+    moments.cross->add(inputs.source, inputs.quantised, ones);
     return moments;
   }
 
@@ -82,6 +82,7 @@ class MomentFactorsTest : public testing::TestWithParam<size_t> {
 
   ThreadPool pool_{2};
   const codec::GroupKernels& kernels_ = codec::scalar_group_kernels();
+  std::unique_ptr<Algebra> algebra_ = make_host_algebra(kernels_, pool_);
 };
 
 INSTANTIATE_TEST_SUITE_P(Columns, MomentFactorsTest, testing::Values(16, 40, 100));
@@ -90,17 +91,16 @@ TEST_P(MomentFactorsTest, MomentsAreWeightedSums) {
   const Inputs inputs = make_inputs(kTokens, columns(), 0.3);
   std::vector<float> weights(kTokens);
   for (size_t t = 0; t < kTokens; ++t) weights[t] = static_cast<float>(t % 7) / 3.0f;
-  WeightedMoments cross(columns(), columns()), symmetric(columns(), columns());
+  const auto cross = algebra_->make_sums(columns(), columns()), symmetric = algebra_->make_sums(columns(), columns());
   // In two calls of different lengths.
   const auto part = [&](const std::vector<float>& x, size_t first, size_t count) {
     return std::span(x).subspan(first * columns(), count * columns());
   };
   for (const auto& [first, count] : {std::pair<size_t, size_t>{0, 150}, {150, kTokens - 150}}) {
     const auto here = std::span(weights).subspan(first, count);
-    cross.add(part(inputs.source, first, count), part(inputs.quantised, first, count), here, kernels_, pool_);
-    symmetric.add_symmetric(part(inputs.source, first, count), here, kernels_, pool_);
+    cross->add(part(inputs.source, first, count), part(inputs.quantised, first, count), here);
+    symmetric->add_symmetric(part(inputs.source, first, count), here);
   }
-  symmetric.mirror();
   for (size_t i = 0; i < columns(); ++i) {
     for (size_t j = 0; j < columns(); ++j) {
       double crossed = 0, squared = 0, energy = 0;
@@ -110,14 +110,14 @@ TEST_P(MomentFactorsTest, MomentsAreWeightedSums) {
         squared += x * inputs.source[t * columns() + j];
         energy += std::fabs(x * inputs.source[t * columns() + j]);
       }
-      EXPECT_NEAR(cross.sums()[i * columns() + j], crossed, 1e-4 * energy + 1e-3) << i << ' ' << j;
-      EXPECT_NEAR(symmetric.sums()[i * columns() + j], squared, 1e-5 * energy + 1e-6) << i << ' ' << j;
+      EXPECT_NEAR(cross->sums()[i * columns() + j], crossed, 1e-4 * energy + 1e-3) << i << ' ' << j;
+      EXPECT_NEAR(symmetric->sums()[i * columns() + j], squared, 1e-5 * energy + 1e-6) << i << ' ' << j;
     }
   }
 }
 
 TEST_P(MomentFactorsTest, FeedbackIsThatOfConditionalExpectations) {
-  const MomentFactors made(moments_of(make_inputs(kTokens, columns(), 0.0)), {.damping = 0.01}, kernels_, pool_);
+  const MomentFactors made(moments_of(make_inputs(kTokens, columns(), 0.0)), {.damping = 0.01}, *algebra_, pool_);
   const codec::FeedbackFactors& factors = made.factors();
   const auto size = static_cast<Eigen::Index>(factors.columns);
   Matrix moments(size, size);
@@ -141,14 +141,14 @@ TEST_P(MomentFactorsTest, WholeShiftIsTheLeastSquaresFit) {
   const std::vector<float> weights = make_weights(kRows, columns());
   std::vector<float> shifted = weights, half = weights, none = weights;
   const auto shift = [&](double how_far, std::vector<float>& to) {
-    MomentFactors(moments, {.damping = 1e-4, .shift = how_far}, kernels_, pool_).shift_targets(to, false, pool_);
+    MomentFactors(moments, {.damping = 1e-4, .shift = how_far}, *algebra_, pool_).shift_targets(to, false);
   };
   shift(1.0, shifted);
   shift(0.5, half);
   shift(0.0, none);
   EXPECT_EQ(none, weights);
   const auto size = static_cast<Eigen::Index>(columns());
-  const Eigen::Map<const Matrix> h(moments.inputs.sums().data(), size, size), c(moments.cross.sums().data(), size, size);
+  const Eigen::Map<const Matrix> h(moments.inputs->sums().data(), size, size), c(moments.cross->sums().data(), size, size);
   for (size_t r = 0; r < kRows; ++r) {
     Eigen::RowVectorXd w(size);
     for (Eigen::Index i = 0; i < size; ++i) w(i) = double{weights[r * columns() + static_cast<size_t>(i)]};
@@ -166,7 +166,7 @@ TEST_P(MomentFactorsTest, RoundingByMomentsLosesLessThanByItself) {
   constexpr size_t kRows = 33;
   const codec::MatrixShape shape{.rows = kRows, .columns = columns()};
   const std::vector<float> weights = make_weights(kRows, columns());
-  const MomentFactors factors(moments_of(inputs), {.damping = 0.01}, kernels_, pool_);
+  const MomentFactors factors(moments_of(inputs), {.damping = 0.01}, *algebra_, pool_);
   for (int depth = 1; depth <= codec::kMaxDepth; ++depth) {
     const CalibratedMatrix matrix = calibrate_matrix(weights, shape, depth, factors, false, kernels_, pool_);
     EXPECT_EQ(matrix.codes.size(), shape.groups() * codec::kGroupSize);
@@ -185,7 +185,7 @@ TEST_P(MomentFactorsTest, RoundingByMomentsLosesLessThanByItself) {
 }
 
 TEST_P(MomentFactorsTest, SweepsNeverRaiseTheError) {
-  const MomentFactors factors(moments_of(make_inputs(kTokens, columns(), 0.0)), {.damping = 0.01}, kernels_, pool_);
+  const MomentFactors factors(moments_of(make_inputs(kTokens, columns(), 0.0)), {.damping = 0.01}, *algebra_, pool_);
   const size_t padded = factors.factors().columns;
   constexpr size_t kRows = 7;
   const std::vector<float> targets = make_weights(kRows, padded);
@@ -219,12 +219,12 @@ TEST_P(MomentFactorsTest, BytesDoNotDependOnTheThreads) {
   std::vector<std::vector<int8_t>> codes;
   for (const unsigned threads : {1u, 3u}) {
     ThreadPool pool(threads);
-    InputMoments moments{WeightedMoments(columns(), columns()), WeightedMoments(columns(), columns()), {}};
+    const auto algebra = make_host_algebra(kernels_, pool);
+    InputMoments moments{algebra->make_sums(columns(), columns()), algebra->make_sums(columns(), columns()), nullptr};
     const std::vector<float> ones(kTokens, 1.0f);
-    moments.inputs.add_symmetric(inputs.quantised, ones, kernels_, pool);
-    moments.inputs.mirror();
-    moments.cross.add(inputs.source, inputs.quantised, ones, kernels_, pool);
-    const MomentFactors factors(moments, {}, kernels_, pool);
+    moments.inputs->add_symmetric(inputs.quantised, ones);
+    moments.cross->add(inputs.source, inputs.quantised, ones);
+    const MomentFactors factors(moments, {}, *algebra, pool);
     codes.push_back(calibrate_matrix(make_weights(70, columns()), shape, 3, factors, false, kernels_, pool).codes);
   }
   EXPECT_EQ(codes[0], codes[1]);

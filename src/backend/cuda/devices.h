@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/algebra.h"
 #include "backend/backend.h"
 #include "core/thread_pool.h"
 
@@ -29,5 +30,10 @@ CudaDevices find_cuda_devices();
 
 // `pool` packs weights, and outlives the backend. Throws an Error where there is no such device.
 std::unique_ptr<Backend> make_cuda_backend(int index, ThreadPool& pool);
+
+// Calibration's products on that device. They need cuBLAS: throws an Error of kUnsupported where it is not installed.
+std::unique_ptr<Algebra> make_cuda_algebra(int index);
+// Why there is none; empty where there is.
+std::string cuda_algebra_problem();
 
 }  // namespace tritllm
