@@ -61,8 +61,13 @@ class Algebra {
   virtual std::unique_ptr<AlgebraMatrix> keep(std::vector<float> values, size_t rows, size_t columns) = 0;
   // The matrix across: values are [columns][rows].
   virtual std::unique_ptr<AlgebraMatrix> keep_across(const std::vector<float>& values, size_t rows, size_t columns) = 0;
-  // left·right, [any number of rows][right.columns()], for left of [those rows][right.rows()].
-  virtual std::vector<float> product(std::span<const float> left, const AlgebraMatrix& right) = 0;
+  // out = left·right, [any number of rows][right.columns()], for left of [those rows][right.rows()].
+  virtual void multiply(std::span<const float> left, const AlgebraMatrix& right, std::vector<float>& out) = 0;
+  std::vector<float> product(std::span<const float> left, const AlgebraMatrix& right) {
+    std::vector<float> out;
+    multiply(left, right, out);
+    return out;
+  }
 
   virtual std::unique_ptr<MomentSums> make_sums(size_t rows, size_t columns) = 0;  // zeros
 

@@ -39,10 +39,20 @@ void choose_codebook(codec::MatrixQuantizer& quantizer, const std::vector<float>
 
 }  // namespace
 
-std::vector<float> CalibratedMatrix::decoded() const {
-  std::vector<float> padded(codes.size()), weights(shape.weights());
-  codec::FloatDecoder(codebook, depth).decode(codes.data(), scale_codes.data(), scale_codes.size(), padded.data());
-  codec::strip_padding(shape, 0, shape.groups(), padded.data(), weights.data());
+std::vector<float> CalibratedMatrix::decoded(ThreadPool& pool) const {
+  std::vector<float> weights(shape.weights());
+  const codec::FloatDecoder decoder(codebook, depth);
+  const size_t groups = shape.groups_per_row();
+  pool.parallel_for(shape.rows, [&](size_t row, unsigned) {
+    const size_t first = row * groups;
+    if (shape.columns == groups * kGroupSize) {
+      decoder.decode(codes.data() + first * kGroupSize, scale_codes.data() + first, groups, weights.data() + row * shape.columns);
+      return;
+    }
+    std::vector<float> padded(groups * kGroupSize);
+    decoder.decode(codes.data() + first * kGroupSize, scale_codes.data() + first, groups, padded.data());
+    std::copy_n(padded.data(), shape.columns, weights.data() + row * shape.columns);
+  });
   return weights;
 }
 

@@ -22,7 +22,7 @@ struct CalibratedMatrix {
   double loss = 0;                   // Σ w·|(target − decoded)·x|² over the tokens of the moments, damping included
 
   // [rows][columns]
-  std::vector<float> decoded() const;
+  std::vector<float> decoded(ThreadPool& pool) const;
 };
 
 // weights: [rows][columns] of the source, finite.

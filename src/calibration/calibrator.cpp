@@ -148,21 +148,27 @@ class Calibrator {
     const auto source = device_.algebra.keep_across(weights, width, rows);
     std::vector<std::unique_ptr<AlgebraMatrix>> rounded;
     for (const std::vector<float>& rounding : roundings) rounded.push_back(device_.algebra.keep_across(rounding, width, rows));
-    std::vector<double> sums(roundings.size());
-    std::vector<float> inputs, own_inputs;
+    std::vector<double> sums(roundings.size()), token_sums;
+    std::vector<float> inputs, own_inputs, expected, found;
     size_t used = 0;
     for (size_t i = job_.sequences->size() < kHeldBackOf ? 0 : kHeldBackOf - 1; i < job_.sequences->size() && used < kMostHeldBack;
          i += kHeldBackOf, ++used) {
       source_.read_inputs(stage, i, inputs);
       model.stream->read_inputs(stage, i, own_inputs);
       const std::span<const float> token_weights = weights_of(stage, i);
-      const std::vector<float> expected = device_.algebra.product(inputs, *source);
+      device_.algebra.multiply(inputs, *source, expected);
       for (size_t k = 0; k < rounded.size(); ++k) {
-        const std::vector<float> found = device_.algebra.product(own_inputs, *rounded[k]);
-        for (size_t at = 0; at < found.size(); ++at) {
-          const double lost = double{expected[at]} - double{found[at]};
-          sums[k] += double{token_weights[at / rows]} * lost * lost;
-        }
+        device_.algebra.multiply(own_inputs, *rounded[k], found);
+        token_sums.resize(token_weights.size());
+        device_.pool.parallel_for(token_sums.size(), [&](size_t token, unsigned) {
+          double sum = 0;
+          for (size_t at = token * rows; at < (token + 1) * rows; ++at) {
+            const double lost = double{expected[at]} - double{found[at]};
+            sum += lost * lost;
+          }
+          token_sums[token] = double{token_weights[token]} * sum;
+        });
+        for (const double sum : token_sums) sums[k] += sum;
       }
     }
     return sums;
@@ -178,19 +184,28 @@ class Calibrator {
       if (depth == 0 || model.output->finished(name)) continue;
       job_.between_parts();
       const SourceTensor& tensor = *files_.weights.at(name).dense();
-      std::vector<float> weights(tensor.elements());
-      read_float32(tensor, 0, weights);
+      const std::vector<float> weights = float32_of(tensor);
       const codec::MatrixShape shape{.rows = tensor.rows(), .columns = tensor.columns()};
       CalibratedMatrix matrix =
           calibrate_matrix(weights, shape, depth, factors, takes_residual, *device_.kernels.groups, device_.pool);
       CalibratedMatrix optimal = optimal_matrix(weights, shape, depth, *device_.kernels.groups, device_.pool);
-      const std::vector<double> lost = losses(model, stage, weights, std::array{matrix.decoded(), optimal.decoded()});
+      const std::vector<double> lost =
+          losses(model, stage, weights, std::array{matrix.decoded(device_.pool), optimal.decoded(device_.pool)});
       if (!(lost[0] <= lost[1])) {
         matrix = std::move(optimal);
         replaced_.push_back(name);
       }
       model.stream->replace(*linear, model.output->store(name, matrix));
     }
+  }
+
+  std::vector<float> float32_of(const SourceTensor& tensor) const {
+    std::vector<float> weights(tensor.elements());
+    const size_t columns = tensor.columns();
+    device_.pool.parallel_for(tensor.rows(), [&](size_t row, unsigned) {
+      read_float32(tensor, row * columns, std::span(weights).subspan(row * columns, columns));
+    });
+    return weights;
   }
 
   static std::string tensor_name(const Linear& linear) { return linear.name + ".weight"; }

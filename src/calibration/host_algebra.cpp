@@ -115,16 +115,16 @@ class HostAlgebra final : public Algebra {
     return keep(std::move(across), rows, columns);
   }
 
-  std::vector<float> product(std::span<const float> left, const AlgebraMatrix& matrix) override {
+  void multiply(std::span<const float> left, const AlgebraMatrix& matrix, std::vector<float>& out) override {
     const auto& right = static_cast<const HostProductMatrix&>(matrix);
     const size_t inner = right.rows(), columns = right.columns(), rows = left.size() / inner;
-    std::vector<float> out(rows * columns);
+    out.resize(rows * columns);
     pool_.parallel_for(tasks_of(rows, kRowsOfTask), [&](size_t task, unsigned) {
       const size_t first = task * kRowsOfTask, count = std::min(kRowsOfTask, rows - first);
+      std::fill_n(out.data() + first * columns, count * columns, 0.0f);
       kernels_.add_product(left.data() + first * inner, inner, right.values.data(), columns, inner, out.data() + first * columns,
                            columns, count, columns);
     });
-    return out;
   }
 
   std::unique_ptr<MomentSums> make_sums(size_t rows, size_t columns) override {

@@ -103,15 +103,22 @@ void LayerBackward::load(uint32_t index) {
 }
 
 std::vector<float> LayerBackward::forward(size_t index, std::span<const float> x, const std::optional<Norm>& norm) {
-  const Linear& linear = *linears_[index];
-  const size_t tokens = x.size() / matrices_[index]->columns();
-  const Rows in = first_rows(inputs_.at(matrices_[index]->columns()), tokens),
-             out = first_rows(outputs_.at(matrices_[index]->rows()), tokens);
+  std::vector<float> out;
+  forward(std::array{index}, x, norm, std::array{&out});
+  return out;
+}
+
+void LayerBackward::forward(std::span<const size_t> linears, std::span<const float> x, const std::optional<Norm>& norm,
+                            std::span<std::vector<float>* const> out) {
+  const size_t width = matrices_[linears[0]]->columns(), tokens = x.size() / width;
+  const Rows in = first_rows(inputs_.at(width), tokens);
   device_.backend.write(x, in);
-  device_.backend.multiply(in, norm ? &*norm : nullptr, std::array{linear.into(out)});
-  std::vector<float> values(tokens * out.width());
-  device_.backend.read(out, values);
-  return values;
+  for (size_t i = 0; i < linears.size(); ++i) {
+    const Rows rows = first_rows(outputs_.at(matrices_[linears[i]]->rows()), tokens);
+    device_.backend.multiply(in, norm ? &*norm : nullptr, std::array{linears_[linears[i]]->into(rows)});
+    out[i]->resize(tokens * rows.width());
+    device_.backend.read(rows, *out[i]);
+  }
 }
 
 std::vector<float> LayerBackward::backward(size_t linear, std::span<const float> gradient) const {
@@ -247,26 +254,25 @@ std::vector<float> LayerBackward::before_sum(std::span<const float> output, std:
 
 void LayerBackward::through_feed_forward(std::span<const float> middle, std::span<float> gradient, OutputGradients& outputs) {
   const std::optional<Norm> norm = layer_->norm_before(LayerStage::kGateUp, config_);
-  const std::vector<float> gate = forward(kGate, middle, norm), up = forward(kUp, middle, norm);
-  std::vector<float> values(gate.size()), slopes(gate.size()), gated(gate.size());
+  forward(std::array<size_t, 2>{kGate, kUp}, middle, norm, std::array{&gate_, &up_});
+  for (std::vector<float>* const values : {&activated_, &slopes_, &gated_, &outputs[kGate], &outputs[kUp]})
+    values->resize(gate_.size());
   const auto for_elements = [&](auto&& body) {
     const size_t width = config_.feed_forward;
-    device_.pool.parallel_for(gate.size() / width, [&](size_t row, unsigned) {
+    device_.pool.parallel_for(gate_.size() / width, [&](size_t row, unsigned) {
       for (size_t i = row * width; i < (row + 1) * width; ++i) body(i);
     });
   };
   for_elements([&](size_t i) {
-    std::tie(values[i], slopes[i]) = activation(config_.activation, gate[i]);
-    gated[i] = values[i] * up[i];
+    std::tie(activated_[i], slopes_[i]) = activation(config_.activation, gate_[i]);
+    gated_[i] = activated_[i] * up_[i];
   });
-  const std::vector<float> output = after_feed_forward_gain_.empty() ? std::vector<float>() : forward(kDown, gated);
+  const std::vector<float> output = after_feed_forward_gain_.empty() ? std::vector<float>() : forward(kDown, gated_);
   outputs[kDown] = before_sum(output, after_feed_forward_gain_, gradient);
-  const std::vector<float> gated_gradient = backward(kDown, outputs[kDown]);
-  outputs[kGate].resize(gate.size());
-  outputs[kUp].resize(gate.size());
+  device_.algebra.multiply(outputs[kDown], *matrices_[kDown], gated_gradient_);
   for_elements([&](size_t i) {
-    outputs[kGate][i] = gated_gradient[i] * up[i] * slopes[i];
-    outputs[kUp][i] = gated_gradient[i] * values[i];
+    outputs[kGate][i] = gated_gradient_[i] * up_[i] * slopes_[i];
+    outputs[kUp][i] = gated_gradient_[i] * activated_[i];
   });
   std::vector<float> inputs = backward(kGate, outputs[kGate]);
   add(inputs, backward(kUp, outputs[kUp]));
@@ -276,9 +282,10 @@ void LayerBackward::through_feed_forward(std::span<const float> middle, std::spa
 void LayerBackward::run(std::span<const float> input, std::span<float> gradient, OutputGradients& outputs) {
   const size_t tokens = input.size() / config_.hidden;
   const std::optional<Norm> norm = layer_->norm_before(LayerStage::kQueryKeyValue, config_);
-  const Heads queries = heads_of(forward(kQuery, input, norm), tokens, query_gain_),
-              keys = heads_of(forward(kKey, input, norm), tokens, key_gain_);
-  const std::vector<float> values = forward(kValue, input, norm);
+  std::vector<float> raw_queries, raw_keys, values;
+  forward(std::array<size_t, 3>{kQuery, kKey, kValue}, input, norm, std::array{&raw_queries, &raw_keys, &values});
+  const Heads queries = heads_of(std::move(raw_queries), tokens, query_gain_),
+              keys = heads_of(std::move(raw_keys), tokens, key_gain_);
   const std::vector<float> output = forward(kOutput, attended(queries, keys, values, tokens));
   std::vector<float> middle(input.begin(), input.end());
   add(middle, after_attention_gain_.empty() ? output : normed(output, after_attention_gain_, config_.norm_epsilon, device_.pool));

@@ -52,6 +52,9 @@ class LayerBackward {
 
   // The output of a linear, [tokens][rows].
   std::vector<float> forward(size_t linear, std::span<const float> x, const std::optional<Norm>& norm = {});
+  // Of several linears with the same input.
+  void forward(std::span<const size_t> linears, std::span<const float> x, const std::optional<Norm>& norm,
+               std::span<std::vector<float>* const> out);
   std::vector<float> backward(size_t linear, std::span<const float> gradient) const;
 
   Heads heads_of(std::vector<float> raw, size_t tokens, std::span<const float> gain) const;
@@ -88,6 +91,8 @@ class LayerBackward {
   std::array<std::unique_ptr<AlgebraMatrix>, kLayerLinears> matrices_;
   std::vector<float> attention_gain_, feed_forward_gain_, query_gain_, key_gain_, after_attention_gain_, after_feed_forward_gain_;
   std::map<size_t, std::unique_ptr<RowBuffer>> inputs_, outputs_;  // by width
+  // [tokens][feed forward], of one sequence after the other: memory that is given back and taken anew is cleared by the system.
+  std::vector<float> gate_, up_, activated_, slopes_, gated_, gated_gradient_;
 };
 
 }  // namespace tritllm

@@ -41,12 +41,12 @@ class Head {
     for (size_t first = 0; first < tokens; first += kLogitRowsTogether) {
       const size_t count = std::min(kLogitRowsTogether, tokens - first);
       const std::span<const float> here = hidden.subspan(first * config_.hidden, count * config_.hidden);
-      std::vector<float> logits = logits_of(here, count);
+      read_logits(here, count);
       device_.pool.parallel_for(count, [&](size_t row, unsigned) {
-        const std::span<float> scores = std::span(logits).subspan(row * config_.vocabulary, config_.vocabulary);
+        const std::span<float> scores = std::span(logits_).subspan(row * config_.vocabulary, config_.vocabulary);
         become_gradient(scores, draws[first + row], labels.empty() ? UINT32_MAX : labels[first + row]);
       });
-      const std::vector<float> normed = device_.algebra.product(logits, *matrix_);
+      const std::vector<float> normed = device_.algebra.product(logits_, *matrix_);
       add_norm_gradient(here, gain_, config_.norm_epsilon, normed, std::span(out).subspan(first * config_.hidden, here.size()),
                         device_.pool);
     }
@@ -54,14 +54,13 @@ class Head {
   }
 
  private:
-  std::vector<float> logits_of(std::span<const float> hidden, size_t count) {
+  void read_logits(std::span<const float> hidden, size_t count) {
     const Rows rows = first_rows(rows_, count), scores = first_rows(scores_, count);
     const Norm norm{device_gain_.get(), config_.norm_epsilon};
     device_.backend.write(hidden, rows);
     device_.backend.multiply(rows, &norm, std::array{Projection{device_matrix_.get(), nullptr, scores}});
-    std::vector<float> logits(count * config_.vocabulary);
-    device_.backend.read(scores, logits);
-    return logits;
+    logits_.resize(count * config_.vocabulary);
+    device_.backend.read(scores, logits_);
   }
 
   // Logits of one token become the gradient of −log p(label) by them: p − 1 at the label, times the slope of the soft cap.
@@ -94,6 +93,7 @@ class Head {
   const CalibrationDevice device_;
   ModelFiles files_;
   std::unique_ptr<AlgebraMatrix> matrix_;  // [vocabulary][hidden]
+  std::vector<float> logits_;              // [kLogitRowsTogether][vocabulary]
   std::vector<float> gain_;
   std::unique_ptr<DeviceMatrix> device_matrix_;
   std::unique_ptr<DeviceVector> device_gain_;

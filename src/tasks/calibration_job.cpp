@@ -1,5 +1,6 @@
 #include "tasks/calibration_job.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -13,10 +14,14 @@ namespace tritllm {
 namespace {
 
 // As the FP16 folder has them, so that a run goes on from either folder with the same numbers.
-std::vector<float> rounded_to_half(std::vector<float> weights) {
-  for (float& weight : weights) {
-    if (std::fabs(weight) <= kLargestHalf) weight = float_from_half(half_from_float(weight));
-  }
+std::vector<float> rounded_to_half(std::vector<float> weights, ThreadPool& pool) {
+  constexpr size_t kTogether = size_t{1} << 16;
+  pool.parallel_for((weights.size() + kTogether - 1) / kTogether, [&](size_t part, unsigned) {
+    const size_t end = std::min(weights.size(), (part + 1) * kTogether);
+    for (size_t i = part * kTogether; i < end; ++i) {
+      if (std::fabs(weights[i]) <= kLargestHalf) weights[i] = float_from_half(half_from_float(weights[i]));
+    }
+  });
   return weights;
 }
 
@@ -36,7 +41,7 @@ int CalibrationSink::depth(const std::string& tensor) const {
 std::optional<std::vector<float>> CalibrationSink::finished(const std::string& tensor) {
   const uint64_t position = positions_.at(tensor);
   if (!run_.has(position)) return std::nullopt;
-  return rounded_to_half(run_.stored_matrix(position));
+  return rounded_to_half(run_.stored_matrix(position), pool_);
 }
 
 std::vector<float> CalibrationSink::store(const std::string& name, const CalibratedMatrix& matrix) {
@@ -50,7 +55,7 @@ std::vector<float> CalibrationSink::store(const std::string& name, const Calibra
   cost_.quantised_weights += result.stats.weights;
   run_.record(position, checksum, &result.stats, result.plain);
   on_stored_(position);
-  return rounded_to_half(matrix.decoded());
+  return rounded_to_half(matrix.decoded(pool_), pool_);
 }
 
 }  // namespace tritllm

@@ -1,6 +1,7 @@
 #include "tasks/model_calibration.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 
@@ -22,6 +23,13 @@ constexpr double kBitsThatDoNotFit = 0.002;
 
 // Text that the model wrote itself is less like what it will read.
 double damping_of(const CalibrationText& text) { return text.is_own() ? 0.05 : 0.03; }
+
+// Vectors of hundreds of megabytes come and go by the second. Each time the system would clear their pages, which took as long as
+// everything else together.
+void keep_freed_memory() {
+  ::mallopt(M_MMAP_MAX, 0);
+  ::mallopt(M_TRIM_THRESHOLD, -1);
+}
 
 }  // namespace
 
@@ -60,6 +68,7 @@ void ModelCalibration::choose_device() {
 CalibrationDevice ModelCalibration::device(ThreadPool& pool) {
   const kernels::KernelTable& kernels = kernels::active_table();
   if (!backend_) {
+    if (cuda_) keep_freed_memory();
     algebra_ = cuda_ ? make_cuda_algebra(*cuda_) : make_host_algebra(*kernels.groups, pool);
     backend_ = cuda_ ? make_cuda_backend(*cuda_, pool) : make_cpu_backend(pool, kernels, Arithmetic::kFloat);
   }

@@ -144,18 +144,17 @@ class CudaAlgebra final : public Algebra {
     return std::make_unique<CudaAlgebraMatrix>(context_, values, rows, columns, /*lies_across=*/true);
   }
 
-  std::vector<float> product(std::span<const float> left, const AlgebraMatrix& matrix) override {
+  void multiply(std::span<const float> left, const AlgebraMatrix& matrix, std::vector<float>& out) override {
     context_.use();
     const auto& right = static_cast<const CudaAlgebraMatrix&>(matrix);
     const size_t rows = left.size() / right.rows();
-    std::vector<float> out(rows * right.columns());
+    out.resize(rows * right.columns());
     const Array<float> from(context_, left), to(context_, out.size());
     cublas_.multiply(signed_size(rows), signed_size(right.columns()), signed_size(right.rows()), from.data(),
                      signed_size(right.rows()), false, right.values.data(),
                      signed_size(right.across ? right.rows() : right.columns()), right.across, to.data(),
                      signed_size(right.columns()), /*adds=*/false);
     to.read(out);
-    return out;
   }
 
   std::unique_ptr<MomentSums> make_sums(size_t rows, size_t columns) override {
