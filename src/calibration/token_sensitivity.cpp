@@ -10,7 +10,6 @@ namespace tritllm {
 
 namespace {
 
-constexpr uint64_t kChunkBytes = uint64_t{1} << 29;  // of hidden states that are kept for a chunk of sequences
 constexpr size_t kLogitRowsTogether = 128;
 
 // The head: from hidden states after the last layer to the gradient there.
@@ -113,7 +112,7 @@ void walk_backward(const ModelFiles& files, const ModelConfig& config, const Tok
   Head head(files, config, device);
   LayerBackward layer(files, config, longest(sequences), device);
   const uint64_t bytes = uint64_t{longest(sequences)} * config.hidden * sizeof(float) * (config.layer_count + 1);
-  const size_t together = std::max<uint64_t>(1, kChunkBytes / bytes);
+  const size_t together = std::max<uint64_t>(1, options.state_bytes / bytes);
   size_t first_token = 0;
   OutputGradients gradients;
   for (size_t first = 0; first < sequences.size(); first += together) {
@@ -196,7 +195,7 @@ uint64_t sensitivity_memory(const ModelConfig& config, uint64_t longest) noexcep
       2 * (2 * hidden * (config.query_width() + config.key_value_width()) + 3 * hidden * config.feed_forward) * sizeof(float);
   const uint64_t sequence = longest * hidden * sizeof(float) * (config.layer_count + 1);
   const uint64_t work = longest * (16 * widest + 4 * longest) * sizeof(float);
-  return head + layer + std::max(sequence, kChunkBytes) + work;
+  return head + layer + std::max(sequence, kLeastStateBytes) + work;
 }
 
 }  // namespace tritllm

@@ -29,10 +29,15 @@ struct TokenWeights {
 // distribution. `first_token` is the sequence's first among the tokens of all.
 using OnGradients = std::function<void(uint32_t layer, size_t first_token, const OutputGradients& gradients)>;
 
+inline constexpr uint64_t kLeastStateBytes = uint64_t{1} << 29;
+
 struct SensitivityOptions {
   uint64_t seed = 0;                                // of the labels
   std::function<void()> between_parts = [] {};      // called often; may throw to end the work
   std::span<const std::vector<uint32_t>> labels{};  // [sequences][tokens]; empty: drawn
+  // Of the hidden states of all layers that are kept for some sequences at a time. With more of them the layers are loaded less
+  // often.
+  uint64_t state_bytes = kLeastStateBytes;
 };
 
 // Calls on_gradients for each layer of each sequence, the last layer first. Memory: hidden states of a few sequences for all
@@ -45,7 +50,7 @@ void walk_backward(const ModelFiles& files, const ModelConfig& config, const Tok
 TokenWeights token_weights(const ModelFiles& files, const ModelConfig& config, const TokenSequences& sequences,
                            const SensitivityOptions& options, const CalibrationDevice& device);
 
-// Bytes that they take at once, for sequences of up to `longest` tokens.
+// Bytes that they take at once, for sequences of up to `longest` tokens and kLeastStateBytes.
 uint64_t sensitivity_memory(const ModelConfig& config, uint64_t longest) noexcept;
 
 }  // namespace tritllm

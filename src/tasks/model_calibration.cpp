@@ -142,7 +142,12 @@ void ModelCalibration::read(ThreadPool& pool) {
   }
   hooks_.begin_part("weights of the text's tokens");
   files_ = open_model_files(model_.path, pool);
-  weights_ = token_weights(*files_, *config_, text_, {.seed = text.seed, .between_parts = hooks_.between_parts}, device(pool));
+  const uint64_t taken = other_memory_ + sensitivity_memory(*config_, text.tokens);
+  weights_ = token_weights(*files_, *config_, text_,
+                           {.seed = text.seed,
+                            .between_parts = hooks_.between_parts,
+                            .state_bytes = kLeastStateBytes + options_.max_memory - std::min(options_.max_memory, taken)},
+                           device(pool));
 }
 
 void ModelCalibration::choose_depths(ConfigRun& run, std::span<const uint64_t> positions, ThreadPool& pool) {
