@@ -34,17 +34,14 @@ class Array {
 
   T* data() const noexcept { return memory_.as<T>(); }
   size_t size() const noexcept { return count_; }
-  void write(std::span<const T> values) const {
-    context_->upload(values.data(), data(), values.size_bytes());
-    context_->wait();
-  }
+  void write(std::span<const T> values) const { context_->upload(values.data(), data(), values.size_bytes()); }
   void read(std::span<T> out) const { context_->download(data(), out.data(), out.size_bytes()); }
   void clear() const { context_->clear(data(), count_ * sizeof(T)); }
 
  private:
   Context* context_;
   size_t count_;
-  DeviceMemory memory_;
+  ScratchMemory memory_;
 };
 
 struct CudaAlgebraMatrix final : AlgebraMatrix {

@@ -4,11 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
 
 namespace tritllm::cuda {
 namespace {
+
+constexpr uint64_t kMostKeptMemory = uint64_t{4} << 30;  // of what was freed, for ScratchMemory
 
 // Errors after which the process cannot use the device any more.
 bool is_sticky(cudaError_t status) {
@@ -25,6 +28,17 @@ bool is_sticky(cudaError_t status) {
     case cudaErrorHardwareStackError: return true;
     default: return false;
   }
+}
+
+void check_allocation(cudaError_t status, size_t bytes) {
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // not sticky: later calls succeed
+    size_t free = 0, all = 0;
+    cudaMemGetInfo(&free, &all);
+    throw Error(ErrorCode::kUnsupported, "CUDA device", fmt::format("no room for {} bytes: {} of {} are free", bytes, free, all),
+                "use a smaller model, a lower depth, fewer sequences or a shorter context");
+  }
+  check(status, "allocate memory");
 }
 
 }  // namespace
@@ -68,21 +82,30 @@ void Context::clear(void* at, size_t bytes) const { check(cudaMemsetAsync(at, 0,
 
 DeviceMemory::DeviceMemory(Context& context, size_t bytes) : context_(&context), bytes_(bytes) {
   context.use();
-  const cudaError_t status = cudaMalloc(&data_, std::max<size_t>(bytes, 1));
-  if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // not sticky: later calls succeed
-    size_t free = 0, all = 0;
-    cudaMemGetInfo(&free, &all);
-    throw Error(ErrorCode::kUnsupported, "CUDA device", fmt::format("no room for {} bytes: {} of {} are free", bytes, free, all),
-                "use a smaller model, a lower depth, fewer sequences or a shorter context");
-  }
-  check(status, "allocate memory");
+  check_allocation(cudaMalloc(&data_, std::max<size_t>(bytes, 1)), bytes);
 }
 
 DeviceMemory::~DeviceMemory() {
   if (data_ == nullptr) return;
   ++context_->generation_;
   cudaFree(data_);  // waits for the work that uses it
+}
+
+ScratchMemory::ScratchMemory(Context& context, size_t bytes) : context_(context) {
+  context.use();
+  context.keep_freed_memory();
+  check_allocation(cudaMallocAsync(&data_, std::max<size_t>(bytes, 1), context.stream()), bytes);
+}
+ScratchMemory::~ScratchMemory() {
+  if (data_ != nullptr) cudaFreeAsync(data_, context_.stream());
+}
+
+void Context::keep_freed_memory() {
+  if (std::exchange(keeps_freed_memory_, true)) return;
+  cudaMemPool_t pool = nullptr;
+  check(cudaDeviceGetDefaultMemPool(&pool, device_), "find the device's memory pool");
+  uint64_t most = kMostKeptMemory;
+  check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &most), "set up the device's memory pool");
 }
 
 PinnedMemory::PinnedMemory(size_t bytes) : bytes_(bytes) {

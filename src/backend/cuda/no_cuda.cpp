@@ -14,7 +14,8 @@ std::unique_ptr<Backend> make_cuda_backend(int index, ThreadPool&) {
 }
 
 std::unique_ptr<Algebra> make_cuda_algebra(int index) {
-  throw Error(ErrorCode::kUnsupported, "options.device", fmt::format("CUDA device {}: {}", index, cuda_algebra_problem()), "use cpu");
+  throw Error(ErrorCode::kUnsupported, "options.device", fmt::format("CUDA device {}: {}", index, cuda_algebra_problem()),
+              "use cpu");
 }
 
 std::string cuda_algebra_problem() { return find_cuda_devices().problem; }
