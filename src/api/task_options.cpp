@@ -32,6 +32,7 @@ void refuse_unknown(const JsonView& view) {
                                                  "license",
                                                  "max_memory",
                                                  "threads",
+                                                 "device",
                                                  "fresh",
                                                  "calibration",
                                                  "calibration_sequences",
@@ -102,6 +103,7 @@ QuantizeOptions read_quantize_options(const Json& json) {
   read_calibration(view, options.calibration);
   options.bits = view.optional_number("bits", 1.9, 6.7);
   options.size = view.optional_integer("size");
+  options.device = view.optional_text("device").value_or("auto");
   if (const auto threads = view.optional_integer("threads", 0, 4096)) options.threads = static_cast<unsigned>(*threads);
   if (const auto bytes = view.optional_integer("max_memory")) options.max_memory = *bytes;
   return options;

@@ -62,6 +62,29 @@ def test_bytes_do_not_depend_on_threads_or_company(model, text, tmp_path):
     same_results(alone, together, config="calibrated-d2")
 
 
+def cuda_problem():
+    return json.loads(succeeded(run("devices", "--json")).stdout)["cuda_problem"]
+
+
+def test_a_device_that_is_not_there_is_refused_by_name(model, text, tmp_path):
+    error_line(calibrate(model, tmp_path, "--calibration", text, "--device", "gpu"), "--device", "no device 'gpu'", code=2)
+    if cuda_problem():
+        error_line(calibrate(model, tmp_path, "--calibration", text, "--device", "cuda"), "--device", "CUDA device 0", code=None)
+    assert not list(tmp_path.glob("*/packed"))
+    # The other recipes use the CPU, whatever device is meant for models.
+    succeeded(quantize(model, tmp_path, "--device", "cuda:7", configs="optimal-d2"))
+
+
+def test_a_cuda_device_calibrates_as_well(model, text, tmp_path):
+    if cuda_problem():
+        pytest.skip(cuda_problem())
+    for device in ("cpu", "cuda"):
+        succeeded(calibrate(model, tmp_path / device, "--calibration", text, "--device", device))
+    other = text_file(tmp_path / "other.txt", seed=2)
+    cpu, cuda = (divergence(tmp_path / device / "calibrated-d2" / "packed", model, other) for device in ("cpu", "cuda"))
+    assert 0.8 * cpu < cuda < 1.25 * cpu, (cpu, cuda)
+
+
 def test_own_text_depends_on_the_seed_alone(model, tmp_path):
     outs = []
     for name, options in (("one", []), ("again", []), ("other", ["--seed", 7])):

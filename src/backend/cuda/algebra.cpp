@@ -268,7 +268,10 @@ class CudaAlgebra final : public Algebra {
 }  // namespace
 }  // namespace cuda
 
-std::unique_ptr<Algebra> make_cuda_algebra(int index) { return std::make_unique<cuda::CudaAlgebra>(index); }
+std::unique_ptr<Algebra> make_cuda_algebra(int index) {
+  require_cuda_device(index);
+  return std::make_unique<cuda::CudaAlgebra>(index);
+}
 
 std::string cuda_algebra_problem() { return cuda::Cublas::problem(); }
 

@@ -337,12 +337,16 @@ CudaDevices find_cuda_devices() {
   return found;
 }
 
-std::unique_ptr<Backend> make_cuda_backend(int index, ThreadPool& pool) {
+void require_cuda_device(int index) {
   const CudaDevices found = find_cuda_devices();
   if (std::ranges::none_of(found.devices, [&](const CudaDevice& device) { return device.index == index; })) {
     throw Error(ErrorCode::kUnsupported, "options.device",
                 fmt::format("there is no CUDA device {}{}{}", index, found.problem.empty() ? "" : ": ", found.problem), "use cpu");
   }
+}
+
+std::unique_ptr<Backend> make_cuda_backend(int index, ThreadPool& pool) {
+  require_cuda_device(index);
   return std::make_unique<cuda::CudaBackend>(index, pool);
 }
 

@@ -28,10 +28,12 @@ struct CudaDevices {
 // Opens the driver when it is first called. Never throws for a machine without one.
 CudaDevices find_cuda_devices();
 
-// `pool` packs weights, and outlives the backend. Throws an Error where there is no such device.
-std::unique_ptr<Backend> make_cuda_backend(int index, ThreadPool& pool);
+// Throws an Error of kUnsupported at "options.device" where there is no such device.
+void require_cuda_device(int index);
 
-// Calibration's products on that device. They need cuBLAS: throws an Error of kUnsupported where it is not installed.
+// Both throw what require_cuda_device() throws. `pool` packs weights, and outlives the backend.
+std::unique_ptr<Backend> make_cuda_backend(int index, ThreadPool& pool);
+// Calibration's products. They need cuBLAS: throws an Error of kUnsupported where it is not installed.
 std::unique_ptr<Algebra> make_cuda_algebra(int index);
 // Why there is none; empty where there is.
 std::string cuda_algebra_problem();
