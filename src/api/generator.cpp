@@ -238,10 +238,9 @@ std::optional<GenerationEvent> Generation::next(std::chrono::milliseconds time) 
 
 void Generation::cancel() { model_->engine.cancel(id_); }
 
-Generator::Generator(const GeneratorOptions& options) {
-  const std::filesystem::path path = locate_model(options.model);
-  model_ = std::make_shared<ServedModel>(path.filename().string(), path, LanguageModel::load(path, options.load), options.engine);
-}
+Generator::Generator(const GeneratorOptions& options)
+    : path_(locate_model(options.model)),
+      model_(std::make_shared<ServedModel>(path_.filename().string(), LanguageModel::load(path_, options.load), options.engine)) {}
 
 std::unique_ptr<Generation> Generator::start(const Json& request) {
   return with_errors_of_fields([&] {
@@ -263,7 +262,7 @@ std::vector<TokenId> Generator::encode_chat(const Json& request) const {
 
 Json Generator::facts() const {
   const LanguageModel& language = model_->language;
-  return {{"model", model_->path.string()},
+  return {{"model", path_.string()},
           {"device", language.model().backend().description()},
           {"context", model_->context()},
           {"vocabulary", language.tokenizer().vocabulary_size()},

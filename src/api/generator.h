@@ -86,6 +86,7 @@ class Generator {
   std::vector<TokenId> encode_chat(const Json& request) const;
 
  private:
+  std::filesystem::path path_;
   std::shared_ptr<server::ServedModel> model_;
 };
 

@@ -65,6 +65,13 @@ void ModelCalibration::choose_device() {
   cuda_.reset();
 }
 
+uint64_t ModelCalibration::free_device_memory() const {
+  for (const CudaDevice& device : cuda_ ? find_cuda_devices().devices : std::vector<CudaDevice>()) {
+    if (device.index == *cuda_) return device.free_memory;
+  }
+  return UINT64_MAX;
+}
+
 CalibrationDevice ModelCalibration::device(ThreadPool& pool) {
   const kernels::KernelTable& kernels = kernels::active_table();
   if (!backend_) {
@@ -201,8 +208,10 @@ bool ModelCalibration::lacks_any(const ConfigRun& run, std::span<const uint64_t>
 void ModelCalibration::make_layers(std::span<CalibratedOutput* const> outputs, ThreadPool& pool) {
   if (outputs.empty()) return;
   read(pool);
+  const uint64_t device_memory = free_device_memory();
   size_t together = outputs.size();
-  while (together > 1 && memory(together) > options_.max_memory) --together;
+  while (together > 1 && (memory(together) > options_.max_memory || calibration_device_memory(*config_, together) > device_memory))
+    --together;
   CalibrationJob job{.sequences = &text_,
                      .weights = &*weights_,
                      .outputs = {},

@@ -60,6 +60,7 @@ class ModelCalibration {
   void read(ThreadPool& pool);
   void choose_device();
   CalibrationDevice device(ThreadPool& pool);
+  uint64_t free_device_memory() const;
   double bits_for(const ConfigRun& run, std::span<const DepthItem> items) const;
   uint64_t memory(size_t outputs) const noexcept;
 
