@@ -58,7 +58,7 @@ void add_page_routes(Routes& routes);
 class ApiServer final : public HttpHandler {
  public:
   ApiServer(ModelPool& models, const GateOptions& gate);
-  ~ApiServer();
+  ~ApiServer() override;
 
   // From now on /health says that the server is shutting down, and no request is accepted.
   void begin_drain();

@@ -206,7 +206,8 @@ Json variables_of(const JsonView& request, const ServedModel& model) {
 void run(const Call& call, ModelUse model, GenerationRequest generation, AnswerFormat format, bool chat) {
   const bool stream = call.view().optional_boolean("stream").value_or(true);
   const auto form = call.view().optional_child("format");
-  if (form && form->json() != "") {
+  const bool has_form = form && !(form->json().is_string() && form->json().get_ref<const std::string&>().empty());
+  if (has_form) {
     if (format.tools != ToolFormat::kNone) form->refuse("no form beside tools, since it leaves no room for calls");
     generation.constraint = read_plain_format(*form, *model);
     leave_no_room_for_reasoning(format);

@@ -46,8 +46,8 @@ FieldTable chat_fields() {
 
 class ChatWriter final : public AnswerWriter {
  public:
-  ChatWriter(ModelUse model, const StreamOptions& stream, const AnswerFormat& format, size_t choices, bool scores)
-      : name_(model->name), tokenizer_(model->tokenizer()), stream_(stream), scores_(scores), usage_(choices) {
+  ChatWriter(const ServedModel& model, const StreamOptions& stream, const AnswerFormat& format, size_t choices, bool scores)
+      : name_(model.name), tokenizer_(model.tokenizer()), stream_(stream), scores_(scores), usage_(choices) {
     for (size_t i = 0; i < choices; ++i) choices_.emplace_back(format);
   }
 
@@ -204,7 +204,7 @@ void chat(const Call& call) {
   if (choice.use == ToolUse::kRequired) generation.constraint = call_constraint(tools, choice, format.tools, *model);
   if (generation.constraint) leave_no_room_for_reasoning(format);
   const size_t count = request.optional_integer("n").value_or(1);
-  auto writer = std::make_unique<ChatWriter>(model, stream, format, count, generation.log_probabilities);
+  auto writer = std::make_unique<ChatWriter>(*model, stream, format, count, generation.log_probabilities);
   answer({.model = model,
           .choices = repeated(std::move(generation), count),
           .writer = std::move(writer),

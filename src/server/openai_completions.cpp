@@ -45,13 +45,14 @@ struct CompletionOptions {
 
 class CompletionWriter final : public AnswerWriter {
  public:
-  CompletionWriter(ModelUse model, const StreamOptions& stream, const CompletionOptions& options, std::vector<Prompt> prompts)
-      : name_(model->name),
+  CompletionWriter(const ServedModel& model, const StreamOptions& stream, const CompletionOptions& options,
+                   std::vector<Prompt> prompts)
+      : name_(model.name),
         stream_(stream),
         options_(options),
         prompts_(std::move(prompts)),
         usage_(prompts_.size() * options.per_prompt, options.per_prompt) {
-    for (size_t i = 0; i < prompts_.size() * options.per_prompt; ++i) choices_.emplace_back(model->tokenizer(), options.top);
+    for (size_t i = 0; i < prompts_.size() * options.per_prompt; ++i) choices_.emplace_back(model.tokenizer(), options.top);
   }
 
   std::string take(size_t index, const GenerationEvent& event) override {
@@ -155,7 +156,7 @@ void complete(const Call& call) {
                    prompts.size() > 1 ? "prompt" : "n");
   }
   auto choices = requests_for(prompts, common, options.per_prompt);
-  auto writer = std::make_unique<CompletionWriter>(model, stream, options, std::move(prompts));
+  auto writer = std::make_unique<CompletionWriter>(*model, stream, options, std::move(prompts));
   answer({.model = model, .choices = std::move(choices), .writer = std::move(writer), .stream = stream.stream, .lease = call.lease},
          call.exchange, call.server.metrics());
 }

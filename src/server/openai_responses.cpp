@@ -182,7 +182,7 @@ class ResponseWriter final : public AnswerWriter {
     return text;
   }
 
-  std::string event(std::string_view type, Json fields) {
+  std::string event(std::string_view type, const Json& fields) {
     Json json = {{"type", type}, {"sequence_number", sequence_++}};
     json.update(fields);
     return fmt::format("event: {}\n{}", type, event_text(json));
