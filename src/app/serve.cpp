@@ -124,8 +124,8 @@ RunCommand register_serve(CLI::App& app) {
   add_option(*command, "--shutdown-timeout", arguments->drain_seconds, "Seconds that open answers have after a signal",
              "SHUTDOWN_TIMEOUT");
   add_option(*command, "--max-memory", arguments->max_memory,
-             "Weights and caches together, e.g. 12G: models are loaded when they are asked for, and those that were not used for "
-             "longest make room. Without it all are loaded at the start",
+             "Weights and caches together, e.g. 12G: models are loaded when they are asked for, and the one that was asked for "
+             "least recently makes room. Without it all are loaded at the start",
              "MAX_MEMORY");
   command->add_option("--api-key-file", arguments->gate.key_file, "Keys that clients may use, one a line");
   command->add_option("--allow-host", arguments->gate.hosts,

@@ -50,7 +50,7 @@ struct PoolOptions {
   EngineOptions engine;  // of each model
   uint32_t context = 0;  // tokens of a sequence; 0: each model's usual ones
   // Bytes of weights and caches. kNoLimit: all models are loaded at the start, and stay. Otherwise the first one is, and others
-  // when they are asked for: those that nobody asked for longest make room.
+  // when they are asked for: the one asked for least recently makes room.
   static constexpr uint64_t kNoLimit = UINT64_MAX;
   uint64_t max_memory = kNoLimit;
   std::function<void(const std::exception&)> on_problem = {};  // is told why a model could not be loaded after the start

@@ -1,4 +1,4 @@
-"""`tritllm serve --max-memory`: models are loaded when they are asked for, and the one that was not used for longest makes room."""
+"""`tritllm serve --max-memory`: models are loaded when they are asked for, and the one asked for least recently makes room."""
 
 import json
 import os
