@@ -64,7 +64,7 @@ class Stub final : public HttpHandler {
     const auto stream = std::make_shared<Stream>();
     stream->exchange = std::move(exchange);
     stream->exchange->begin_stream({.content_type = "text/event-stream"});
-    stream->exchange->watch([stream] { stream->has_left = true; }, [stream] { stream->has_room = true; });
+    stream->exchange->watch([] {}, [stream] { stream->has_room = true; });
     const std::lock_guard lock(mutex_);
     streams_.push_back(stream);
   }
@@ -95,7 +95,7 @@ class Stub final : public HttpHandler {
  private:
   struct Stream {
     std::shared_ptr<Exchange> exchange;
-    std::atomic<bool> has_room{true}, has_left{false};
+    std::atomic<bool> has_room{true};
   };
   std::mutex mutex_;
   std::vector<std::shared_ptr<Stream>> streams_;

@@ -22,7 +22,8 @@ Json value_or_null(const std::optional<Value>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
-// What a device holds of them: the quantised ones of a GGUF file and those whose rows it reorders become float32.
+// What the CPU holds of them: the quantised ones of a GGUF file and those whose rows it reorders become float32. A CUDA device has
+// halves throughout.
 uint64_t expanded_bytes(const std::vector<SourceTensor>& tensors) {
   uint64_t bytes = 0;
   for (const SourceTensor& tensor : tensors) {
@@ -96,7 +97,8 @@ ModelFacts read_model_facts(const std::filesystem::path& path, CacheType cache, 
   } else {
     const ModelSource source = open_model(found);
     add_plain_facts(source, facts);
-    least = expected = expanded_bytes(source.tensors);
+    least = 2 * facts["parameters"].get<uint64_t>();
+    expected = expanded_bytes(source.tensors);
     config = read_model_config(*source.config, found.string());
   }
   facts["architecture"] = config->family->architecture;

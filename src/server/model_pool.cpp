@@ -219,7 +219,8 @@ void ModelPool::run() noexcept {
     if (waiting_.empty()) return;
     Entry& entry = *waiting_.front().entry;
     if (!entry.model) bring(entry, lock);
-    answer_waiting(entry, lock);
+    // Where nobody wanted it any more, whoever has come since has a turn of his own.
+    if (entry.model || !entry.problem.empty() || draining_) answer_waiting(entry, lock);
   }
 }
 

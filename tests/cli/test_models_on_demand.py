@@ -52,6 +52,14 @@ def wait_for(condition, seconds=60):
         time.sleep(0.02)
 
 
+def begin_to_answer(server, model, tokens, answers):
+    """A thread whose request is being answered; what comes goes into `answers` under the model's name."""
+    thread = threading.Thread(target=lambda: answers.update({model: ask(server, model, max_tokens=tokens, ignore_eos=True)}))
+    thread.start()
+    wait_for(lambda: server.metric("tritllm_live_sequences") == 1)
+    return thread
+
+
 def test_the_least_recently_used_makes_room(solo):
     with serving_copies("abc", ROOM_FOR_TWO) as server:
         assert [model["id"] for model in server.ask("/v1/models")[2]["data"]] == ["a", "b", "c"]
@@ -75,9 +83,7 @@ def test_the_least_recently_used_makes_room(solo):
 def test_an_answer_is_completed_before_its_model_leaves(solo):
     with serving_copies("ab", ROOM_FOR_ONE) as server:
         texts = {}
-        first = threading.Thread(target=lambda: texts.update(a=ask(server, "a", max_tokens=200, ignore_eos=True)))
-        first.start()
-        wait_for(lambda: server.metric("tritllm_live_sequences") == 1)
+        first = begin_to_answer(server, "a", 200, texts)
         second = threading.Thread(target=lambda: texts.update(b=ask(server, "b")))
         second.start()
         # Meanwhile the server answers, and a request for the model that is to leave waits its turn.
@@ -114,9 +120,7 @@ def test_many_clients_of_more_models_than_fit(solo):
 
 def test_a_client_that_leaves_while_it_waits_costs_no_loading():
     with serving_copies("ab", ROOM_FOR_ONE) as server:
-        first = threading.Thread(target=lambda: ask(server, "a", max_tokens=150, ignore_eos=True))
-        first.start()
-        wait_for(lambda: server.metric("tritllm_live_sequences") == 1)
+        first = begin_to_answer(server, "a", 150, {})
         body = json.dumps({"model": "b", "messages": QUESTION}).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         # The first one makes the pool wait for room, the second one only waits for the first.
@@ -164,9 +168,7 @@ def test_a_limit_that_no_model_fits_is_refused_at_the_start():
 def test_a_signal_ends_requests_that_wait_for_a_model():
     with serving_copies("ab", ROOM_FOR_ONE) as server:
         answers = {}
-        first = threading.Thread(target=lambda: answers.update(a=ask(server, "a", max_tokens=100, ignore_eos=True)))
-        first.start()
-        wait_for(lambda: server.metric("tritllm_live_sequences") == 1)
+        first = begin_to_answer(server, "a", 100, answers)
         second = threading.Thread(target=lambda: answers.update(b=ask(server, "b")))
         second.start()
         time.sleep(0.2)

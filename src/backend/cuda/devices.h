@@ -1,5 +1,5 @@
-// Owns the way to CUDA devices for the rest of the program: which there are, and a backend on one of them. A build without CUDA has
-// the same functions (no_cuda.cpp), which find none and say why.
+// Owns the way to CUDA devices for the rest of the program: which there are, a backend and calibration's products on one of them. A
+// build without CUDA has the same functions (no_cuda.cpp), which find none and say why.
 #pragma once
 
 #include <cstdint>
